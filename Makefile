@@ -1,0 +1,95 @@
+# alol: one PostgreSQL extension (alol.so), one engine beside it (alol-engine).
+#
+#   make               builds both
+#   make install       puts them where pg_config says
+#   make check-engine  the engine's own tests; SANITIZE=1: under ASan and UBSan
+#   make installcheck  the SQL tests, against a running server
+#   make check-server  the server tests (each starts servers of its own)
+#   make deps          installs the Debian packages that all of this needs
+
+EXTENSION = alol
+EXTVERSION = 0.1.0
+MODULE_big = alol
+PG_CONFIG ?= pg_config
+
+OBJS = $(patsubst %.c,%.o,$(wildcard src/extension/*.c src/wire/*.c))
+DATA_built = alol--$(EXTVERSION).sql
+PG_CPPFLAGS = -Isrc -Isrc/extension -DALOL_VERSION='"$(EXTVERSION)"'
+PG_CFLAGS = -Werror -fvisibility=hidden
+
+REGRESS = $(sort $(patsubst test/sql/%.sql,%,$(wildcard test/sql/*.sql)))
+REGRESS_OPTS = --inputdir=test --outputdir=build/regress --load-extension=pgtap
+TAP_TESTS = 0
+
+EXTRA_CLEAN = build alol--$(EXTVERSION).sql
+
+override with_llvm = no
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+all: alol-engine
+
+# The SQL objects, in the order in which a user meets them.
+SQL_PARTS = sql/catalog.sql sql/models.sql sql/inference.sql sql/scores.sql \
+	sql/training.sql sql/jobs.sql sql/rights.sql
+alol--$(EXTVERSION).sql: $(SQL_PARTS)
+	cat $^ > $@
+
+# ---------------------------------------------------------------- the engine
+SANITIZE ?= 0
+ENGINE_BUILD = build/engine$(if $(filter 1,$(SANITIZE)),-sanitized)
+ENGINE_SOURCES = $(shell find src/engine -name '*.c') $(wildcard src/wire/*.c)
+ENGINE_OBJECTS = $(patsubst src/%.c,$(ENGINE_BUILD)/%.o,$(ENGINE_SOURCES))
+ENGINE_LIBRARY = $(ENGINE_BUILD)/libalol-engine.a
+ENGINE_CFLAGS = -std=gnu11 -O3 -g -Wall -Wextra -Werror -Wshadow \
+	-Wstrict-prototypes -Wmissing-prototypes -fopenmp -fno-math-errno \
+	-ffp-contract=off -Isrc -Isrc/engine -DALOL_VERSION='"$(EXTVERSION)"' \
+	-DPCRE2_CODE_UNIT_WIDTH=8 -MMD -MP
+ENGINE_LIBS = -ldnnl -ljansson -lpcre2-8 -lutf8proc -ldl -lm
+ifeq ($(SANITIZE),1)
+ENGINE_CFLAGS += -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
+	-fno-omit-frame-pointer
+endif
+
+alol-engine: $(ENGINE_BUILD)/alol-engine
+	cp $< $@
+
+$(ENGINE_BUILD)/alol-engine: $(ENGINE_BUILD)/engine/main.o $(ENGINE_LIBRARY)
+	$(CC) $(ENGINE_CFLAGS) -o $@ $^ $(ENGINE_LIBS)
+
+$(ENGINE_LIBRARY): $(filter-out %/engine/main.o,$(ENGINE_OBJECTS))
+	rm -f $@ && ar rcs $@ $^
+
+$(ENGINE_BUILD)/%.o: src/%.c
+	@mkdir -p $(@D)
+	$(CC) $(ENGINE_CFLAGS) -c -o $@ $<
+
+-include $(ENGINE_OBJECTS:.o=.d)
+
+install: install-engine
+install-engine: alol-engine
+	$(INSTALL_PROGRAM) alol-engine '$(DESTDIR)$(pkglibdir)/alol-engine'
+uninstall: uninstall-engine
+uninstall-engine:
+	rm -f '$(DESTDIR)$(pkglibdir)/alol-engine'
+
+# ----------------------------------------------------------------- the tests
+ENGINE_TEST_SOURCES = $(shell find test/engine -name '*_test.c')
+ENGINE_TESTS = $(patsubst test/engine/%.c,$(ENGINE_BUILD)/test/%,$(ENGINE_TEST_SOURCES))
+
+$(ENGINE_BUILD)/test/%: test/engine/%.c $(ENGINE_LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(ENGINE_CFLAGS) -Itest/engine -o $@ $< $(ENGINE_LIBRARY) \
+		$(ENGINE_LIBS) -lcmocka
+
+check-engine: $(ENGINE_TESTS)
+	@set -e; for test in $(sort $(ENGINE_TESTS)); do \
+		echo "# $$test"; OMP_NUM_THREADS=2 $$test; done
+
+check-server:
+	PG_CONFIG='$(PG_CONFIG)' tools/prove test/t/*.pl
+
+deps:
+	tools/deps
+
+.PHONY: install-engine uninstall-engine check-engine check-server deps

@@ -1,0 +1,236 @@
+/*
+ * arena.c
+ *		Memory by lifetime.
+ *
+ * Small requests share 64 KiB blocks; larger ones get a block each.
+ */
+#include "base/arena.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ALIGNMENT ((size_t) 64)
+#define BLOCK_SIZE ((size_t) 65536)
+
+typedef struct Block
+{
+	struct Block *next;
+	size_t size; /* bytes after the header */
+	size_t used;
+} Block;
+
+typedef struct Closer
+{
+	struct Closer *next;
+	void (*close)(void *);
+	void *object;
+} Closer;
+
+struct Arena
+{
+	Block *blocks; /* the newest first; small requests use the first */
+	Closer *closers;
+};
+
+#define HEADER ((sizeof(Block) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT)
+
+/* The model thread alone allocates, so a plain counter will do. */
+static uint64_t limit_bytes = 0;
+static uint64_t used_bytes = 0;
+
+void
+memory_limit_set(uint64_t bytes)
+{
+	limit_bytes = bytes;
+}
+
+uint64_t
+memory_limit(void)
+{
+	return limit_bytes;
+}
+
+uint64_t
+memory_used(void)
+{
+	return used_bytes;
+}
+
+Arena *
+arena_create(void)
+{
+	Arena *arena = calloc(1, sizeof(Arena));
+
+	if (arena == NULL)
+	{
+		fprintf(stderr, "out of memory\n");
+		exit(1);
+	}
+	return arena;
+}
+
+void
+arena_destroy(Arena *arena)
+{
+	if (arena == NULL)
+		return;
+	for (Closer *closer = arena->closers; closer != NULL;)
+	{
+		Closer *next = closer->next;
+
+		closer->close(closer->object);
+		free(closer);
+		closer = next;
+	}
+	for (Block *block = arena->blocks; block != NULL;)
+	{
+		Block *next = block->next;
+
+		used_bytes -= block->size;
+		free(block);
+		block = next;
+	}
+	free(arena);
+}
+
+/* A block of at least size bytes, put first; NULL if it cannot be had. */
+static Block *
+add_block(Arena *arena, size_t size)
+{
+	Block *block;
+
+	if (limit_bytes != 0 &&
+	    (used_bytes > limit_bytes || size > limit_bytes - used_bytes))
+		return NULL;
+	block = aligned_alloc(ALIGNMENT, HEADER + size);
+	if (block == NULL)
+		return NULL;
+	block->size = size;
+	block->used = 0;
+	used_bytes += size;
+	block->next = arena->blocks;
+	arena->blocks = block;
+	return block;
+}
+
+/* size is a multiple of ALIGNMENT. */
+static void *
+take(Arena *arena, size_t size)
+{
+	Block *block = arena->blocks;
+	void *memory;
+
+	if (block == NULL || block->size - block->used < size)
+	{
+		Block *first = block;
+
+		block = add_block(arena, size > BLOCK_SIZE / 4 ? size : BLOCK_SIZE);
+		if (block == NULL)
+			return NULL;
+		/* A block of its own goes second, so that small ones still share. */
+		if (size > BLOCK_SIZE / 4 && first != NULL)
+		{
+			block->next = first->next;
+			first->next = block;
+			arena->blocks = first;
+		}
+	}
+	memory = (char *) block + HEADER + block->used;
+	block->used += size;
+	return memset(memory, 0, size);
+}
+
+void *
+arena_try(Arena *arena, size_t count, size_t size, Failure *failure)
+{
+	size_t total;
+	void *memory;
+
+	if (__builtin_mul_overflow(count, size, &total) || total > SIZE_MAX / 2)
+	{
+		fail(failure, FAILURE_OUT_OF_MEMORY,
+		     "a table of %zu times %zu bytes is too large", count, size);
+		return NULL;
+	}
+	total = (total + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+	memory = take(arena, total == 0 ? ALIGNMENT : total);
+	if (memory == NULL)
+	{
+		if (limit_bytes != 0)
+			fail(failure, FAILURE_OUT_OF_MEMORY,
+			     "needs %zu MiB more memory, alol.memory_limit leaves %llu MiB "
+			     "of %llu MiB",
+			     total >> 20,
+			     (unsigned long long) (used_bytes > limit_bytes
+			                               ? 0
+			                               : (limit_bytes - used_bytes) >> 20),
+			     (unsigned long long) limit_bytes >> 20);
+		else
+			fail(failure, FAILURE_OUT_OF_MEMORY, "cannot allocate %zu MiB",
+			     total >> 20);
+	}
+	return memory;
+}
+
+void *
+arena_alloc(Arena *arena, size_t size)
+{
+	Failure failure;
+	void *memory = arena_try(arena, 1, size, &failure);
+
+	if (memory == NULL)
+	{
+		fprintf(stderr, "%s\n", failure.message);
+		exit(1);
+	}
+	return memory;
+}
+
+char *
+arena_strndup(Arena *arena, const char *text, size_t length)
+{
+	char *copy = arena_alloc(arena, length + 1);
+
+	memcpy(copy, text, length);
+	return copy;
+}
+
+char *
+arena_strdup(Arena *arena, const char *text)
+{
+	return arena_strndup(arena, text, strlen(text));
+}
+
+char *
+arena_printf(Arena *arena, const char *format, ...)
+{
+	va_list arguments;
+	char *text;
+	int length;
+
+	va_start(arguments, format);
+	length = vsnprintf(NULL, 0, format, arguments);
+	va_end(arguments);
+	text = arena_alloc(arena, (size_t) length + 1);
+	va_start(arguments, format);
+	vsnprintf(text, (size_t) length + 1, format, arguments);
+	va_end(arguments);
+	return text;
+}
+
+void
+arena_on_destroy(Arena *arena, void (*close)(void *), void *object)
+{
+	Closer *closer = malloc(sizeof(Closer));
+
+	if (closer == NULL)
+	{
+		fprintf(stderr, "out of memory\n");
+		exit(1);
+	}
+	closer->close = close;
+	closer->object = object;
+	closer->next = arena->closers;
+	arena->closers = closer;
+}

@@ -1,0 +1,50 @@
+/*
+ * arena.h
+ *		Memory by lifetime: one arena per process, model, job or step.
+ *
+ * Everything an arena gave is freed at once by arena_destroy(), so failure
+ * needs no cleanup ladder.  Large blocks are counted against the process's
+ * memory limit (alol.memory_limit); see memory_limit_set().
+ */
+#pragma once
+
+#include "base/failure.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct Arena Arena;
+
+/* A new, empty arena; never NULL (a few hundred bytes; aborts on ENOMEM). */
+extern Arena *arena_create(void);
+
+/* Frees all of it, and the arena; NULL is accepted. */
+extern void arena_destroy(Arena *arena);
+
+/*
+ * size zeroed bytes aligned to 64.  Never NULL: when memory or the limit is
+ * exhausted it longjmps nowhere and aborts nothing, but ends the process with
+ * a message on stderr, which SQL shows as the engine's last words.  For sizes
+ * that depend on input use arena_try(), which fails instead.
+ */
+extern void *arena_alloc(Arena *arena, size_t size);
+
+/* As arena_alloc() for count elements; NULL and a described failure if the
+ * size overflows, is over the limit or cannot be had. */
+extern void *arena_try(Arena *arena, size_t count, size_t size,
+                       Failure *failure);
+
+extern char *arena_strdup(Arena *arena, const char *text);
+extern char *arena_strndup(Arena *arena, const char *text, size_t length);
+extern char *arena_printf(Arena *arena, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* Runs close(object) when the arena is destroyed, last registered first. */
+extern void arena_on_destroy(Arena *arena, void (*close)(void *), void *object);
+
+/* The limit in bytes for what arenas hold in all, 0 for none. */
+extern void memory_limit_set(uint64_t bytes);
+extern uint64_t memory_limit(void);
+
+/* Bytes arenas hold now. */
+extern uint64_t memory_used(void);

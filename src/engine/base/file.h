@@ -1,0 +1,52 @@
+/*
+ * file.h
+ *		Files read whole or mapped, and files written so that a crash leaves
+ *		either the old or the new one.
+ */
+#pragma once
+
+#include "base/arena.h"
+
+#include <stdio.h>
+
+/* A read-only view of a whole file. */
+typedef struct MappedFile
+{
+	const uint8_t *data; /* page-aligned; NULL when size is 0 */
+	size_t size;
+	uint64_t identity[4]; /* device, inode, size, mtime in ns */
+} MappedFile;
+
+/* Maps path read-only and shared; unmapped when the arena is destroyed. */
+extern bool file_map(Arena *arena, const char *path, MappedFile *file,
+                     Failure *failure);
+
+/* Reads a whole file of at most max_size bytes, with a zero byte added. */
+extern char *file_read(Arena *arena, const char *path, size_t max_size,
+                       size_t *size, Failure *failure);
+
+extern bool file_exists(const char *path);
+
+/*
+ * A file under construction: written to "path.tmp", and by
+ * file_writer_commit() flushed to disk and renamed to path (with the
+ * directory's entry flushed too).  Close without commit removes it.  write
+ * remembers the first error, which commit reports.
+ */
+typedef struct FileWriter
+{
+	FILE *stream;
+	char path[1024];
+	char temporary[1032];
+	int error; /* errno of the first failed write */
+} FileWriter;
+
+extern bool file_writer_open(FileWriter *writer, const char *path,
+                             Failure *failure);
+extern void file_write(FileWriter *writer, const void *data, size_t size);
+extern bool file_writer_commit(FileWriter *writer, Failure *failure);
+extern void file_writer_close(FileWriter *writer);
+
+/* Writes size bytes as a new or replaced file in the way above. */
+extern bool file_write_whole(const char *path, const void *data, size_t size,
+                             Failure *failure);
