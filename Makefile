@@ -30,7 +30,7 @@ include $(PGXS)
 all: alol-engine
 
 # The SQL objects, in the order in which a user meets them.
-SQL_PARTS = sql/catalog.sql sql/models.sql sql/inference.sql sql/scores.sql \
+SQL_PARTS = sql/models.sql sql/inference.sql sql/scores.sql \
 	sql/training.sql sql/jobs.sql sql/rights.sql
 alol--$(EXTVERSION).sql: $(SQL_PARTS)
 	cat $^ > $@

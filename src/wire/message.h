@@ -1,0 +1,179 @@
+/*
+ * message.h
+ *		What the frames between the extension and its engine mean.
+ *
+ * A conversation is requests and replies.  The extension sends a request with
+ * an id of its choice; the engine answers with any number of events and then
+ * one WIRE_RESULT or WIRE_ERROR, all with that id.  Requests may nest: while
+ * the engine waits for the WIRE_ANSWER to a WIRE_ASK it serves further
+ * requests (a reward expression may call the model that is being trained).
+ * WIRE_CANCEL names the request to stop; it is answered by that request's
+ * WIRE_ERROR (57014), or by its result if it was done already.
+ *
+ * Every payload starts with a head: a text that holds a JSON object (names
+ * and types below; absent and null mean the default).  Bulk data follow as
+ * items, "n x (...)" being a u32 count and the items.  All text is UTF-8.
+ *
+ * A model is named by a ModelRef, a JSON object:
+ *		{"name": for messages, "path": directory, "tokenizer": directory or
+ *		null, "base": ModelRef or null}
+ * where base is the policy under a value model.
+ */
+#pragma once
+
+#include "wire/frame.h"
+
+typedef enum WireType
+{
+	/* -------------------------------------------- extension to engine */
+
+	/* {"version", "extension": version text, "parent": pid, "threads": 0 for
+	 * all, "memory_limit": bytes or 0, "device": "auto", "cpu"} -> {"version",
+	 * "methods": [{"name", "rows": "all"|"positive_reward"|
+	 * "positive_advantage", "reference": bool, "value": bool}],
+	 * "architectures": [text], "formats": [text], "pid"} */
+	WIRE_HELLO = 1,
+	/* {} : stop the request with this frame's id */
+	WIRE_CANCEL,
+	/* {} as the WIRE_ASK wanted */
+	WIRE_ANSWER,
+	/* {} n x (text): documents for WIRE_MODEL_CREATE, then WIRE_DATA_END {} */
+	WIRE_DATA,
+	WIRE_DATA_END,
+
+	/* {} -> {"devices": [{"device", "name", "memory_total", "memory_free",
+	 * "compute_capability", "isa"}]} */
+	WIRE_DEVICES = 16,
+	/* {"model": ModelRef} -> {"kind": "lm"|"value", "architecture",
+	 * "parameters", "dtype": "fp32"|"fp16"|"bf16", "bytes", "context",
+	 * "vocabulary", "files": [names that make up the model]}.  Opens and
+	 * checks all of it. */
+	WIRE_MODEL_INSPECT,
+	/* {"config": object, "seed", "directory": new, empty directory}, then
+	 * WIRE_DATA frames and WIRE_DATA_END with the same id -> as INSPECT */
+	WIRE_MODEL_CREATE,
+	/* {"model", "directory": existing empty directory, "format"} -> {"files"}*/
+	WIRE_MODEL_EXPORT,
+	/* {"model", "add_special"} n x (text) -> {} n x (m x (u32 id)) */
+	WIRE_TOKENIZE,
+	/* {"model"} n x (m x (u32 id)) -> {} n x (text) */
+	WIRE_DETOKENIZE,
+	/* {"model", "max_tokens", "temperature", "top_p", "top_k", "num_beams",
+	 * "repetition_penalty", "stop": [text], "seed", "max_prompt_tokens": null
+	 * refuses a prompt beyond the context, a number keeps the last so many}
+	 * n x (text prompt) -> {} n x (text response, u32 tokens, u8 ended by a
+	 * stop token or text).  Events: WIRE_PROGRESS.  Prompt i draws from seed
+	 * and i. */
+	WIRE_GENERATE,
+	/* {"model", "max_prompt_tokens", "max_response_tokens": null refuses what
+	 * is beyond the context} n x (text prompt, text response) -> {} n x
+	 * (f64 sum of log-probabilities, u32 response tokens; 0 tokens and NaN
+	 * where the prompt encodes to nothing and the model has no BOS) */
+	WIRE_LOGPROB,
+	/* {"model"} (text prompt, text response) -> {} n x (u32 id, text token,
+	 * text bytes, f64 logprob), one a response token, EOS included */
+	WIRE_TOKEN_LOGPROBS,
+	/* {"model": ModelRef of a value model, "max_prompt_tokens"} n x (text
+	 * prompt) -> {} n x (f64 value) */
+	WIRE_VALUE,
+	/* {"model": ModelRef of the policy, "directory": where to write the value
+	 * model (made if absent), "low", "high", "epochs", "learning_rate",
+	 * "seed", "max_prompt_tokens"} n x (text prompt, f64 target) -> {"mse",
+	 * "baseline_mse", "r2", "epoch", "prompts", "held_out"}.  Events:
+	 * WIRE_PROGRESS, WIRE_METRICS. */
+	WIRE_FIT_VALUE,
+
+	/*
+	 * A job: JOB_OPEN, JOB_ROWS until a "last" one, JOB_TRAIN.  An engine
+	 * holds one job at a time.
+	 *
+	 * {"settings": all options of SQL.md with their final values, flat,
+	 * "method", "batch_size", "epochs", "steps", "learning_rate", "seed" among
+	 * them, "directory": the job's, "model": ModelRef} -> {"rows_ready": bool,
+	 * the rows of an interrupted run are there and need not be sent, "rows",
+	 * "selected", "step": of the checkpoint to go on from, 0 for none,
+	 * "steps": 0 if not known yet, "notice": null or why an old checkpoint is
+	 * not used}
+	 */
+	WIRE_JOB_OPEN,
+	/* {"last": bool, "value": ModelRef of the value model or null} n x (i64
+	 * row number, text prompt, text response, u8 WIRE_ROW_ flags, f64 reward,
+	 * f64 value, f64 advantage) -> {"rows", "selected", "steps": after the
+	 * last} n x (u8 WireRowStatus, f64 reward, f64 value, f64 advantage, f64
+	 * ref_logprob, u32 tokens, u8 selected); NaN where there is none.
+	 * Events: WIRE_PROGRESS. */
+	WIRE_JOB_ROWS,
+	/* {"evaluate": bool, "samples": how many prompts give samples} n x (text
+	 * prompt, evaluation prompts) -> {"directory": of the trained model,
+	 * "step": whose weights they are, "steps", "best_reward" and
+	 * "reference_reward": null without evaluation}.  Events: PROGRESS,
+	 * METRICS, CHECKPOINT, NOTICE, SAMPLES, ASK. */
+	WIRE_JOB_TRAIN,
+
+	/* -------------------------------------------- engine to extension */
+	WIRE_RESULT = 128,
+	/* {"sqlstate", "message", "detail", "hint", "context"} (empty: none) */
+	WIRE_ERROR,
+	/* {"phase", "done", "total", "tokens_per_second", "loss", "memory"}; at
+	 * most about ten a second */
+	WIRE_PROGRESS,
+	/* {"step"} n x (text name, f64 value) */
+	WIRE_METRICS,
+	/* {"step"} : the job can go on from here after a crash */
+	WIRE_CHECKPOINT,
+	/* {"severity": "notice"|"warning", "message"} */
+	WIRE_NOTICE,
+	/* {"step"} n x (u32 evaluation prompt, text response) */
+	WIRE_SAMPLES,
+	/* {"kind": "reward", "step"} n x (u32 evaluation prompt, text response);
+	 * wants WIRE_ANSWER {} n x (f64 reward, NaN for NULL) with the same id */
+	WIRE_ASK
+} WireType;
+
+/* What a row of WIRE_JOB_ROWS brings with it. */
+#define WIRE_ROW_HAS_REWARD 1
+#define WIRE_ROW_HAS_VALUE 2
+#define WIRE_ROW_HAS_ADVANTAGE 4
+
+typedef enum WireRowStatus
+{
+	WIRE_ROW_USED,
+	WIRE_ROW_EMPTY_PROMPT,  /* no token, and the model has no BOS */
+	WIRE_ROW_EMPTY_RESPONSE /* no token */
+} WireRowStatus;
+
+typedef struct WireRow
+{
+	int64_t row_number;
+	const char *prompt;
+	size_t prompt_length;
+	const char *response;
+	size_t response_length;
+	uint8_t flags;
+	double reward;
+	double value;
+	double advantage;
+} WireRow;
+
+typedef struct WireRowResult
+{
+	uint8_t status; /* WireRowStatus */
+	double reward;
+	double value;
+	double advantage;
+	double ref_logprob;
+	uint32_t tokens;
+	uint8_t selected;
+} WireRowResult;
+
+#define WIRE_ROW_SIZE_MIN (8 + 4 + 4 + 1 + 3 * 8)
+#define WIRE_ROW_RESULT_SIZE (1 + 4 * 8 + 4 + 1)
+
+extern void wire_put_row(WireBuffer *buffer, const WireRow *row);
+extern void wire_get_row(WireReader *reader, WireRow *row);
+extern void wire_put_row_result(WireBuffer *buffer,
+                                const WireRowResult *result);
+extern void wire_get_row_result(WireReader *reader, WireRowResult *result);
+
+/* A name for messages ("job_rows"), or "unknown". */
+extern const char *wire_type_name(uint16_t type);
