@@ -1,0 +1,60 @@
+/*
+ * alol.h
+ *		What every file of the extension includes: PostgreSQL, settings, and
+ *		the few helpers that all rooms share.
+ */
+#pragma once
+
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+
+/* Marks a C function that SQL calls; nothing else is exported. */
+#define ALOL_FUNCTION(name) \
+	PG_FUNCTION_INFO_V1(name); \
+	PGDLLEXPORT Datum name(PG_FUNCTION_ARGS)
+
+/* Settings (alol.max_jobs, ...); see settings.c. */
+extern int alol_max_jobs;
+extern int alol_max_session_engines;
+extern char *alol_data_directory; /* empty: the default */
+extern int alol_memory_limit_mb;  /* 0: half of what is free */
+extern char *alol_device;
+extern int alol_threads;                /* 0: all */
+extern int alol_checkpoint_interval_s;
+extern int alol_engine_idle_timeout_s;
+
+/* The extension's schema and owner in this database; raises if it is not
+ * created here. */
+extern Oid alol_schema(void);
+extern const char *alol_schema_name(void); /* quoted, for building SQL */
+extern Oid alol_extension_owner(void);
+
+/*
+ * Runs SPI statements as the extension's owner with search_path =
+ * pg_catalog, pg_temp.  begin switches and SPI-connects, end undoes both; an
+ * error in between is undone by the transaction's abort.  Never evaluates
+ * user SQL in between.
+ */
+typedef struct OwnerScope
+{
+	Oid saved_user;
+	int saved_context;
+	int guc_level;
+} OwnerScope;
+
+extern void owner_begin(OwnerScope *scope);
+extern void owner_end(OwnerScope *scope);
+
+/* Text between the database's encoding and the engine's UTF-8. */
+extern char *text_to_utf8(const char *text, size_t length, size_t *utf8_length);
+extern text *text_from_utf8(const char *utf8, size_t length);
+
+/* The data directory and what lies in it, made at first use: cache/ models by
+ * content, jobs/ one directory a job, temporary/ .  palloc'd paths. */
+extern char *directory_cache(void);
+extern char *directory_jobs(void);
+extern char *directory_temporary(void); /* a new, empty one */
+extern void directory_remove(const char *path); /* with all in it; no error */

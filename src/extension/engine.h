@@ -1,0 +1,72 @@
+/*
+ * engine.h
+ *		An engine process as the extension sees it: start, call, stop.
+ *
+ * Order of life: engine_session() or engine_start(), then engine_call() any
+ * number of times, nested from an event handler too, then engine_stop() or
+ * the reset of the memory context that owns it.
+ */
+#pragma once
+
+#include "wire/message.h"
+
+typedef struct Engine Engine;
+
+/* One frame of an engine's answer. */
+typedef struct EngineFrame
+{
+	WireType type;
+	Jsonb *head;     /* the JSON object in front; palloc'd */
+	WireReader items; /* what follows it; valid until the next call */
+} EngineFrame;
+
+/*
+ * Receives the events of a call (WIRE_PROGRESS, ..., WIRE_ASK).  It may
+ * raise, and may make nested calls on the same engine.
+ */
+typedef void (*EngineEvent)(Engine *engine, EngineFrame *event, void *argument);
+
+typedef struct EngineCall
+{
+	WireType type;
+	WireBuffer payload; /* from engine_payload(), then items by wire_put_ */
+	EngineEvent on_event; /* NULL: events are dropped */
+	void *argument;
+	bool streams; /* WIRE_DATA frames follow by engine_send_data() */
+} EngineCall;
+
+/* This session's engine, started and greeted at first use; waits
+ * (interruptibly) for one of alol.max_session_engines slots. */
+extern Engine *engine_session(void);
+
+/* A job's engine, which dies with owner (a memory context). */
+extern Engine *engine_start(MemoryContext owner);
+
+/* A payload that starts with this JSON head. */
+extern WireBuffer engine_payload(const char *head_json);
+
+/*
+ * Sends a request and waits on latch, socket and postmaster for its result.
+ * Raises what the engine reported; "engine exited on signal 9" with its last
+ * words when it died (sqlstate 58000, see engine_died()); and on query cancel
+ * sends WIRE_CANCEL and drains a second at most, else kills the engine.
+ * head and items of the result live in the current memory context.
+ */
+extern void engine_call(Engine *engine, EngineCall *call, EngineFrame *result);
+
+/* Answers the WIRE_ASK that an event handler was given. */
+extern void engine_answer(Engine *engine, EngineFrame *ask, WireBuffer *payload);
+
+/* engine_call() in two steps, with data frames in between. */
+extern void engine_call_begin(Engine *engine, EngineCall *call);
+extern void engine_send_data(Engine *engine, WireBuffer *payload);
+extern void engine_call_end(Engine *engine, EngineFrame *result);
+
+extern void engine_stop(Engine *engine);
+
+/* True when the engine's process is gone (after a caught error). */
+extern bool engine_died(const Engine *engine);
+extern int engine_pid(const Engine *engine);
+
+/* What the engine said of itself at the handshake (WIRE_HELLO's result). */
+extern Jsonb *engine_capabilities(Engine *engine);

@@ -1,0 +1,45 @@
+/*
+ * model.h
+ *		Models as the rest of the extension sees them: find one that the
+ *		caller may use, hand it to an engine, store a new one.
+ */
+#pragma once
+
+typedef struct Model
+{
+	int64 id;
+	char *name;
+	Oid owner;
+	char kind;      /* 'l'm, 'a'dapter, 'c'lassifier, 'v'alue */
+	char *path;     /* server directory, or NULL: stored in the database */
+	char *hash;     /* SHA-256 of the stored content in hex, or NULL */
+	int64 base;     /* id of the model under a value model; 0: none */
+	int64 parameters;
+	int context;    /* tokens */
+} Model;
+
+/*
+ * The model called name, in the current memory context.  Raises "model
+ * \"x\" does not exist" (with the nearest names the caller may see), or that
+ * the caller may not use it.  role is who must have the right.
+ */
+extern Model *model_get(const char *name, Oid role);
+extern Model *model_get_by_id(int64 id);
+
+/* Raises unless name is a good, free name for a new model. */
+extern void model_check_new_name(const char *name);
+
+/*
+ * The ModelRef (JSON text) by which an engine finds the model.  A model that
+ * is stored in the database is materialised in the cache first.
+ */
+extern char *model_ref(const Model *model);
+
+/*
+ * Stores the files of a directory as a new model in the database, chunk by
+ * chunk, and its row last.  description is the engine's answer to
+ * WIRE_MODEL_INSPECT.  job is 0 for none.  Must run in a read-write
+ * transaction; switches to the extension's owner for the writes.
+ */
+extern int64 model_store(const char *name, Oid owner, const char *directory,
+                         Jsonb *description, int64 base, int64 job);
