@@ -1,0 +1,205 @@
+/*
+ * device.h
+ *		The operation table that a backend fills in.
+ *
+ * Tensors lie in the device's memory; only upload and download see a host
+ * pointer.  Operations may run asynchronously and return nothing: the first
+ * failure is kept and sync() reports it, once a step.  All sums are fp32 or
+ * better.  Every member is filled: what a backend lacks fails by name.
+ *
+ * Shapes: T tokens of a packed batch, H heads, G key/value heads, D head
+ * dimension, C hidden size, V vocabulary, m, n, k free.
+ */
+#pragma once
+
+#include "base/dtype.h"
+#include "base/failure.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Rows of cols elements, stride elements apart, in device memory. */
+typedef struct Tensor
+{
+	void *data; /* NULL: absent */
+	DType dtype;
+	int64_t rows;
+	int64_t cols;
+	int64_t stride;
+} Tensor;
+
+/* A matrix that maps cols inputs to rows outputs, W[n, k]; transposed means
+ * that it is stored [k, n] (GPT-2's Conv1D). */
+typedef struct Matrix
+{
+	Tensor tensor; /* as stored */
+	bool transposed;
+} Matrix;
+
+typedef enum NormKind
+{
+	NORM_LAYER, /* (x - mean) / sqrt(var + eps) * w + b */
+	NORM_RMS    /* x / sqrt(mean(x^2) + eps) * w */
+} NormKind;
+
+typedef enum Activation
+{
+	ACTIVATION_GELU,      /* x * Phi(x), by erf */
+	ACTIVATION_GELU_TANH, /* GPT-2's gelu_new */
+	ACTIVATION_SILU,
+	ACTIVATION_RELU
+} Activation;
+
+/* Attention over a packed batch: sequence s owns tokens
+ * [offset[s], offset[s + 1]); each token sees its own sequence up to itself. */
+typedef struct AttentionShape
+{
+	int heads;
+	int kv_heads; /* query head h reads key/value head h / (H / G) */
+	int head_dim;
+	float scale;
+	int sequences;
+	int max_length;        /* of a sequence */
+	const int32_t *offset; /* device, [sequences + 1] */
+} AttentionShape;
+
+typedef struct AdamW
+{
+	float learning_rate;
+	float beta1;
+	float beta2;
+	float eps;
+	float weight_decay;
+	float correction1;    /* 1 - beta1^step */
+	float correction2;    /* 1 - beta2^step */
+	float gradient_scale; /* for clipping the norm */
+} AdamW;
+
+typedef struct Device Device;
+
+struct Device
+{
+	const char *name; /* "cpu", "cuda:0" */
+
+	/* Memory.  alloc gives zeroed bytes aligned to 64, or NULL with a failure
+	 * kept for sync(). */
+	void *(*alloc)(Device *device, size_t bytes);
+	void (*free)(Device *device, void *memory);
+	void (*upload)(Device *device, void *target, const void *source,
+	               size_t bytes);
+	void (*download)(Device *device, void *target, const void *source,
+	                 size_t bytes);
+	void (*fill_zero)(Device *device, void *target, size_t bytes);
+	/* Read-only bytes of a mapped file as device memory: where they lie if
+	 * the device can read there (then release does nothing), else a copy. */
+	const void *(*adopt)(Device *device, const void *mapped, size_t bytes);
+	void (*release)(Device *device, const void *adopted);
+	/* Waits for all that was asked; false with the first failure. */
+	bool (*sync)(Device *device, Failure *failure);
+	void (*close)(Device *device);
+
+	/* out[m, n] = beta * out + x[m, k] @ W^T + bias[n]; bias may be NULL */
+	void (*matmul)(Device *device, Tensor out, Tensor x, const Matrix *w,
+	               const Tensor *bias, float beta);
+	/* dx[m, k] = beta * dx + dout[m, n] @ W */
+	void (*matmul_input_grad)(Device *device, Tensor dx, Tensor dout,
+	                          const Matrix *w, float beta);
+	/* dW += dout^T @ x, in W's storage order; dbias[n] += column sums of dout
+	 * (NULL: no bias) */
+	void (*matmul_weight_grad)(Device *device, const Matrix *dw,
+	                           const Tensor *dbias, Tensor dout, Tensor x);
+
+	/* out[i] = beta * out[i] + table[index[i]] */
+	void (*gather_rows)(Device *device, Tensor out, Tensor table,
+	                    const int32_t *index, float beta);
+	/* target[index[i]] = source[i]; the indexes differ */
+	void (*scatter_rows)(Device *device, Tensor target, Tensor source,
+	                     const int32_t *index);
+	/* table[index[i]] += source[i], in the order of i where indexes repeat */
+	void (*scatter_add_rows)(Device *device, Tensor table, Tensor source,
+	                         const int32_t *index);
+	/* out = a + b */
+	void (*add)(Device *device, Tensor out, Tensor a, Tensor b);
+
+	/* stat[T, 2] receives mean (0 for RMS) and 1/sqrt(...) of each row */
+	void (*norm)(Device *device, NormKind kind, float eps, Tensor out, Tensor x,
+	             Tensor weight, const Tensor *bias, Tensor stat);
+	/* dx = beta * dx + ...; dweight, dbias are added to, NULL: not wanted */
+	void (*norm_grad)(Device *device, NormKind kind, Tensor dx, float beta,
+	                  const Tensor *dweight, const Tensor *dbias, Tensor dout,
+	                  Tensor x, Tensor weight, Tensor stat);
+
+	/*
+	 * Rotates the first `rotary` elements of each head of x[T, heads * D] in
+	 * halves (element i with i + rotary/2) by the angles of its position.
+	 * table[position, rotary]: rotary/2 cosines, then as many sines.
+	 * inverse: by the negative angle (the gradient).
+	 */
+	void (*rotate)(Device *device, Tensor x, int heads, int rotary,
+	               Tensor table, const int32_t *position, bool inverse);
+
+	/* out[T, H*D]; lse[T, H] is each row's log-sum-exp of scaled scores.
+	 * Never holds a T x T matrix. */
+	void (*attention)(Device *device, const AttentionShape *shape, Tensor out,
+	                  Tensor q, Tensor k, Tensor v, Tensor lse);
+	void (*attention_grad)(Device *device, const AttentionShape *shape,
+	                       Tensor dq, Tensor dk, Tensor dv, Tensor dout,
+	                       Tensor out, Tensor q, Tensor k, Tensor v,
+	                       Tensor lse);
+	/* One new token each: row i of q[m, H*D] against cache rows
+	 * [first[i], first[i] + length[i]). */
+	void (*attention_cached)(Device *device, const AttentionShape *shape,
+	                         Tensor out, Tensor q, Tensor k_cache,
+	                         Tensor v_cache, const int32_t *first,
+	                         const int32_t *length);
+
+	/* out = act(gate) * up, or act(gate) where up is NULL */
+	void (*activation)(Device *device, Activation kind, Tensor out, Tensor gate,
+	                   const Tensor *up);
+	/* dgate and dup from dout; dgate may be dout */
+	void (*activation_grad)(Device *device, Activation kind, Tensor dgate,
+	                        const Tensor *dup, Tensor dout, Tensor gate,
+	                        const Tensor *up);
+
+	/* logp[i] = logits[i][target[i]] - lse[i], lse in fp32 from a sum in
+	 * double; the first `vocabulary` columns count. */
+	void (*logprob)(Device *device, Tensor logp, Tensor lse, Tensor logits,
+	                const int32_t *target);
+	/* logits[i][j] becomes coefficient[i] * ((j == target[i]) - softmax_j) */
+	void (*logprob_grad)(Device *device, Tensor logits, Tensor lse,
+	                     const int32_t *target, Tensor coefficient);
+
+	/* *sum (device) += the sum of squares of x[1, n], in double */
+	void (*add_squares)(Device *device, double *sum, Tensor x);
+	/* p, m, v, g of one parameter, all [1, n] fp32; as torch.optim.AdamW */
+	void (*adamw)(Device *device, const AdamW *settings, Tensor parameter,
+	              Tensor gradient, Tensor m, Tensor v);
+};
+
+/* The rows x cols tensor at data, packed, fp32. */
+static inline Tensor
+tensor_at(float *data, int64_t rows, int64_t cols)
+{
+	return (Tensor){data, DTYPE_F32, rows, cols, cols};
+}
+
+/* Columns [first, first + cols) of an fp32 tensor. */
+static inline Tensor
+tensor_columns(Tensor x, int64_t first, int64_t cols)
+{
+	return (Tensor){(float *) x.data + first, x.dtype, x.rows, cols, x.stride};
+}
+
+/* Rows [first, first + rows) of an fp32 tensor. */
+static inline Tensor
+tensor_rows(Tensor x, int64_t first, int64_t rows)
+{
+	return (Tensor){(float *) x.data + first * x.stride, x.dtype, rows, x.cols,
+	                x.stride};
+}
+
+/* The CPU; threads 0 means as many as the process may use. */
+extern bool cpu_device_open(int threads, Device **device, Failure *failure);
+
+/* The instruction set in use: "avx512_bf16", "avx2", ...; static storage. */
+extern const char *cpu_isa(void);

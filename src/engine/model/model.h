@@ -1,0 +1,197 @@
+/*
+ * model.h
+ *		A decoder language model: open it, score texts, train it.
+ *
+ * Order of life: model_open(), any number of model_logprobs(),
+ * model_hidden() or generate() (generate.h); for training
+ * model_make_trainable(), then per step model_zero_gradients(),
+ * model_accumulate() for each micro-batch, model_update().
+ *
+ * One transformer with switches serves every architecture.  T tokens of a
+ * packed batch, S sequences, C hidden size, V vocabulary, L layers.
+ */
+#pragma once
+
+#include "base/arena.h"
+#include "device/device.h"
+#include "text/tokenizer.h"
+
+#define MODEL_STOP_MAX 16
+
+typedef enum PositionKind
+{
+	POSITION_LEARNED,
+	POSITION_ROTARY
+} PositionKind;
+
+typedef struct ModelConfig
+{
+	char architecture[32]; /* "gpt2", "llama": model_type of config.json */
+	int vocabulary;
+	int hidden;
+	int layers;
+	int heads;
+	int kv_heads;
+	int head_dim;
+	int feed_forward;
+	int context;
+	NormKind norm;
+	float norm_eps;
+	PositionKind position;
+	int rotary; /* rotated elements of each head */
+	double rope_theta;
+	double rope_factor; /* llama3 scaling; 0: none; linear scaling: see .c */
+	double rope_low;
+	double rope_high;
+	double rope_original;
+	bool rope_linear;
+	Activation activation;
+	bool gated; /* act(gate) * up */
+	bool tied;  /* the LM head is the embedding */
+	bool qkv_bias;
+	bool out_bias;
+	bool mlp_bias;
+	float initializer_range;
+	int bos; /* of config.json, -1: none */
+	int eos; /* the one appended to responses: the tokenizer's, else the
+	              * first of config.json; -1: none */
+	int stop[MODEL_STOP_MAX]; /* all that end a generation */
+	int stops;
+} ModelConfig;
+
+typedef struct Model Model;
+typedef struct Workspace Workspace;
+
+/*
+ * A packed batch, on the host.  Sequence s is ids[offset[s], offset[s + 1]);
+ * its targets are ids[target[s], offset[s + 1]), each predicted from the
+ * token before it (target[s] > offset[s], or == offset[s + 1]: none).
+ */
+typedef struct Batch
+{
+	int sequences;
+	const int32_t *offset; /* [sequences + 1] */
+	const int32_t *target; /* [sequences], absolute positions */
+	const int32_t *ids;    /* [offset[sequences]] */
+} Batch;
+
+/* Tokens to be predicted in sequences [first, first + count). */
+extern int batch_targets(const Batch *batch, int first, int count);
+
+/*
+ * Opens a Hugging Face directory (config.json, safetensors, tokenizer.json).
+ * tokenizer: another directory for the tokenizer, or NULL.  The model lives
+ * in arena.  All of it is checked; weights are mapped, not read.
+ */
+extern bool model_open(Arena *arena, Device *device, const char *directory,
+                       const char *tokenizer, Model **model, Failure *failure);
+
+extern const ModelConfig *model_config(const Model *model);
+extern const Tokenizer *model_tokenizer(const Model *model);
+extern int64_t model_parameters(const Model *model);
+extern DType model_stored_dtype(const Model *model);
+extern Device *model_device(const Model *model);
+extern const char *model_directory(const Model *model);
+
+/* True when the files of the directory are those the model was opened from
+ * (device, inode, size and time of each). */
+extern bool model_is_current(const Model *model);
+
+/* The largest micro-batch, in tokens, that fits the memory limit: for
+ * scoring, or for training with gradients. */
+extern int model_token_budget(const Model *model, bool is_training);
+
+/*
+ * Log-probabilities of all targets of the batch, sequence by sequence, into
+ * logp (host).  Splits into micro-batches by itself.
+ */
+extern bool model_logprobs(Model *model, const Batch *batch, float *logp,
+                           Failure *failure);
+
+/* The last layer's output after the final norm, hidden[T, C] (host). */
+extern bool model_hidden(Model *model, const Batch *batch, float *hidden,
+                         Failure *failure);
+
+/* Logits of the last position of each sequence, [S, V] (host). */
+extern bool model_last_logits(Model *model, const Batch *batch, float *logits,
+                              Failure *failure);
+
+/* ---------------------------------------------------------- training */
+
+/* Copies the weights into fp32 memory of their own, with gradients and
+ * AdamW's moments beside them (four numbers a parameter). */
+extern bool model_make_trainable(Model *model, Failure *failure);
+
+extern void model_zero_gradients(Model *model);
+
+/*
+ * Given the log-probabilities of the targets of sequences
+ * [first, first + count), which are whole groups, writes dL/dlogp of each.
+ */
+typedef bool (*LogprobGradient)(void *argument, int first, int count,
+                                const float *logp, float *grad,
+                                Failure *failure);
+
+/*
+ * Forward and backward of one micro-batch; gradients are added to.
+ * group_offset[groups + 1] gives each group's first sequence: a group's
+ * log-probabilities are always shown to gradient() together.
+ */
+extern bool model_accumulate(Model *model, const Batch *batch, int groups,
+                             const int32_t *group_offset,
+                             LogprobGradient gradient, void *argument,
+                             Failure *failure);
+
+/* Total L2 norm of the gradient, after sync. */
+extern bool model_gradient_norm(Model *model, double *norm, Failure *failure);
+
+/* One AdamW step; settings' weight_decay touches matrices only. */
+extern bool model_update(Model *model, const AdamW *settings, Failure *failure);
+
+/*
+ * A trainable model's state as flat fp32 arrays in device memory, all
+ * parameters in file order; for checkpoints and for keeping the best step.
+ */
+typedef enum ModelState
+{
+	MODEL_WEIGHTS,
+	MODEL_GRADIENTS,
+	MODEL_FIRST_MOMENT,
+	MODEL_SECOND_MOMENT
+} ModelState;
+
+extern int64_t model_state_size(const Model *model); /* elements */
+extern void model_state_download(Model *model, ModelState state, float *target);
+extern void model_state_upload(Model *model, ModelState state,
+                               const float *source);
+
+/* Parameter by parameter (tests, golden values); NULL past the end. */
+typedef struct ParameterView
+{
+	const char *name; /* as in the file */
+	int64_t offset;   /* in the state arrays */
+	int64_t count;
+	int dimensions;
+	int64_t shape[2];
+} ParameterView;
+
+extern int model_parameter_count(const Model *model);
+extern ParameterView model_parameter(const Model *model, int index);
+
+/* ------------------------------------------------------------ files */
+
+/*
+ * Writes a directory that `transformers` opens: config.json, fp32
+ * model.safetensors with these weights (as by model_state_download(), NULL:
+ * the model's own), and the tokenizer's files.
+ */
+extern bool model_save(Model *model, const float *weights,
+                       const char *directory, Failure *failure);
+
+/*
+ * Writes a model with random weights (normal, initializer_range; residual
+ * projections scaled by 1/sqrt(2 L); biases 0, norms 1) from the text of a
+ * config.json into directory, which holds the tokenizer already.
+ */
+extern bool model_create(const char *config_json, size_t length, uint64_t seed,
+                         const char *directory, Failure *failure);
