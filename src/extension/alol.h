@@ -5,6 +5,11 @@
  */
 #pragma once
 
+/* Before 16 PostgreSQL leaves this empty, and we hide what is not exported. */
+#ifndef PGDLLEXPORT
+#define PGDLLEXPORT __attribute__((visibility("default")))
+#endif
+
 #include "postgres.h"
 
 #include "fmgr.h"
@@ -12,8 +17,8 @@
 #include "utils/jsonb.h"
 
 /* Marks a C function that SQL calls; nothing else is exported. */
-#define ALOL_FUNCTION(name) \
-	PG_FUNCTION_INFO_V1(name); \
+#define ALOL_FUNCTION(name)                                                    \
+	PG_FUNCTION_INFO_V1(name);                                                 \
 	PGDLLEXPORT Datum name(PG_FUNCTION_ARGS)
 
 /* Settings (alol.max_jobs, ...); see settings.c. */
@@ -22,7 +27,7 @@ extern int alol_max_session_engines;
 extern char *alol_data_directory; /* empty: the default */
 extern int alol_memory_limit_mb;  /* 0: half of what is free */
 extern char *alol_device;
-extern int alol_threads;                /* 0: all */
+extern int alol_threads; /* 0: all */
 extern int alol_checkpoint_interval_s;
 extern int alol_engine_idle_timeout_s;
 
@@ -48,13 +53,22 @@ typedef struct OwnerScope
 extern void owner_begin(OwnerScope *scope);
 extern void owner_end(OwnerScope *scope);
 
-/* Text between the database's encoding and the engine's UTF-8. */
+/*
+ * Text between the database's encoding and the engine's UTF-8.  Both need a
+ * transaction where the database is not in UTF-8.  What is not whole UTF-8,
+ * and zero bytes, become U+FFFD on the way in; a character that the
+ * database's encoding lacks is an error.
+ */
 extern char *text_to_utf8(const char *text, size_t length, size_t *utf8_length);
 extern text *text_from_utf8(const char *utf8, size_t length);
 
-/* The data directory and what lies in it, made at first use: cache/ models by
- * content, jobs/ one directory a job, temporary/ .  palloc'd paths. */
+/*
+ * The data directory and what lies in it, made at first use: cache/ models by
+ * content, jobs/ one directory a job, temporary/ what the engine writes before
+ * it is stored (left behind by a crash, it is swept later).  palloc'd paths;
+ * failure raises.
+ */
 extern char *directory_cache(void);
 extern char *directory_jobs(void);
-extern char *directory_temporary(void); /* a new, empty one */
+extern char *directory_temporary(void);         /* a new, empty one */
 extern void directory_remove(const char *path); /* with all in it; no error */

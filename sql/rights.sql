@@ -1,0 +1,1 @@
+-- rights.sql: who may call what.

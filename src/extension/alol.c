@@ -1,0 +1,33 @@
+/*
+ * alol.c
+ *		What happens when the library is loaded, and the version function.
+ */
+#include "alol.h"
+
+#include "miscadmin.h"
+
+#include "launcher.h"
+#include "settings.h"
+
+PG_MODULE_MAGIC;
+
+PGDLLEXPORT void _PG_init(void);
+
+/*
+ * Works in any session, with no preload.  With shared_preload_libraries the
+ * launcher comes along, which starts interrupted jobs after a restart.
+ */
+void
+_PG_init(void)
+{
+	settings_define();
+	if (process_shared_preload_libraries_in_progress)
+		launcher_register();
+}
+
+ALOL_FUNCTION(alol_version);
+Datum
+alol_version(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(ALOL_VERSION));
+}
