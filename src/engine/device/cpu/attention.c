@@ -1,0 +1,476 @@
+/*
+ * attention.c
+ *		Causal attention over packed sequences, forward and backward.
+ *
+ * One task is a sequence and a key/value head; it serves the query heads that
+ * share the head, so gradients of keys and values have one writer and a fixed
+ * order.  Keys and values are copied into packed panels: D padded to LANES,
+ * keys also transposed, so that every inner loop runs over neighbours.  Four
+ * queries at a time share a pass over the keys; their scores are the only
+ * thing held of the T x T matrix.
+ */
+#include "device/cpu/cpu.h"
+
+#include "device/cpu/exp.h"
+
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+#define LANES 16
+#define QUERIES 4 /* in one pass */
+#define KEYS 32   /* in registers at a time */
+
+static int
+padded(int n, int to)
+{
+	return (n + to - 1) / to * to;
+}
+
+/* panel[T][width] = x's columns [first, first + D) of rows from start */
+static void
+pack_rows(float *panel, int width, Tensor x, int64_t start, int rows,
+          int64_t first, int head_dim)
+{
+	for (int i = 0; i < rows; i++)
+	{
+		memcpy(panel + (size_t) i * width, cpu_row(x, start + i) + first,
+		       (size_t) head_dim * sizeof(float));
+		memset(panel + (size_t) i * width + head_dim, 0,
+		       (size_t) (width - head_dim) * sizeof(float));
+	}
+}
+
+/* panel[D][length] = the transpose, zeros from rows on */
+static void
+pack_columns(float *panel, int length, Tensor x, int64_t start, int rows,
+             int64_t first, int head_dim)
+{
+	for (int d = 0; d < head_dim; d++)
+	{
+		float *row = panel + (size_t) d * length;
+
+		for (int i = 0; i < rows; i++)
+			row[i] = cpu_row(x, start + i)[first + d];
+		memset(row + rows, 0, (size_t) (length - rows) * sizeof(float));
+	}
+}
+
+/* out[r][j] = scale * sum_d q[r][d] * columns[d][j] for the first keys */
+CPU_KERNEL static void
+multiply_columns(float *restrict out, int length, const float *restrict q,
+                 int width, const float *restrict columns, int head_dim,
+                 int keys, float scale)
+{
+	for (int start = 0; start < keys; start += KEYS)
+	{
+		float sum[QUERIES][KEYS] = {{0}};
+
+		for (int d = 0; d < head_dim; d++)
+		{
+			const float *column = columns + (size_t) d * length + start;
+
+			for (int r = 0; r < QUERIES; r++)
+			{
+				float factor = q[r * width + d];
+
+#pragma omp simd
+				for (int j = 0; j < KEYS; j++)
+					sum[r][j] += factor * column[j];
+			}
+		}
+		for (int r = 0; r < QUERIES; r++)
+		{
+#pragma omp simd
+			for (int j = 0; j < KEYS; j++)
+				out[(size_t) r * length + start + j] = scale * sum[r][j];
+		}
+	}
+}
+
+/* out[r][d] += sum_j weight[r][j] * rows[j][d] */
+CPU_KERNEL static void
+multiply_rows(float *restrict out, int width, const float *restrict weight,
+              int length, const float *restrict rows, int keys)
+{
+	for (int start = 0; start < width; start += LANES)
+	{
+		float sum[QUERIES][LANES] = {{0}};
+
+		for (int j = 0; j < keys; j++)
+		{
+			const float *row = rows + (size_t) j * width + start;
+
+			for (int r = 0; r < QUERIES; r++)
+			{
+				float factor = weight[(size_t) r * length + j];
+
+#pragma omp simd
+				for (int d = 0; d < LANES; d++)
+					sum[r][d] += factor * row[d];
+			}
+		}
+		for (int r = 0; r < QUERIES; r++)
+			for (int d = 0; d < LANES; d++)
+				out[r * width + start + d] += sum[r][d];
+	}
+}
+
+/* columns[d][j] += sum_r x[r][d] * weight[r][j] */
+CPU_KERNEL static void
+add_outer(float *restrict columns, int length, const float *restrict x,
+          int width, const float *restrict weight, int head_dim, int keys)
+{
+	const float *w0 = weight;
+	const float *w1 = weight + length;
+	const float *w2 = weight + 2 * (size_t) length;
+	const float *w3 = weight + 3 * (size_t) length;
+
+	for (int d = 0; d < head_dim; d++)
+	{
+		float *column = columns + (size_t) d * length;
+		float x0 = x[d];
+		float x1 = x[width + d];
+		float x2 = x[2 * width + d];
+		float x3 = x[3 * width + d];
+
+#pragma omp simd
+		for (int j = 0; j < keys; j++)
+			column[j] += x0 * w0[j] + x1 * w1[j] + x2 * w2[j] + x3 * w3[j];
+	}
+}
+
+/* Scores of one query to probabilities: visible ones, zeros up to length.
+ * Returns the log-sum-exp. */
+CPU_KERNEL static float
+softmax_row(float *score, int visible, int length)
+{
+	float largest = score[0];
+	float sum = 0;
+	float scale;
+
+#pragma omp simd reduction(max : largest)
+	for (int j = 0; j < visible; j++)
+		largest = score[j] > largest ? score[j] : largest;
+#pragma omp simd reduction(+ : sum)
+	for (int j = 0; j < visible; j++)
+	{
+		score[j] = exp_f32(score[j] - largest);
+		sum += score[j];
+	}
+	scale = 1 / sum;
+#pragma omp simd
+	for (int j = 0; j < visible; j++)
+		score[j] *= scale;
+	for (int j = visible; j < length; j++)
+		score[j] = 0;
+	return largest + logf(sum);
+}
+
+/* Probabilities again, from scores and the log-sum-exp. */
+CPU_KERNEL static void
+softmax_again(float *score, int visible, int length, float lse)
+{
+#pragma omp simd
+	for (int j = 0; j < visible; j++)
+		score[j] = exp_f32(score[j] - lse);
+	for (int j = visible; j < length; j++)
+		score[j] = 0;
+}
+
+/* dscore[j] = scale * p[j] * (dp[j] - delta), in place of dp */
+CPU_KERNEL static void
+softmax_grad_row(float *dp, const float *p, int length, float delta,
+                 float scale)
+{
+#pragma omp simd
+	for (int j = 0; j < length; j++)
+		dp[j] = scale * p[j] * (dp[j] - delta);
+}
+
+/* What a task works on, and its panels in this thread's scratch. */
+typedef struct Task
+{
+	int64_t start; /* first token */
+	int tokens;
+	int length; /* tokens padded to KEYS */
+	int width;  /* head_dim padded to LANES */
+	int head_dim;
+	int group; /* query heads on this key/value head */
+	int first_head;
+	int64_t kv_column;
+	float *queries;       /* [QUERIES][width] */
+	float *result;        /* [QUERIES][width] */
+	float *score;         /* [QUERIES][length] */
+	float *dscore;        /* [QUERIES][length], backward */
+	float *dout;          /* [QUERIES][width], backward */
+	float *keys;          /* [tokens][width], backward */
+	float *values;        /* [tokens][width], forward */
+	float *key_columns;   /* [head_dim][length] */
+	float *value_columns; /* [head_dim][length], backward */
+	float *dkey_columns;
+	float *dvalue_columns;
+} Task;
+
+static bool
+task_begin(Task *task, Device *device, const AttentionShape *shape,
+           int64_t number, bool is_backward)
+{
+	int sequence = (int) (number / shape->kv_heads);
+	int head = (int) (number % shape->kv_heads);
+	size_t panel;
+	size_t columns;
+	size_t size;
+	float *at;
+
+	task->start = shape->offset[sequence];
+	task->tokens = (int) (shape->offset[sequence + 1] - task->start);
+	task->length = padded(task->tokens, KEYS);
+	task->width = padded(shape->head_dim, LANES);
+	task->head_dim = shape->head_dim;
+	task->group = shape->heads / shape->kv_heads;
+	task->first_head = head * task->group;
+	task->kv_column = (int64_t) head * shape->head_dim;
+
+	panel = (size_t) task->tokens * (size_t) task->width;
+	columns = (size_t) task->head_dim * (size_t) task->length;
+	size = (size_t) QUERIES * 3 * (size_t) task->width +
+	       (size_t) QUERIES * 2 * (size_t) task->length + panel +
+	       columns * (is_backward ? 4 : 1);
+	at = cpu_scratch(device, size);
+	if (at == NULL || task->tokens == 0)
+		return false;
+	task->queries = at;
+	task->result = at += QUERIES * task->width;
+	task->dout = at += QUERIES * task->width;
+	task->score = at += QUERIES * task->width;
+	task->dscore = at += (size_t) QUERIES * (size_t) task->length;
+	task->keys = task->values = at += (size_t) QUERIES * (size_t) task->length;
+	task->key_columns = at += panel;
+	if (is_backward)
+	{
+		task->value_columns = at += columns;
+		task->dkey_columns = at += columns;
+		task->dvalue_columns = at += columns;
+		memset(task->dkey_columns, 0, 2 * columns * sizeof(float));
+	}
+	return true;
+}
+
+/* Rows [first, first + QUERIES) of head into a panel, zeros past the end. */
+static void
+load_queries(const Task *task, float *panel, Tensor x, int head, int first)
+{
+	int count = task->tokens - first < QUERIES ? task->tokens - first : QUERIES;
+
+	memset(panel, 0, sizeof(float) * QUERIES * (size_t) task->width);
+	pack_rows(panel, task->width, x, task->start + first, count,
+	          (int64_t) head * task->head_dim, task->head_dim);
+}
+
+static void
+forward_block(const Task *task, const AttentionShape *shape, Tensor out,
+              Tensor q, Tensor lse, int head, int first)
+{
+	int last = first + QUERIES < task->tokens ? first + QUERIES : task->tokens;
+	int keys = padded(last, KEYS);
+
+	load_queries(task, task->queries, q, head, first);
+	multiply_columns(task->score, task->length, task->queries, task->width,
+	                 task->key_columns, task->head_dim, keys, shape->scale);
+	memset(task->result, 0, sizeof(float) * QUERIES * (size_t) task->width);
+	for (int i = first; i < last; i++)
+		cpu_row(lse, task->start + i)[head] = softmax_row(
+			task->score + (size_t) (i - first) * task->length, i + 1, keys);
+	multiply_rows(task->result, task->width, task->score, task->length,
+	              task->values, last);
+	for (int i = first; i < last; i++)
+		memcpy(cpu_row(out, task->start + i) + (size_t) head * task->head_dim,
+		       task->result + (size_t) (i - first) * task->width,
+		       (size_t) task->head_dim * sizeof(float));
+}
+
+void
+cpu_attention(Device *device, const AttentionShape *shape, Tensor out, Tensor q,
+              Tensor k, Tensor v, Tensor lse)
+{
+	int64_t tasks = (int64_t) shape->sequences * shape->kv_heads;
+
+#pragma omp parallel for schedule(dynamic) if (q.rows * q.cols >               \
+                                               CPU_PARALLEL_MIN / 8)
+	for (int64_t number = 0; number < tasks; number++)
+	{
+		Task task;
+
+		if (!task_begin(&task, device, shape, number, false))
+			continue;
+		pack_columns(task.key_columns, task.length, k, task.start, task.tokens,
+		             task.kv_column, task.head_dim);
+		pack_rows(task.values, task.width, v, task.start, task.tokens,
+		          task.kv_column, task.head_dim);
+		for (int h = 0; h < task.group; h++)
+			for (int first = 0; first < task.tokens; first += QUERIES)
+				forward_block(&task, shape, out, q, lse, task.first_head + h,
+				              first);
+	}
+}
+
+/* Sum of dout * out of one row and head: sum_j p_j dp_j. */
+static float
+row_delta(const float *dout, const float *out, int n)
+{
+	float sum = 0;
+
+	for (int d = 0; d < n; d++)
+		sum += dout[d] * out[d];
+	return sum;
+}
+
+static void
+backward_block(const Task *task, const AttentionShape *shape, Tensor dq,
+               Tensor dout, Tensor out, Tensor q, Tensor lse, int head,
+               int first)
+{
+	int last = first + QUERIES < task->tokens ? first + QUERIES : task->tokens;
+	int keys = padded(last, KEYS);
+	size_t column = (size_t) head * (size_t) task->head_dim;
+
+	load_queries(task, task->queries, q, head, first);
+	load_queries(task, task->dout, dout, head, first);
+	multiply_columns(task->score, task->length, task->queries, task->width,
+	                 task->key_columns, task->head_dim, keys, shape->scale);
+	multiply_columns(task->dscore, task->length, task->dout, task->width,
+	                 task->value_columns, task->head_dim, keys, 1);
+	for (int r = 0; r < QUERIES; r++)
+	{
+		int64_t row = task->start + first + r;
+		float *score = task->score + (size_t) r * task->length;
+
+		/* Queries past the end have no probabilities. */
+		if (first + r >= last)
+		{
+			memset(score, 0, sizeof(float) * (size_t) keys);
+			memset(task->dscore + (size_t) r * task->length, 0,
+			       sizeof(float) * (size_t) keys);
+			continue;
+		}
+		softmax_again(score, first + r + 1, keys, cpu_row(lse, row)[head]);
+		softmax_grad_row(task->dscore + (size_t) r * task->length, score, keys,
+		                 row_delta(cpu_row(dout, row) + column,
+		                           cpu_row(out, row) + column, task->head_dim),
+		                 shape->scale);
+	}
+	memset(task->result, 0, sizeof(float) * QUERIES * (size_t) task->width);
+	multiply_rows(task->result, task->width, task->dscore, task->length,
+	              task->keys, last);
+	for (int i = first; i < last; i++)
+		memcpy(cpu_row(dq, task->start + i) + column,
+		       task->result + (size_t) (i - first) * task->width,
+		       (size_t) task->head_dim * sizeof(float));
+	add_outer(task->dkey_columns, task->length, task->queries, task->width,
+	          task->dscore, task->head_dim, keys);
+	add_outer(task->dvalue_columns, task->length, task->dout, task->width,
+	          task->score, task->head_dim, keys);
+}
+
+static void
+store_columns(const Task *task, Tensor x, const float *columns)
+{
+	for (int i = 0; i < task->tokens; i++)
+	{
+		float *row = cpu_row(x, task->start + i) + task->kv_column;
+
+		for (int d = 0; d < task->head_dim; d++)
+			row[d] = columns[(size_t) d * task->length + i];
+	}
+}
+
+void
+cpu_attention_grad(Device *device, const AttentionShape *shape, Tensor dq,
+                   Tensor dk, Tensor dv, Tensor dout, Tensor out, Tensor q,
+                   Tensor k, Tensor v, Tensor lse)
+{
+	int64_t tasks = (int64_t) shape->sequences * shape->kv_heads;
+
+#pragma omp parallel for schedule(dynamic) if (q.rows * q.cols >               \
+                                               CPU_PARALLEL_MIN / 8)
+	for (int64_t number = 0; number < tasks; number++)
+	{
+		Task task;
+
+		if (!task_begin(&task, device, shape, number, true))
+			continue;
+		pack_rows(task.keys, task.width, k, task.start, task.tokens,
+		          task.kv_column, task.head_dim);
+		pack_columns(task.key_columns, task.length, k, task.start, task.tokens,
+		             task.kv_column, task.head_dim);
+		pack_columns(task.value_columns, task.length, v, task.start,
+		             task.tokens, task.kv_column, task.head_dim);
+		for (int h = 0; h < task.group; h++)
+			for (int first = 0; first < task.tokens; first += QUERIES)
+				backward_block(&task, shape, dq, dout, out, q, lse,
+				               task.first_head + h, first);
+		store_columns(&task, dk, task.dkey_columns);
+		store_columns(&task, dv, task.dvalue_columns);
+	}
+}
+
+/* One query against `length` rows of a cache, stride floats apart. */
+CPU_KERNEL static void
+attend_cached(float *out, const float *q, const float *keys,
+              const float *values, int64_t stride, int length, int head_dim,
+              float scale, float *score)
+{
+	for (int j = 0; j < length; j++)
+	{
+		const float *key = keys + j * stride;
+		float sum = 0;
+
+#pragma omp simd reduction(+ : sum)
+		for (int d = 0; d < head_dim; d++)
+			sum += q[d] * key[d];
+		score[j] = scale * sum;
+	}
+	softmax_row(score, length, length);
+	for (int d = 0; d < head_dim; d++)
+		out[d] = 0;
+	for (int j = 0; j < length; j++)
+	{
+		const float *value = values + j * stride;
+		float p = score[j];
+
+#pragma omp simd
+		for (int d = 0; d < head_dim; d++)
+			out[d] += p * value[d];
+	}
+}
+
+void
+cpu_attention_cached(Device *device, const AttentionShape *shape, Tensor out,
+                     Tensor q, Tensor k_cache, Tensor v_cache,
+                     const int32_t *first, const int32_t *length)
+{
+	int64_t tasks = q.rows * shape->heads;
+	int group = shape->heads / shape->kv_heads;
+	int64_t work = 0;
+
+	for (int64_t i = 0; i < q.rows; i++)
+		work += length[i];
+	work *= q.cols;
+#pragma omp parallel for schedule(static) if (work > CPU_PARALLEL_MIN)
+	for (int64_t number = 0; number < tasks; number++)
+	{
+		int64_t i = number / shape->heads;
+		int head = (int) (number % shape->heads);
+		int64_t column = (int64_t) (head / group) * shape->head_dim;
+		float *score = cpu_scratch(device, (size_t) length[i]);
+
+		if (score == NULL)
+			continue;
+		attend_cached(cpu_row(out, i) + (int64_t) head * shape->head_dim,
+		              cpu_row(q, i) + (int64_t) head * shape->head_dim,
+		              cpu_row(k_cache, first[i]) + column,
+		              cpu_row(v_cache, first[i]) + column, k_cache.stride,
+		              length[i], shape->head_dim, shape->scale, score);
+	}
+}

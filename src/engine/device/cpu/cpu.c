@@ -1,0 +1,197 @@
+/*
+ * cpu.c
+ *		The CPU backend: memory, failures, and the filled operation table.
+ */
+#include "device/cpu/cpu.h"
+
+#include "base/arena.h"
+
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void
+cpu_fail(Device *device, FailureCode code, const char *what)
+{
+	CpuDevice *cpu = (CpuDevice *) device;
+
+#pragma omp critical(cpu_failure)
+	if (!cpu->has_failed)
+	{
+		fail(&cpu->failure, code, "%s", what);
+		cpu->has_failed = true;
+	}
+}
+
+float *
+cpu_scratch(Device *device, size_t count)
+{
+	CpuDevice *cpu = (CpuDevice *) device;
+	int thread = omp_get_thread_num();
+
+	if (cpu->scratch_size[thread] < count)
+	{
+		free(cpu->scratch[thread]);
+		cpu->scratch[thread] =
+			aligned_alloc(64, (count * sizeof(float) + 63) / 64 * 64);
+		cpu->scratch_size[thread] = cpu->scratch[thread] == NULL ? 0 : count;
+	}
+	if (cpu->scratch[thread] == NULL)
+		cpu_fail(device, FAILURE_OUT_OF_MEMORY,
+		         "cannot allocate a thread's scratch memory");
+	return cpu->scratch[thread];
+}
+
+/* Blocks carry their size in front, for the account of memory in use. */
+static void *
+cpu_alloc(Device *device, size_t bytes)
+{
+	Failure failure;
+	Arena *arena;
+	char *block;
+
+	if (bytes > SIZE_MAX / 2)
+	{
+		cpu_fail(device, FAILURE_OUT_OF_MEMORY, "a tensor is too large");
+		return NULL;
+	}
+	arena = arena_create();
+	block = arena_try(arena, 1, bytes + 64, &failure);
+	if (block == NULL)
+	{
+		arena_destroy(arena);
+		cpu_fail(device, failure.code, failure.message);
+		return NULL;
+	}
+	*(Arena **) (void *) block = arena;
+	return block + 64;
+}
+
+static void
+cpu_free(Device *device, void *memory)
+{
+	(void) device;
+	if (memory != NULL)
+		arena_destroy(*(Arena **) (void *) ((char *) memory - 64));
+}
+
+static void
+cpu_copy(Device *device, void *target, const void *source, size_t bytes)
+{
+	(void) device;
+	if (bytes > 0)
+		memcpy(target, source, bytes);
+}
+
+static void
+cpu_fill_zero(Device *device, void *target, size_t bytes)
+{
+	(void) device;
+	if (bytes > 0)
+		memset(target, 0, bytes);
+}
+
+static const void *
+cpu_adopt(Device *device, const void *mapped, size_t bytes)
+{
+	(void) device;
+	(void) bytes;
+	return mapped;
+}
+
+static void
+cpu_release(Device *device, const void *adopted)
+{
+	(void) device;
+	(void) adopted;
+}
+
+static bool
+cpu_sync(Device *device, Failure *failure)
+{
+	CpuDevice *cpu = (CpuDevice *) device;
+
+	if (!cpu->has_failed)
+		return true;
+	*failure = cpu->failure;
+	cpu->has_failed = false;
+	return false;
+}
+
+static void
+cpu_close(Device *device)
+{
+	CpuDevice *cpu = (CpuDevice *) device;
+
+	for (int i = 0; i < cpu->threads; i++)
+		free(cpu->scratch[i]);
+	free(cpu->scratch);
+	free(cpu->scratch_size);
+	free(cpu);
+}
+
+static const Device operations = {
+	.name = "cpu",
+	.alloc = cpu_alloc,
+	.free = cpu_free,
+	.upload = cpu_copy,
+	.download = cpu_copy,
+	.fill_zero = cpu_fill_zero,
+	.adopt = cpu_adopt,
+	.release = cpu_release,
+	.sync = cpu_sync,
+	.close = cpu_close,
+	.matmul = cpu_matmul,
+	.matmul_input_grad = cpu_matmul_input_grad,
+	.matmul_weight_grad = cpu_matmul_weight_grad,
+	.gather_rows = cpu_gather_rows,
+	.scatter_rows = cpu_scatter_rows,
+	.scatter_add_rows = cpu_scatter_add_rows,
+	.add = cpu_add,
+	.norm = cpu_norm,
+	.norm_grad = cpu_norm_grad,
+	.rotate = cpu_rotate,
+	.attention = cpu_attention,
+	.attention_grad = cpu_attention_grad,
+	.attention_cached = cpu_attention_cached,
+	.activation = cpu_activation,
+	.activation_grad = cpu_activation_grad,
+	.logprob = cpu_logprob,
+	.logprob_grad = cpu_logprob_grad,
+	.add_squares = cpu_add_squares,
+	.adamw = cpu_adamw,
+};
+
+bool
+cpu_device_open(int threads, Device **device, Failure *failure)
+{
+	CpuDevice *cpu = calloc(1, sizeof(CpuDevice));
+
+	if (threads <= 0)
+		threads = omp_get_num_procs();
+	omp_set_num_threads(threads);
+	if (cpu != NULL)
+	{
+		cpu->scratch = calloc((size_t) threads, sizeof(float *));
+		cpu->scratch_size = calloc((size_t) threads, sizeof(size_t));
+	}
+	if (cpu == NULL || cpu->scratch == NULL || cpu->scratch_size == NULL)
+		return fail(failure, FAILURE_OUT_OF_MEMORY, "cannot open the CPU");
+	cpu->device = operations;
+	cpu->threads = threads;
+	*device = &cpu->device;
+	return true;
+}
+
+const char *
+cpu_isa(void)
+{
+#ifdef __x86_64__
+	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw"))
+		return __builtin_cpu_supports("avx512bf16") ? "avx512_bf16" : "avx512";
+	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+		return "avx2";
+#endif
+	return "generic";
+}

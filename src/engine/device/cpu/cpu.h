@@ -1,0 +1,95 @@
+/*
+ * cpu.h
+ *		The CPU backend's own declarations: one function an operation.
+ *
+ * Contracts stand at the members of struct Device (device.h).  Work below
+ * CPU_PARALLEL_MIN element operations stays on one thread: waking a second
+ * costs more.  Loops are divided statically and sums have a fixed order, so
+ * results depend on the shapes and the number of threads alone.
+ */
+#pragma once
+
+#include "device/device.h"
+
+#include <stddef.h>
+
+#define CPU_PARALLEL_MIN 32768
+
+/*
+ * Marks a loop that is compiled for several instruction sets, the best of
+ * which is picked when the program starts.  (Not under sanitizers, whose
+ * start-up comes after the picking.)
+ */
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
+#define CPU_KERNEL                                                             \
+	__attribute__((                                                            \
+		target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+#else
+#define CPU_KERNEL
+#endif
+
+typedef struct CpuDevice
+{
+	Device device; /* first: the operation table */
+	int threads;
+	Failure failure; /* the first, until sync reports it */
+	bool has_failed;
+	float **scratch;      /* [threads], grown as needed */
+	size_t *scratch_size; /* [threads], in floats */
+} CpuDevice;
+
+/* Keeps the first failure for sync. */
+extern void cpu_fail(Device *device, FailureCode code, const char *what);
+
+/* This thread's scratch of at least count floats, or NULL (failure kept);
+ * call inside or outside of a parallel region. */
+extern float *cpu_scratch(Device *device, size_t count);
+
+extern void cpu_matmul(Device *device, Tensor out, Tensor x, const Matrix *w,
+                       const Tensor *bias, float beta);
+extern void cpu_matmul_input_grad(Device *device, Tensor dx, Tensor dout,
+                                  const Matrix *w, float beta);
+extern void cpu_matmul_weight_grad(Device *device, const Matrix *dw,
+                                   const Tensor *dbias, Tensor dout, Tensor x);
+extern void cpu_gather_rows(Device *device, Tensor out, Tensor table,
+                            const int32_t *index, float beta);
+extern void cpu_scatter_rows(Device *device, Tensor target, Tensor source,
+                             const int32_t *index);
+extern void cpu_scatter_add_rows(Device *device, Tensor table, Tensor source,
+                                 const int32_t *index);
+extern void cpu_add(Device *device, Tensor out, Tensor a, Tensor b);
+extern void cpu_norm(Device *device, NormKind kind, float eps, Tensor out,
+                     Tensor x, Tensor weight, const Tensor *bias, Tensor stat);
+extern void cpu_norm_grad(Device *device, NormKind kind, Tensor dx, float beta,
+                          const Tensor *dweight, const Tensor *dbias,
+                          Tensor dout, Tensor x, Tensor weight, Tensor stat);
+extern void cpu_rotate(Device *device, Tensor x, int heads, int rotary,
+                       Tensor table, const int32_t *position, bool inverse);
+extern void cpu_attention(Device *device, const AttentionShape *shape,
+                          Tensor out, Tensor q, Tensor k, Tensor v, Tensor lse);
+extern void cpu_attention_grad(Device *device, const AttentionShape *shape,
+                               Tensor dq, Tensor dk, Tensor dv, Tensor dout,
+                               Tensor out, Tensor q, Tensor k, Tensor v,
+                               Tensor lse);
+extern void cpu_attention_cached(Device *device, const AttentionShape *shape,
+                                 Tensor out, Tensor q, Tensor k_cache,
+                                 Tensor v_cache, const int32_t *first,
+                                 const int32_t *length);
+extern void cpu_activation(Device *device, Activation kind, Tensor out,
+                           Tensor gate, const Tensor *up);
+extern void cpu_activation_grad(Device *device, Activation kind, Tensor dgate,
+                                const Tensor *dup, Tensor dout, Tensor gate,
+                                const Tensor *up);
+extern void cpu_logprob(Device *device, Tensor logp, Tensor lse, Tensor logits,
+                        const int32_t *target);
+extern void cpu_logprob_grad(Device *device, Tensor logits, Tensor lse,
+                             const int32_t *target, Tensor coefficient);
+extern void cpu_add_squares(Device *device, double *sum, Tensor x);
+extern void cpu_adamw(Device *device, const AdamW *settings, Tensor parameter,
+                      Tensor gradient, Tensor m, Tensor v);
+
+static inline float *
+cpu_row(Tensor x, int64_t row)
+{
+	return (float *) x.data + row * x.stride;
+}

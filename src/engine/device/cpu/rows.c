@@ -1,0 +1,82 @@
+/*
+ * rows.c
+ *		Whole rows moved and added: embeddings, caches, residuals.
+ */
+#include "device/cpu/cpu.h"
+
+#include <string.h>
+
+void
+cpu_gather_rows(Device *device, Tensor out, Tensor table, const int32_t *index,
+                float beta)
+{
+	(void) device;
+#pragma omp parallel for schedule(static) if (out.rows * out.cols >            \
+                                              CPU_PARALLEL_MIN)
+	for (int64_t i = 0; i < out.rows; i++)
+	{
+		float *row = cpu_row(out, i);
+		const float *source = cpu_row(table, index[i]);
+
+		if (beta == 0)
+			memcpy(row, source, (size_t) out.cols * sizeof(float));
+		else
+			for (int64_t j = 0; j < out.cols; j++)
+				row[j] = beta * row[j] + source[j];
+	}
+}
+
+void
+cpu_scatter_rows(Device *device, Tensor target, Tensor source,
+                 const int32_t *index)
+{
+	(void) device;
+	for (int64_t i = 0; i < source.rows; i++)
+		memcpy(cpu_row(target, index[i]), cpu_row(source, i),
+		       (size_t) source.cols * sizeof(float));
+}
+
+/* Indexes repeat, so threads divide the columns and keep the order of i. */
+void
+cpu_scatter_add_rows(Device *device, Tensor table, Tensor source,
+                     const int32_t *index)
+{
+	int64_t piece = 64;
+
+	(void) device;
+#pragma omp parallel for schedule(static) if (source.rows * source.cols >      \
+                                              CPU_PARALLEL_MIN)
+	for (int64_t first = 0; first < source.cols; first += piece)
+	{
+		int64_t last =
+			first + piece < source.cols ? first + piece : source.cols;
+
+		for (int64_t i = 0; i < source.rows; i++)
+		{
+			float *row = cpu_row(table, index[i]);
+			const float *from = cpu_row(source, i);
+
+#pragma omp simd
+			for (int64_t j = first; j < last; j++)
+				row[j] += from[j];
+		}
+	}
+}
+
+void
+cpu_add(Device *device, Tensor out, Tensor a, Tensor b)
+{
+	(void) device;
+#pragma omp parallel for schedule(static) if (out.rows * out.cols >            \
+                                              CPU_PARALLEL_MIN)
+	for (int64_t i = 0; i < out.rows; i++)
+	{
+		float *row = cpu_row(out, i);
+		const float *x = cpu_row(a, i);
+		const float *y = cpu_row(b, i);
+
+#pragma omp simd
+		for (int64_t j = 0; j < out.cols; j++)
+			row[j] = x[j] + y[j];
+	}
+}
