@@ -1,0 +1,92 @@
+/*
+ * hello.c
+ *		The handshake, and what the engine can do here.
+ *
+ * The handshake fixes what holds for the whole process: the parent it must
+ * not outlive, the memory it may take, the threads, the device.
+ */
+#include "base/poll.h"
+#include "formats/json.h"
+#include "method/objective.h"
+#include "serve/requests.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static json_t *
+list_methods(void)
+{
+	json_t *list = json_array();
+
+	for (int i = 0; i < objective_count(); i++)
+	{
+		const Objective *objective = objective_at(i);
+
+		json_array_append_new(
+			list,
+			json_pack("{s:s, s:s, s:b, s:b}", "name", objective->name, "rows",
+		              objective_rows_name(objective->rows), "reference",
+		              (int) objective->needs_reference, "value",
+		              (int) (objective->rows == ROWS_POSITIVE_ADVANTAGE)));
+	}
+	return list;
+}
+
+/* Ends the process when its parent is gone: the death signal does not come
+ * for a parent that died before it was asked for. */
+static void
+die_without_parent(int64_t parent)
+{
+	if (parent != 0 && parent != (int64_t) getppid())
+	{
+		fprintf(stderr, "the parent %lld is gone\n", (long long) parent);
+		exit(1);
+	}
+}
+
+bool
+handle_hello(Request *request, Failure *failure)
+{
+	Serve *serve = request->serve;
+	const json_t *head = request->head;
+	int64_t version, parent, threads, limit, idle;
+	const char *device;
+
+	if (serve->device != NULL)
+		return fail(failure, FAILURE_PROTOCOL, "a second \"hello\"");
+	if (!json_get_int(head, "version", 0, 0, INT32_MAX, &version, failure) ||
+	    !json_get_int(head, "parent", 0, 0, INT32_MAX, &parent, failure) ||
+	    !json_get_int(head, "threads", 0, 0, 4096, &threads, failure) ||
+	    !json_get_int(head, "memory_limit", 0, 0, INT64_MAX, &limit, failure) ||
+	    !json_get_int(head, "idle_timeout", 0, 0, 2000000, &idle, failure) ||
+	    !json_get_string(head, "device", "auto", &device, failure))
+		return false;
+	die_without_parent(parent);
+	if (version != WIRE_VERSION)
+	{
+		fail(failure, FAILURE_UNSUPPORTED,
+		     "the engine speaks version %d of the protocol, not %lld",
+		     WIRE_VERSION, (long long) version);
+		return fail_hint(failure,
+		                 "Install alol.so and alol-engine of the same build.");
+	}
+	if (strcmp(device, "auto") != 0 && strcmp(device, "cpu") != 0)
+	{
+		fail(failure, FAILURE_UNSUPPORTED, "device \"%s\" is not available",
+		     device);
+		return fail_hint(failure, "Devices here are \"auto\" and \"cpu\".");
+	}
+	memory_limit_set((uint64_t) limit);
+	if (!cpu_device_open((int) threads, &serve->device, failure))
+		return false;
+	serve->idle_timeout_s = (int) idle;
+	return reply_send(request, WIRE_RESULT,
+	                  json_pack("{s:i, s:s, s:o, s:[s, s], s:[s], s:i}",
+	                            "version", WIRE_VERSION, "engine", ALOL_VERSION,
+	                            "methods", list_methods(), "architectures",
+	                            "gpt2", "llama", "formats", "safetensors",
+	                            "pid", (int) getpid()),
+	                  failure);
+}
