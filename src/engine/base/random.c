@@ -1,0 +1,40 @@
+/*
+ * random.c
+ *		Random numbers by address.
+ */
+#include "base/random.h"
+
+#include <math.h>
+
+/* The finaliser of SplitMix64 (Steele, Lea, Flood 2014). */
+static uint64_t
+mix(uint64_t z)
+{
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+	return z ^ (z >> 31);
+}
+
+uint64_t
+random_bits(uint64_t seed, uint64_t stream, uint64_t counter)
+{
+	uint64_t z = mix(seed + 0x9e3779b97f4a7c15u);
+
+	z = mix(z ^ (stream * 0xd1342543de82ef95u + 0x2545f4914f6cdd1du));
+	return mix(z + counter * 0x9e3779b97f4a7c15u);
+}
+
+double
+random_uniform(uint64_t seed, uint64_t stream, uint64_t counter)
+{
+	return (double) (random_bits(seed, stream, counter) >> 11) * 0x1p-53;
+}
+
+double
+random_normal(uint64_t seed, uint64_t stream, uint64_t counter)
+{
+	double radius = 1.0 - random_uniform(seed, stream, 2 * counter);
+	double angle = random_uniform(seed, stream, 2 * counter + 1);
+
+	return sqrt(-2.0 * log(radius)) * cos(6.283185307179586 * angle);
+}

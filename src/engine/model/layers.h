@@ -1,0 +1,242 @@
+/*
+ * layers.h
+ *		The transformer's inside: parameters, layers, and one pass through
+ *		them.  Shape legend as in model.h; F is the feed-forward size, Q the
+ *		width (H + 2 G) D of a row of queries, keys and values.
+ */
+#pragma once
+
+#include "formats/safetensors.h"
+#include "model/model.h"
+
+/* A weight of the file. */
+typedef struct Parameter
+{
+	const char *name; /* as in the file */
+	int dimensions;
+	int64_t shape[2];
+	int64_t count;
+	int64_t offset;  /* in the flat state arrays */
+	bool transposed; /* stored [inputs, outputs] */
+	bool decays;     /* a matrix: weight decay applies */
+	const StoredTensor *stored;
+	float *value; /* device: where the file lies, or in the flat weights */
+} Parameter;
+
+typedef struct Linear
+{
+	Parameter *weight;
+	Parameter *bias; /* NULL: none */
+} Linear;
+
+typedef struct Norm
+{
+	Parameter *weight;
+	Parameter *bias; /* NULL: none */
+} Norm;
+
+typedef struct Layer
+{
+	Norm attention_norm;
+	Linear qkv; /* fused (GPT-2), or weight NULL and the three below */
+	Linear q;
+	Linear k;
+	Linear v;
+	Linear out;
+	Norm mlp_norm;
+	Linear gate; /* GPT-2's c_fc: not gated, no up */
+	Linear up;
+	Linear down;
+} Layer;
+
+struct Model
+{
+	Arena *arena;
+	Device *device;
+	ModelConfig config;
+	const char *directory;
+	const char *tokenizer_directory;
+	Tokenizer *tokenizer;
+	StoredModel *stored;
+	DType stored_dtype;
+	uint64_t identity[8]; /* of the files: see model_is_current() */
+
+	Parameter *parameters;
+	int parameter_count;
+	int64_t parameter_total; /* numbers */
+	Parameter *embedding;
+	Parameter *position_table; /* NULL: rotary */
+	Layer *layers;
+	Norm final_norm;
+	Parameter *head; /* the embedding where tied */
+
+	float *angles; /* device, [angle_rows, rotary] */
+	int angle_rows;
+
+	/* Trainable: [parameter_total] each, on the device; else NULL. */
+	float *weights;
+	float *gradients;
+	float *first_moment;
+	float *second_moment;
+
+	void *block; /* the workspace's memory, reused by every pass */
+	size_t block_size;
+};
+
+/* What the forward pass of a layer leaves for its backward pass. */
+typedef struct LayerState
+{
+	Tensor input;          /* [T, C] */
+	Tensor attention_stat; /* [T, 2] */
+	Tensor qkv;            /* [T, Q], rotated */
+	Tensor attended;       /* [T, H D] */
+	Tensor lse;            /* [T, H] */
+	Tensor middle;         /* [T, C], after attention's residual */
+	Tensor mlp_stat;       /* [T, 2] */
+	Tensor gate;           /* [T, F], before the activation */
+	Tensor up;             /* [T, F], gated only */
+	Tensor output;         /* [T, C]; the next layer's input */
+} LayerState;
+
+/* Keys and values of earlier tokens, for generation. */
+typedef struct KvCache
+{
+	Tensor *keys;   /* [L] of [rows, G D] */
+	Tensor *values; /* [L] */
+} KvCache;
+
+/* One pass of a packed batch through the model. */
+typedef struct Pass
+{
+	Model *model;
+	int tokens;
+	bool keeps_state; /* for a backward pass */
+	AttentionShape attention;
+	const int32_t *ids;      /* device, [T] */
+	const int32_t *position; /* device, [T] */
+
+	/* Generation: where this pass's keys and values go in the cache, and for
+	 * single tokens where they find the earlier ones. */
+	KvCache *cache;
+	const int32_t *cache_row;    /* device, [T] */
+	const int32_t *cache_first;  /* device, [T]; NULL: a packed prompt */
+	const int32_t *cache_length; /* device, [T] */
+
+	LayerState *states; /* [L]; all the same memory unless keeps_state */
+	Tensor wide;        /* [T, C] scratch */
+	Tensor wide2;       /* [T, C], backward */
+	Tensor inner;       /* [T, F] scratch */
+	Tensor inner2;      /* [T, F], backward */
+	Tensor dattended;   /* [T, H D], backward */
+	Tensor dqkv;        /* [T, Q], backward */
+	Tensor dx;          /* [T, C], backward */
+} Pass;
+
+/* A run of device memory handed out from the front; base NULL measures. */
+typedef struct Plan
+{
+	char *base;
+	size_t used;
+} Plan;
+
+extern void *plan_bytes(Plan *plan, size_t bytes);
+extern Tensor plan_tensor(Plan *plan, int64_t rows, int64_t cols);
+
+/* ------------------------------------------------- parameters (model.c) */
+
+extern Tensor parameter_vector(const Parameter *parameter);
+extern Matrix parameter_matrix(const Parameter *parameter);
+/* The same places in the gradient. */
+extern Tensor gradient_vector(const Model *model, const Parameter *parameter);
+extern Matrix gradient_matrix(const Model *model, const Parameter *parameter);
+
+/* -------------------------------------------------- layers, both ways */
+
+extern void norm_forward(Model *model, const Norm *norm, Tensor out, Tensor x,
+                         Tensor stat);
+/* dx = beta * dx + ... */
+extern void norm_backward(Model *model, const Norm *norm, Tensor dx, float beta,
+                          Tensor dout, Tensor x, Tensor stat);
+
+extern void linear_forward(Model *model, const Linear *linear, Tensor out,
+                           Tensor x);
+/* dx = beta * dx + ..., and the gradients of weight and bias */
+extern void linear_backward(Model *model, const Linear *linear, Tensor dx,
+                            float beta, Tensor dout, Tensor x);
+
+/* middle = input + out(attend(norm(input))); pass->dx in and out */
+extern void attention_forward(Pass *pass, int layer);
+extern void attention_backward(Pass *pass, int layer);
+
+/* output = middle + mlp(norm(middle)); pass->dx in and out */
+extern void mlp_forward(Pass *pass, int layer);
+extern void mlp_backward(Pass *pass, int layer);
+
+/* Token (and learned position) embeddings into the first layer's input; the
+ * gradient from pass->dx. */
+extern void embedding_forward(Pass *pass);
+extern void embedding_backward(Pass *pass);
+
+/* --------------------------------------------------- passes (pass.c) */
+
+/* Bytes of device memory a pass over so many tokens and sequences needs. */
+extern size_t pass_size(Model *model, int tokens, int sequences,
+                        bool keeps_state);
+
+/*
+ * Lays out a pass over the batch in the model's block, with `extra` bytes
+ * after it at *more; uploads ids, positions and offsets.
+ */
+extern bool pass_begin(Pass *pass, Model *model, const Batch *batch,
+                       bool keeps_state, size_t extra, void **more,
+                       Failure *failure);
+
+/* Through all layers; gives the last output, before the final norm. */
+extern Tensor pass_forward(Pass *pass);
+/* From pass->dx, the gradient of that output, to all gradients. */
+extern void pass_backward(Pass *pass);
+
+/* Makes the table of rotation angles reach `rows` positions. */
+extern bool model_reach_angles(Model *model, int rows, Failure *failure);
+
+/* ---------------------------------------------------- files (config.c) */
+
+/* Names in the files of one architecture, and how to read its config. */
+typedef struct Architecture Architecture;
+
+struct Architecture
+{
+	const char *name;        /* model_type */
+	const char *prefixes[2]; /* in front of names, tried in turn */
+	const char *embedding;
+	const char *position; /* NULL: rotary */
+	const char *layer;    /* "layers.%d." */
+	const char *attention_norm;
+	const char *qkv; /* NULL: q, k and v apart */
+	const char *q;
+	const char *k;
+	const char *v;
+	const char *out;
+	const char *mlp_norm;
+	const char *gate;
+	const char *up;
+	const char *down;
+	const char *final_norm;
+	bool transposed; /* linear weights are stored [inputs, outputs] */
+};
+
+/* The architecture of that name, or NULL; and the names by index. */
+extern const Architecture *architecture_find(const char *name);
+extern const char *architecture_name(int index);
+
+/* Reads directory/config.json (and generation_config.json) or a text. */
+extern bool config_open(Arena *arena, const char *directory,
+                        ModelConfig *config, Failure *failure);
+extern bool config_parse(Arena *arena, const char *text, size_t length,
+                         ModelConfig *config, Failure *failure);
+
+/*
+ * Lists the parameters of the configuration into model (names, shapes,
+ * offsets, and the layers' pointers to them).  prefix is the one in use.
+ */
+extern void model_list_parameters(Model *model, const char *prefix);

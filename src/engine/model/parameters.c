@@ -1,0 +1,206 @@
+/*
+ * parameters.c
+ *		The list of a model's weights: which there are, what they are called
+ *		in the file, and where layers find them.
+ */
+#include "model/layers.h"
+
+/* One walk counts, the next one fills. */
+typedef struct Lister
+{
+	Model *model;
+	const Architecture *names;
+	const char *prefix;
+	int count;
+	int64_t total;
+} Lister;
+
+static Parameter *
+add(Lister *lister, const char *name, int64_t rows, int64_t cols,
+    bool transposed)
+{
+	Model *model = lister->model;
+	Parameter *parameter =
+		model->parameters == NULL ? NULL : &model->parameters[lister->count];
+	int64_t count = rows * (cols == 0 ? 1 : cols);
+
+	if (parameter != NULL)
+	{
+		parameter->name = name;
+		parameter->dimensions = cols == 0 ? 1 : 2;
+		parameter->shape[0] = transposed ? cols : rows;
+		parameter->shape[1] = transposed ? rows : cols;
+		parameter->count = count;
+		parameter->offset = lister->total;
+		parameter->transposed = transposed;
+		parameter->decays = cols != 0;
+	}
+	lister->count++;
+	/* Every parameter starts on a 64-byte line of its own. */
+	lister->total += (count + 15) / 16 * 16;
+	return parameter;
+}
+
+static char *
+layer_name(Lister *lister, int layer, const char *part, const char *ending)
+{
+	char *inner =
+		arena_printf(lister->model->arena, lister->names->layer, layer);
+
+	return arena_printf(lister->model->arena, "%s%s%s.%s", lister->prefix,
+	                    inner, part, ending);
+}
+
+static Norm
+add_norm(Lister *lister, const char *weight, const char *bias)
+{
+	const ModelConfig *config = &lister->model->config;
+	Norm norm = {NULL, NULL};
+
+	norm.weight = add(lister, weight, config->hidden, 0, false);
+	if (config->norm == NORM_LAYER)
+		norm.bias = add(lister, bias, config->hidden, 0, false);
+	return norm;
+}
+
+static Norm
+add_layer_norm(Lister *lister, int layer, const char *part)
+{
+	return add_norm(lister, layer_name(lister, layer, part, "weight"),
+	                layer_name(lister, layer, part, "bias"));
+}
+
+static Linear
+add_linear(Lister *lister, int layer, const char *part, int outputs, int inputs,
+           bool has_bias)
+{
+	Linear linear = {NULL, NULL};
+
+	linear.weight = add(lister, layer_name(lister, layer, part, "weight"),
+	                    outputs, inputs, lister->names->transposed);
+	if (has_bias)
+		linear.bias = add(lister, layer_name(lister, layer, part, "bias"),
+		                  outputs, 0, false);
+	return linear;
+}
+
+static void
+add_layer(Lister *lister, int number)
+{
+	const ModelConfig *c = &lister->model->config;
+	const Architecture *names = lister->names;
+	int queries = c->heads * c->head_dim;
+	int keys = c->kv_heads * c->head_dim;
+	Layer layer = {0};
+
+	layer.attention_norm =
+		add_layer_norm(lister, number, names->attention_norm);
+	if (names->qkv != NULL)
+		layer.qkv = add_linear(lister, number, names->qkv, queries + 2 * keys,
+		                       c->hidden, c->qkv_bias);
+	else
+	{
+		layer.q = add_linear(lister, number, names->q, queries, c->hidden,
+		                     c->qkv_bias);
+		layer.k =
+			add_linear(lister, number, names->k, keys, c->hidden, c->qkv_bias);
+		layer.v =
+			add_linear(lister, number, names->v, keys, c->hidden, c->qkv_bias);
+	}
+	layer.out =
+		add_linear(lister, number, names->out, c->hidden, queries, c->out_bias);
+	layer.mlp_norm = add_layer_norm(lister, number, names->mlp_norm);
+	layer.gate = add_linear(lister, number, names->gate, c->feed_forward,
+	                        c->hidden, c->mlp_bias);
+	if (c->gated)
+		layer.up = add_linear(lister, number, names->up, c->feed_forward,
+		                      c->hidden, c->mlp_bias);
+	layer.down = add_linear(lister, number, names->down, c->hidden,
+	                        c->feed_forward, c->mlp_bias);
+	if (lister->model->parameters != NULL)
+		lister->model->layers[number] = layer;
+}
+
+static void
+walk(Lister *lister)
+{
+	Model *model = lister->model;
+	const ModelConfig *c = &model->config;
+	const Architecture *names = lister->names;
+	Arena *arena = model->arena;
+
+	lister->count = 0;
+	lister->total = 0;
+	model->embedding = add(
+		lister, arena_printf(arena, "%s%s", lister->prefix, names->embedding),
+		c->vocabulary, c->hidden, false);
+	if (names->position != NULL)
+		model->position_table =
+			add(lister,
+		        arena_printf(arena, "%s%s", lister->prefix, names->position),
+		        c->context, c->hidden, false);
+	for (int i = 0; i < c->layers; i++)
+		add_layer(lister, i);
+	model->final_norm = add_norm(
+		lister,
+		arena_printf(arena, "%s%s.weight", lister->prefix, names->final_norm),
+		arena_printf(arena, "%s%s.bias", lister->prefix, names->final_norm));
+	model->head = c->tied ? model->embedding
+	                      : add(lister, "lm_head.weight", c->vocabulary,
+	                            c->hidden, false);
+}
+
+void
+model_list_parameters(Model *model, const char *prefix)
+{
+	Lister lister = {.model = model,
+	                 .names = architecture_find(model->config.architecture),
+	                 .prefix = prefix};
+
+	model->parameters = NULL;
+	walk(&lister);
+	model->parameters =
+		arena_alloc(model->arena, (size_t) lister.count * sizeof(Parameter));
+	model->layers = arena_alloc(model->arena,
+	                            (size_t) model->config.layers * sizeof(Layer));
+	walk(&lister);
+	model->parameter_count = lister.count;
+	model->parameter_total = lister.total;
+}
+
+static Tensor
+vector(float *data, const Parameter *parameter)
+{
+	return tensor_at(data, 1, parameter->count);
+}
+
+static Matrix
+matrix(float *data, const Parameter *parameter)
+{
+	return (Matrix){tensor_at(data, parameter->shape[0], parameter->shape[1]),
+	                parameter->transposed};
+}
+
+Tensor
+parameter_vector(const Parameter *parameter)
+{
+	return vector(parameter->value, parameter);
+}
+
+Matrix
+parameter_matrix(const Parameter *parameter)
+{
+	return matrix(parameter->value, parameter);
+}
+
+Tensor
+gradient_vector(const Model *model, const Parameter *parameter)
+{
+	return vector(model->gradients + parameter->offset, parameter);
+}
+
+Matrix
+gradient_matrix(const Model *model, const Parameter *parameter)
+{
+	return matrix(model->gradients + parameter->offset, parameter);
+}
