@@ -59,6 +59,12 @@ directory_jobs(void)
 	return directory_of("jobs");
 }
 
+char *
+directory_slots(void)
+{
+	return directory_of("slots");
+}
+
 /* Removes a file or a tree below a directory descriptor. */
 static void
 remove_entry(int parent, const char *name)

@@ -8,6 +8,8 @@
  */
 #pragma once
 
+#include "utils/jsonb.h"
+
 #include "wire/message.h"
 
 typedef struct Engine Engine;
@@ -16,33 +18,45 @@ typedef struct Engine Engine;
 typedef struct EngineFrame
 {
 	WireType type;
-	Jsonb *head;     /* the JSON object in front; palloc'd */
-	WireReader items; /* what follows it; valid until the next call */
+	uint32 request;   /* the id of the request it belongs to */
+	Jsonb *head;      /* the JSON object in front; palloc'd */
+	WireReader items; /* what follows it; palloc'd as head is */
 } EngineFrame;
 
 /*
  * Receives the events of a call (WIRE_PROGRESS, ..., WIRE_ASK).  It may
- * raise, and may make nested calls on the same engine.
+ * raise, and may make nested calls on the same engine.  The event, and all
+ * that is palloc'd in the handler, is freed when it returns.
  */
 typedef void (*EngineEvent)(Engine *engine, EngineFrame *event, void *argument);
 
 typedef struct EngineCall
 {
 	WireType type;
-	WireBuffer payload; /* from engine_payload(), then items by wire_put_ */
+	WireBuffer payload;   /* from engine_payload(), then items by wire_put_ */
 	EngineEvent on_event; /* NULL: events are dropped */
 	void *argument;
-	bool streams; /* WIRE_DATA frames follow by engine_send_data() */
+	bool streams; /* engine_send_data() follows; engine_call_end() ends it */
 } EngineCall;
+
+/*
+ * None of these needs a transaction (text beyond ASCII does, where the
+ * database is not in UTF-8).
+ */
 
 /* This session's engine, started and greeted at first use; waits
  * (interruptibly) for one of alol.max_session_engines slots. */
 extern Engine *engine_session(void);
 
+/* From now on engine_session() is this engine (a job's answers the model
+ * calls of the reward too); NULL: again one of its own. */
+extern void engine_lend(Engine *engine);
+
 /* A job's engine, which dies with owner (a memory context). */
 extern Engine *engine_start(MemoryContext owner);
 
-/* A payload that starts with this JSON head. */
+/* A payload that starts with this JSON head, in the database's encoding
+ * (build it with json.h).  palloc'd in the current memory context. */
 extern WireBuffer engine_payload(const char *head_json);
 
 /*
@@ -54,14 +68,26 @@ extern WireBuffer engine_payload(const char *head_json);
  */
 extern void engine_call(Engine *engine, EngineCall *call, EngineFrame *result);
 
-/* Answers the WIRE_ASK that an event handler was given. */
-extern void engine_answer(Engine *engine, EngineFrame *ask, WireBuffer *payload);
+/* engine_call() with a head and items in payload and no events. */
+extern void engine_ask(Engine *engine, WireType type, WireBuffer payload,
+                       EngineFrame *result);
 
-/* engine_call() in two steps, with data frames in between. */
+/* Answers the WIRE_ASK that an event handler was given. */
+extern void engine_answer(Engine *engine, EngineFrame *ask,
+                          WireBuffer *payload);
+
+/*
+ * engine_call() in two steps, with data frames in between.  Whoever may raise
+ * in between calls engine_abandon() first (in a PG_CATCH).
+ */
 extern void engine_call_begin(Engine *engine, EngineCall *call);
 extern void engine_send_data(Engine *engine, WireBuffer *payload);
 extern void engine_call_end(Engine *engine, EngineFrame *result);
 
+extern void engine_abandon(Engine *engine);
+
+/* Ends the process: asks, waits a second at most, kills.  The Engine itself
+ * stays until its memory context goes, for engine_died(). */
 extern void engine_stop(Engine *engine);
 
 /* True when the engine's process is gone (after a caught error). */

@@ -10,12 +10,12 @@ typedef struct Model
 	int64 id;
 	char *name;
 	Oid owner;
-	char kind;      /* 'l'm, 'a'dapter, 'c'lassifier, 'v'alue */
-	char *path;     /* server directory, or NULL: stored in the database */
-	char *hash;     /* SHA-256 of the stored content in hex, or NULL */
-	int64 base;     /* id of the model under a value model; 0: none */
+	char kind;  /* 'l'm, 'a'dapter, 'c'lassifier, 'v'alue */
+	char *path; /* server directory, or NULL: stored in the database */
+	char *hash; /* SHA-256 of the stored content in hex, or NULL */
+	int64 base; /* id of the model under a value model; 0: none */
 	int64 parameters;
-	int context;    /* tokens */
+	int context; /* tokens */
 } Model;
 
 /*

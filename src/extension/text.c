@@ -10,14 +10,30 @@
 /* U+FFFD, what takes the place of bytes that are no character. */
 static const char REPLACEMENT[] = "\xEF\xBF\xBD";
 
+/* What every encoding agrees on needs no conversion, so no transaction. */
+static bool
+is_ascii(const char *text, size_t length)
+{
+	for (size_t i = 0; i < length; i++)
+	{
+		if (text[i] == '\0' || ((unsigned char) text[i] & 0x80) != 0)
+			return false;
+	}
+	return true;
+}
+
 char *
 text_to_utf8(const char *text, size_t length, size_t *utf8_length)
 {
 	char *utf8;
 
+	*utf8_length = length;
+	if (is_ascii(text, length))
+		return unconstify(char *, text);
 	utf8 = pg_server_to_any(text, (int) length, PG_UTF8);
 	/* Unconverted it is the very pointer, which need not end in zero. */
-	*utf8_length = utf8 == text ? length : strlen(utf8);
+	if (utf8 != text)
+		*utf8_length = strlen(utf8);
 	return utf8;
 }
 
@@ -95,6 +111,8 @@ text_from_utf8(const char *utf8, size_t length)
 	char *converted;
 	text *result;
 
+	if (is_ascii(utf8, length))
+		return cstring_to_text_with_len(utf8, (int) length);
 	initStringInfo(&clean);
 	append_clean(&clean, utf8, length);
 	converted = pg_any_to_server(clean.data, clean.len, PG_UTF8);

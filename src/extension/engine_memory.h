@@ -1,0 +1,9 @@
+/*
+ * engine_memory.h
+ *		How much memory an engine may use.
+ */
+#pragma once
+
+/* alol.memory_limit, or half of the smaller of free memory and what the
+ * control group leaves; bytes.  0 where nothing is known. */
+extern int64 engine_memory_limit(void);

@@ -1,0 +1,30 @@
+/*
+ * json.h
+ *		Small helpers to write and read the JSON heads of frames.
+ *
+ * Writing: text in the database's encoding into a StringInfo, to which the
+ * caller adds braces.  Reading: members of a flat jsonb object.
+ */
+#pragma once
+
+#include "lib/stringinfo.h"
+#include "utils/jsonb.h"
+
+/* Each adds `"key": value`, with a comma in front when one is needed. */
+extern void json_add_text(StringInfo json, const char *key, const char *value);
+extern void json_add_int(StringInfo json, const char *key, int64 value);
+extern void json_add_float(StringInfo json, const char *key, double value);
+extern void json_add_bool(StringInfo json, const char *key, bool value);
+
+/* The same with a value that is JSON already; NULL: null. */
+extern void json_add_json(StringInfo json, const char *key, const char *value);
+
+/* A member of an object; NULL, or fallback, when it is absent, null or of
+ * another type.  palloc'd. */
+extern char *json_text(Jsonb *object, const char *key);
+extern int64 json_int(Jsonb *object, const char *key, int64 fallback);
+extern double json_float(Jsonb *object, const char *key, double fallback);
+extern bool json_bool(Jsonb *object, const char *key, bool fallback);
+
+/* A member that is an object or array, or NULL. */
+extern Jsonb *json_member(Jsonb *object, const char *key);
