@@ -1,0 +1,40 @@
+/*
+ * streams.h
+ *		Who draws from which random stream, so that two uses of one seed
+ *		never share numbers.
+ */
+#pragma once
+
+#include "base/random.h"
+
+typedef enum RandomPurpose
+{
+	RANDOM_SHUFFLE = 1,   /* of the rows: index = epoch */
+	RANDOM_DRAW,          /* of rows by priority: index = step */
+	RANDOM_VALUE_WEIGHTS, /* a value head's: index = tensor */
+	RANDOM_VALUE_SPLIT,   /* its held-out prompts */
+	RANDOM_VALUE_SHUFFLE, /* its prompts: index = epoch */
+	RANDOM_VALUE_DROPOUT  /* index = epoch * prompts + prompt */
+} RandomPurpose;
+
+/* The stream of a purpose; models and generation number theirs from 0. */
+static inline uint64_t
+random_stream(RandomPurpose purpose, uint64_t index)
+{
+	return (uint64_t) purpose << 56 | index;
+}
+
+/* Shuffles order[count] with numbers of one stream. */
+static inline void
+random_shuffle(uint64_t seed, uint64_t stream, int32_t *order, int32_t count)
+{
+	for (int32_t i = count - 1; i > 0; i--)
+	{
+		double u = random_uniform(seed, stream, (uint64_t) i);
+		int32_t j = (int32_t) (u * (i + 1));
+		int32_t kept = order[i];
+
+		order[i] = order[j];
+		order[j] = kept;
+	}
+}
