@@ -1,0 +1,57 @@
+/*
+ * checkpoint.h
+ *		From where a job goes on after a crash, and the best weights so far.
+ *
+ * "checkpoint-STEP" holds weights, moments and the state of the run; the last
+ * two are kept, so that one is whole at any time.  "best-STEP" holds weights
+ * alone, written when an evaluation found them best; those that a kept
+ * checkpoint refers to are kept.
+ */
+#pragma once
+
+#include "model/model.h"
+
+/* What a run computes with; another plan gives other roundings. */
+typedef struct Plan
+{
+	int32_t threads;
+	int32_t token_budget;  /* tokens of a micro-batch */
+	char description[120]; /* device, dtype, instruction set, versions */
+} Plan;
+
+typedef struct TrainState
+{
+	int64_t step;           /* updates done */
+	int64_t tokens;         /* trained on, prompts too */
+	int64_t evaluated_step; /* of the last evaluation; -1: none yet */
+	int64_t best_step;      /* 0: the reference; -1: no evaluation yet */
+	double best_reward;
+	double reference_reward;
+	uint64_t rows_checksum; /* of the rows trained on */
+	Plan plan;
+} TrainState;
+
+/*
+ * Writes the trainable model's weights and moments beside state, then removes
+ * checkpoints and best weights that are not needed any more.
+ */
+extern bool checkpoint_write(const char *directory, Model *model,
+                             const TrainState *state, Failure *failure);
+
+/* Reads only the state of the newest checkpoint that is whole; state->step is
+ * 0 if there is none. */
+extern bool checkpoint_find(const char *directory, TrainState *state,
+                            Failure *failure);
+
+/* Loads that checkpoint into the trainable model; false with a failure if it
+ * does not fit the model. */
+extern bool checkpoint_load(const char *directory, Model *model,
+                            const TrainState *state, Failure *failure);
+
+/* Writes the model's weights as the best, those of step. */
+extern bool best_write(const char *directory, Model *model, int64_t step,
+                       Failure *failure);
+
+/* The best weights of step, mapped as long as arena lives. */
+extern bool best_open(Arena *arena, const char *directory, const Model *model,
+                      int64_t step, const float **weights, Failure *failure);

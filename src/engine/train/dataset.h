@@ -1,0 +1,58 @@
+/*
+ * dataset.h
+ *		The rows of a job, in a file that a crash leaves whole or not at all.
+ *
+ * Scoring appends the rows that the method selects, with all that training
+ * needs of them; finishing puts the file in its place.  From then on a job
+ * depends on nothing else: it is mapped, and a resumed job reads the very same
+ * rows.
+ */
+#pragma once
+
+#include "base/file.h"
+
+typedef struct DatasetRow
+{
+	int64_t row_number;    /* in the source, from 1 */
+	int32_t tokens;        /* of prompt and response */
+	int32_t prompt;        /* tokens of the prompt; the rest are targets */
+	const int32_t *ids;    /* [tokens] */
+	const float *ref_logp; /* [tokens - prompt] of the reference, or NULL */
+	double reward;         /* NaN: none */
+	double value;          /* NaN: none */
+	double advantage;      /* NaN: none */
+} DatasetRow;
+
+/* ------------------------------------------------------------ writing */
+
+typedef struct DatasetWriter
+{
+	FileWriter file;
+	uint64_t checksum;
+	int64_t selected;
+} DatasetWriter;
+
+extern bool dataset_writer_open(DatasetWriter *writer, const char *path,
+                                Failure *failure);
+extern void dataset_add(DatasetWriter *writer, const DatasetRow *row);
+
+/* rows: how many there were, selected or not. */
+extern bool dataset_finish(DatasetWriter *writer, int64_t rows,
+                           Failure *failure);
+
+/* Forgets an unfinished file; a zeroed writer is accepted. */
+extern void dataset_writer_close(DatasetWriter *writer);
+
+/* ------------------------------------------------------------ reading */
+
+typedef struct Dataset
+{
+	int64_t rows;      /* scored */
+	int32_t selected;  /* in the file */
+	uint64_t checksum; /* of all of it */
+	DatasetRow *row;   /* [selected], views into the mapped file */
+} Dataset;
+
+/* Lives in arena. */
+extern bool dataset_open(Arena *arena, const char *path, Dataset *dataset,
+                         Failure *failure);

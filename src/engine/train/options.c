@@ -1,0 +1,124 @@
+/*
+ * options.c
+ *		The settings of a job, checked.
+ *
+ * SQL has checked them already and filled in its defaults; those here serve
+ * requests that leave a setting out.
+ */
+#include "train/options.h"
+
+#include "formats/json.h"
+
+#include <string.h>
+
+#define STEPS_MAX ((int64_t) 1 << 40)
+
+static bool
+read_method(const json_t *settings, TrainOptions *options, Failure *failure)
+{
+	ObjectiveOptions *objective = &options->objective_options;
+	const json_t *clip_range = json_object_get(settings, "clip_range");
+	const char *method, *sampling;
+
+	if (!json_get_string(settings, "method", "a_lol", &method, failure) ||
+	    !json_get_string(settings, "sampling", "priority", &sampling,
+	                     failure) ||
+	    !json_get_double(settings, "clip_range", 0.9, 0, 1e9,
+	                     &objective->clip_range, failure) ||
+	    !json_get_double(settings, "beta", 0.1, 0, 1e9, &objective->beta,
+	                     failure) ||
+	    !json_get_double(settings, "gold_floor", 0.1, 0, 1,
+	                     &objective->gold_floor, failure))
+		return false;
+	if (clip_range != NULL && json_is_null(clip_range))
+		objective->clip_range = -1;
+	options->objective = objective_find(method);
+	if (options->objective == NULL)
+		return fail(failure, FAILURE_UNSUPPORTED, "method \"%s\" is not known",
+		            method);
+	if (strcmp(sampling, "priority") != 0 && strcmp(sampling, "uniform") != 0)
+		return fail(failure, FAILURE_BAD_INPUT,
+		            "sampling must be priority or uniform, not \"%s\"",
+		            sampling);
+	/* Without a weight there is nothing to draw by. */
+	options->is_uniform = strcmp(sampling, "uniform") == 0 ||
+	                      options->objective->rows == ROWS_ALL;
+	return true;
+}
+
+static bool
+read_length(const json_t *settings, TrainOptions *options, Failure *failure)
+{
+	const json_t *seed = json_object_get(settings, "seed");
+	int64_t batch_size, prompt, response;
+
+	if (!json_get_int(settings, "batch_size", 16, 1, 65536, &batch_size,
+	                  failure) ||
+	    !json_get_double(settings, "epochs", 1, 0, 1e9, &options->epochs,
+	                     failure) ||
+	    !json_get_int(settings, "steps", 0, 0, STEPS_MAX, &options->steps,
+	                  failure) ||
+	    !json_get_int(settings, "max_prompt_tokens", 640, 1, INT32_MAX, &prompt,
+	                  failure) ||
+	    !json_get_int(settings, "max_response_tokens", 128, 1, INT32_MAX,
+	                  &response, failure))
+		return false;
+	/* A seed is any bigint, beyond what a double could hold. */
+	if (seed != NULL && !json_is_integer(seed) && !json_is_null(seed))
+		return fail(failure, FAILURE_BAD_INPUT, "seed must be an integer");
+	options->seed = (uint64_t) json_integer_value(seed);
+	options->batch_size = (int) batch_size;
+	options->max_prompt_tokens = (int) prompt;
+	options->max_response_tokens = (int) response;
+	return true;
+}
+
+static bool
+read_optimizer(const json_t *settings, TrainOptions *options, Failure *failure)
+{
+	const char *schedule;
+
+	if (!json_get_double(settings, "learning_rate", 2e-5, 0, 1e3,
+	                     &options->learning_rate, failure) ||
+	    !json_get_string(settings, "schedule", "linear", &schedule, failure) ||
+	    !json_get_int(settings, "warmup_steps", 0, 0, STEPS_MAX,
+	                  &options->warmup_steps, failure) ||
+	    !json_get_double(settings, "weight_decay", 0.01, 0, 1e3,
+	                     &options->weight_decay, failure) ||
+	    !json_get_double(settings, "max_grad_norm", 1, 0, 1e30,
+	                     &options->max_grad_norm, failure) ||
+	    !json_get_double(settings, "adam_beta1", 0.9, 0, 1, &options->beta1,
+	                     failure) ||
+	    !json_get_double(settings, "adam_beta2", 0.999, 0, 1, &options->beta2,
+	                     failure) ||
+	    !json_get_double(settings, "adam_eps", 1e-8, 0, 1, &options->eps,
+	                     failure))
+		return false;
+	if (!schedule_find(schedule, &options->schedule))
+		return fail(failure, FAILURE_BAD_INPUT,
+		            "schedule must be constant, linear or cosine, not \"%s\"",
+		            schedule);
+	if (json_is_null(json_object_get(settings, "max_grad_norm")))
+		options->max_grad_norm = 0;
+	return true;
+}
+
+bool
+train_options_read(const json_t *settings, TrainOptions *options,
+                   Failure *failure)
+{
+	memset(options, 0, sizeof(TrainOptions));
+	return read_method(settings, options, failure) &&
+	       read_length(settings, options, failure) &&
+	       read_optimizer(settings, options, failure) &&
+	       json_get_int(settings, "evaluate_every", 0, 0, STEPS_MAX,
+	                    &options->evaluate_every, failure) &&
+	       json_get_int(settings, "log_every", 1, 1, STEPS_MAX,
+	                    &options->log_every, failure) &&
+	       json_get_int(settings, "checkpoint_every", 0, 0, STEPS_MAX,
+	                    &options->checkpoint_every, failure) &&
+	       json_get_double(settings, "checkpoint_interval_s", 60, 0, 1e9,
+	                       &options->checkpoint_interval, failure) &&
+	       json_get_bool(settings, "keep_best", true, &options->keep_best,
+	                     failure);
+}

@@ -1,0 +1,41 @@
+/*
+ * options.h
+ *		The settings of a job, checked: what SQL's options mean to the engine.
+ */
+#pragma once
+
+#include "base/failure.h"
+#include "method/objective.h"
+#include "train/schedule.h"
+
+#include <jansson.h>
+
+typedef struct TrainOptions
+{
+	const Objective *objective;
+	ObjectiveOptions objective_options;
+	bool is_uniform; /* rows are shuffled, not drawn by weight */
+	int batch_size;  /* responses of a step */
+	double epochs;
+	int64_t steps; /* 0: from the epochs */
+	uint64_t seed;
+	double learning_rate;
+	ScheduleKind schedule;
+	int64_t warmup_steps;
+	double weight_decay;
+	double max_grad_norm; /* 0: no limit */
+	double beta1;
+	double beta2;
+	double eps;
+	int max_prompt_tokens;
+	int max_response_tokens;
+	int64_t evaluate_every;     /* steps; 0: a tenth of them */
+	int64_t log_every;          /* steps */
+	int64_t checkpoint_every;   /* steps; 0: by time alone */
+	double checkpoint_interval; /* s */
+	bool keep_best;
+} TrainOptions;
+
+/* Reads the flat settings object of WIRE_JOB_OPEN. */
+extern bool train_options_read(const json_t *settings, TrainOptions *options,
+                               Failure *failure);

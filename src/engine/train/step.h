@@ -1,0 +1,35 @@
+/*
+ * step.h
+ *		One step of training: a batch of rows becomes an update.
+ */
+#pragma once
+
+#include "model/model.h"
+#include "train/dataset.h"
+#include "train/options.h"
+
+/* What a step was, for metrics: sums over its responses. */
+typedef struct StepReport
+{
+	int responses;
+	int64_t tokens;    /* prompts and responses */
+	int64_t predicted; /* response tokens */
+	double loss;       /* mean over the responses */
+	double grad_norm;  /* before clipping */
+	double logp;       /* sum of l */
+	double ref_logp;   /* sum of r; NaN without a reference */
+	double reward;     /* sum of R; NaN where rows have none */
+	double advantage;  /* sum of A; NaN where rows have none */
+	ObjectiveStats stats;
+} StepReport;
+
+/*
+ * Zeroes the gradient, accumulates that of the rows drawn[count] in
+ * micro-batches of at most budget tokens, and updates the weights at this
+ * learning rate.  update counts from 1.  Fails, before the update, when loss
+ * or gradient is not finite.
+ */
+extern bool step_run(Model *model, const TrainOptions *options,
+                     const Dataset *dataset, const int32_t *drawn, int count,
+                     int64_t budget, int64_t update, double learning_rate,
+                     StepReport *report, Failure *failure);

@@ -1,0 +1,421 @@
+/*
+ * trainer.c
+ *		The training loop: rows in, better weights out.
+ *
+ * Steps are counted by the updates that are done: the metrics of step k are
+ * those of the k-th update, with the loss before it; an evaluation or a
+ * checkpoint of step k is of the weights after it.
+ */
+#include "train/trainer.h"
+
+#include "base/poll.h"
+#include "method/sampler.h"
+#include "train/step.h"
+
+#include <math.h>
+#include <omp.h>
+#include <oneapi/dnnl/dnnl.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+/* A checkpoint may take at most this share of the time between two. */
+#define CHECKPOINT_SHARE 0.1
+
+/* How fast the shown speed forgets, in s. */
+#define SPEED_MEMORY 5.0
+
+/* a_lol_kl warns when more than this part of the rows is unlearned. */
+#define UNLEARNED_MAX 0.25
+
+typedef struct Run
+{
+	Arena *arena;
+	Model *model;
+	const char *directory;
+	const TrainOptions *options;
+	const Dataset *dataset;
+	const TrainEvents *events;
+	Sampler *sampler;
+	int32_t *drawn; /* [batch_size] */
+	int64_t steps;
+	TrainState state;
+	int64_t checkpoint_step; /* of the last checkpoint on disk */
+	double checkpoint_time;  /* when it was written, s */
+	double checkpoint_cost;  /* how long that took, s */
+	double speed;            /* tokens per second, smoothed */
+} Run;
+
+static double
+now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (double) time.tv_sec + (double) time.tv_nsec * 1e-9;
+}
+
+int64_t
+train_steps(const TrainOptions *options, int64_t selected)
+{
+	if (options->steps > 0)
+		return options->steps;
+	return schedule_steps(options->epochs, selected, options->batch_size);
+}
+
+Plan
+train_plan(const Model *model)
+{
+	const dnnl_version_t *library = dnnl_version();
+	Plan plan = {.threads = omp_get_max_threads()};
+
+	snprintf(plan.description, sizeof(plan.description),
+	         "%s, %s, fp32, alol %s, oneDNN %d.%d.%d",
+	         model_device(model)->name, cpu_isa(), ALOL_VERSION, library->major,
+	         library->minor, library->patch);
+	return plan;
+}
+
+/* ------------------------------------------------------------ beginning */
+
+static bool
+make_sampler(Run *run, Failure *failure)
+{
+	const TrainOptions *options = run->options;
+	const Dataset *dataset = run->dataset;
+	bool by_reward = options->objective->rows == ROWS_POSITIVE_REWARD;
+	int64_t draws = run->steps * options->batch_size;
+	double *weight = NULL;
+
+	/* Only where the epochs end the run is its last batch short. */
+	if (options->is_uniform && options->steps == 0)
+		draws = (int64_t) fmin(
+			ceil(options->epochs * (double) dataset->selected), (double) draws);
+	if (draws < 1)
+		draws = 1;
+	if (!options->is_uniform)
+	{
+		weight = arena_try(run->arena, (size_t) dataset->selected,
+		                   sizeof(double), failure);
+		if (weight == NULL)
+			return false;
+		for (int32_t i = 0; i < dataset->selected; i++)
+			weight[i] =
+				by_reward ? dataset->row[i].reward : dataset->row[i].advantage;
+	}
+	run->drawn =
+		arena_alloc(run->arena, (size_t) options->batch_size * sizeof(int32_t));
+	return sampler_create(
+		run->arena, options->is_uniform ? SAMPLER_UNIFORM : SAMPLER_PRIORITY,
+		weight, dataset->selected, options->batch_size, draws, options->seed,
+		&run->sampler, failure);
+}
+
+static bool
+warn_of_other_plan(Run *run, const Plan *plan, Failure *failure)
+{
+	char message[512];
+
+	if (run->state.plan.threads == plan->threads &&
+	    strcmp(run->state.plan.description, plan->description) == 0)
+		return true;
+	snprintf(message, sizeof(message),
+	         "the checkpoint of step %lld was computed with %d threads (%s), "
+	         "this run goes on with %d (%s): results will differ by rounding",
+	         (long long) run->state.step, run->state.plan.threads,
+	         run->state.plan.description, plan->threads, plan->description);
+	snprintf(run->state.plan.description, sizeof(plan->description), "%s",
+	         plan->description);
+	run->state.plan.threads = plan->threads;
+	return run->events->warning(run->events->argument, message, failure);
+}
+
+/* Sets the state: that of a checkpoint, loaded, or that of the beginning. */
+static bool
+begin(Run *run, Failure *failure)
+{
+	Plan plan = train_plan(run->model);
+
+	if (!checkpoint_find(run->directory, &run->state, failure))
+		return false;
+	if (run->state.step > 0 &&
+	    run->state.rows_checksum == run->dataset->checksum)
+	{
+		run->checkpoint_step = run->state.step;
+		return checkpoint_load(run->directory, run->model, &run->state,
+		                       failure) &&
+		       warn_of_other_plan(run, &plan, failure);
+	}
+	plan.token_budget = model_token_budget(run->model, true);
+	run->state = (TrainState){.evaluated_step = -1,
+	                          .best_step = -1,
+	                          .best_reward = NAN,
+	                          .reference_reward = NAN,
+	                          .rows_checksum = run->dataset->checksum,
+	                          .plan = plan};
+	return true;
+}
+
+static int
+compare_doubles(const void *a, const void *b)
+{
+	double x = *(const double *) a, y = *(const double *) b;
+
+	return (x > y) - (x < y);
+}
+
+/*
+ * a_lol_kl's gradient is -(A - beta): rows with A < beta lose probability
+ * without bound.  Kept as published, but not in silence.
+ */
+static bool
+report_unlearned(Run *run, Failure *failure)
+{
+	const TrainEvents *events = run->events;
+	double beta = run->options->objective_options.beta;
+	int32_t count = run->dataset->selected;
+	double *sorted =
+		arena_try(run->arena, (size_t) count, sizeof(double), failure);
+	TrainMetric metric = {"kl/unlearned_fraction", 0};
+	char message[256];
+
+	if (sorted == NULL)
+		return false;
+	for (int32_t i = 0; i < count; i++)
+	{
+		sorted[i] = run->dataset->row[i].advantage;
+		metric.value += (sorted[i] < beta) / (double) count;
+	}
+	if (!events->metrics(events->argument, 0, &metric, 1, failure))
+		return false;
+	if (metric.value <= UNLEARNED_MAX)
+		return true;
+	qsort(sorted, (size_t) count, sizeof(double), compare_doubles);
+	snprintf(message, sizeof(message),
+	         "a_lol_kl unlearns %.0f %% of its rows, those with an advantage "
+	         "below beta = %g; the median positive advantage is %.3g",
+	         100 * metric.value, beta, sorted[count / 2]);
+	return events->warning(events->argument, message, failure);
+}
+
+/* -------------------------------------------------------------- between */
+
+static bool
+write_checkpoint(Run *run, Failure *failure)
+{
+	const TrainEvents *events = run->events;
+	double started = now();
+
+	if (!checkpoint_write(run->directory, run->model, &run->state, failure))
+		return fail_while(failure, "writing the checkpoint of step %lld",
+		                  (long long) run->state.step);
+	run->checkpoint_step = run->state.step;
+	run->checkpoint_time = now();
+	run->checkpoint_cost = run->checkpoint_time - started;
+	return events->checkpoint(events->argument, run->state.step, failure);
+}
+
+static bool
+checkpoint_is_due(const Run *run)
+{
+	int64_t every = run->options->checkpoint_every;
+	double waited = now() - run->checkpoint_time;
+
+	if (every > 0)
+		return run->state.step % every == 0;
+	return waited >= run->options->checkpoint_interval &&
+	       run->checkpoint_cost <= CHECKPOINT_SHARE * waited;
+}
+
+/*
+ * Asks for the reward of the policy as it is, keeps the weights if they are
+ * the best so far (ties to the earlier), and leaves a checkpoint.
+ */
+static bool
+evaluate(Run *run, Failure *failure)
+{
+	const TrainEvents *events = run->events;
+	TrainState *state = &run->state;
+	TrainMetric metric = {"evaluation/reward", NAN};
+
+	if (!events->evaluate(events->argument, state->step, &metric.value,
+	                      failure))
+		return false;
+	state->evaluated_step = state->step;
+	if (isfinite(metric.value))
+	{
+		if (!events->metrics(events->argument, state->step, &metric, 1,
+		                     failure))
+			return false;
+		if (state->step == 0)
+			state->reference_reward = metric.value;
+		if (!(state->best_reward >= metric.value))
+		{
+			state->best_reward = metric.value;
+			state->best_step = state->step;
+			if (state->step > 0 && run->options->keep_best &&
+			    !best_write(run->directory, run->model, state->step, failure))
+				return false;
+		}
+	}
+	/* The beginning can be had again for the asking. */
+	return state->step == 0 || write_checkpoint(run, failure);
+}
+
+static bool
+send_metrics(Run *run, const StepReport *report, double rate, Failure *failure)
+{
+	const ObjectiveStats *stats = &report->stats;
+	double n = report->responses;
+	TrainMetric metric[16];
+	int count = 0;
+
+#define ADD(name, value) metric[count++] = (TrainMetric){name, value}
+	ADD("loss", report->loss);
+	ADD("grad_norm", report->grad_norm);
+	ADD("learning_rate", rate);
+	ADD("epoch", (double) run->state.step * run->options->batch_size /
+	                 run->dataset->selected);
+	ADD("num_tokens", (double) run->state.tokens);
+	ADD("logps/policy", report->logp / n);
+	if (isfinite(report->ref_logp))
+	{
+		ADD("logps/reference", report->ref_logp / n);
+		ADD("kl", (report->logp - report->ref_logp) / n);
+	}
+	if (isfinite(report->reward))
+		ADD("rewards/mean", report->reward / n);
+	if (isfinite(report->advantage))
+		ADD("advantage/mean", report->advantage / n);
+	if (stats->ratios > 0)
+	{
+		ADD("clip_ratio", (double) stats->clipped / (double) stats->ratios);
+		ADD("ratio/mean", stats->ratio_sum / (double) stats->ratios);
+		ADD("ratio/ess", stats->ratio_sum * stats->ratio_sum /
+		                     (stats->ratio_squares * (double) stats->ratios));
+	}
+#undef ADD
+	return run->events->metrics(run->events->argument, run->state.step, metric,
+	                            count, failure);
+}
+
+static void
+measure_speed(Run *run, const StepReport *report, double seconds)
+{
+	double speed = (double) report->tokens / fmax(seconds, 1e-6);
+	double kept = exp(-seconds / SPEED_MEMORY);
+
+	run->speed =
+		run->speed == 0 ? speed : kept * run->speed + (1 - kept) * speed;
+}
+
+static bool
+one_step(Run *run, Failure *failure)
+{
+	const TrainOptions *options = run->options;
+	const TrainEvents *events = run->events;
+	double started = now();
+	double rate = options->learning_rate *
+	              schedule_factor(options->schedule, run->state.step,
+	                              run->steps, options->warmup_steps);
+	int count = sampler_draw(run->sampler, run->state.step, run->drawn);
+	StepReport report;
+
+	if (count == 0)
+		return fail(failure, FAILURE_INTERNAL, "no rows for step %lld",
+		            (long long) run->state.step + 1);
+	if (!step_run(run->model, options, run->dataset, run->drawn, count,
+	              run->state.plan.token_budget, run->state.step + 1, rate,
+	              &report, failure))
+		return false;
+	run->state.step++;
+	run->state.tokens += report.tokens;
+	measure_speed(run, &report, now() - started);
+	if ((run->state.step % options->log_every == 0 ||
+	     run->state.step == run->steps) &&
+	    !send_metrics(run, &report, rate, failure))
+		return false;
+	return events->progress(events->argument, run->state.step, run->steps,
+	                        run->speed, report.loss, failure);
+}
+
+/* ------------------------------------------------------------------ end */
+
+/* Whose weights the run gives: the best that beat the reference, or the last. */
+static bool
+choose(Run *run, TrainResult *result, Failure *failure)
+{
+	const TrainState *state = &run->state;
+	char message[256];
+
+	result->step = state->step;
+	result->steps = run->steps;
+	result->best_reward = state->best_reward;
+	result->reference_reward = state->reference_reward;
+	result->weights = NULL;
+	if (!run->options->keep_best || state->best_step < 0 ||
+	    state->best_step == state->step)
+		return true;
+	if (state->best_step > 0)
+	{
+		result->step = state->best_step;
+		return best_open(run->arena, run->directory, run->model,
+		                 state->best_step, &result->weights, failure);
+	}
+	snprintf(message, sizeof(message),
+	         "no step earned more reward than the reference (%.4g); the "
+	         "weights are those of the last step",
+	         state->reference_reward);
+	return run->events->warning(run->events->argument, message, failure);
+}
+
+static bool
+loop(Run *run, Failure *failure)
+{
+	const TrainEvents *events = run->events;
+
+	for (;;)
+	{
+		if (!poll_check(failure))
+			return false;
+		if (events->evaluate != NULL &&
+		    run->state.evaluated_step != run->state.step &&
+		    schedule_evaluates(run->state.step, run->steps,
+		                       run->options->evaluate_every))
+		{
+			if (!evaluate(run, failure))
+				return false;
+		}
+		else if (run->state.step > run->checkpoint_step &&
+		         checkpoint_is_due(run) && !write_checkpoint(run, failure))
+			return false;
+		if (run->state.step >= run->steps)
+			return true;
+		if (!one_step(run, failure))
+			return false;
+	}
+}
+
+bool
+train_run(Arena *arena, Model *model, const char *directory,
+          const TrainOptions *options, const Dataset *dataset,
+          const TrainEvents *events, TrainResult *result, Failure *failure)
+{
+	Run run = {.arena = arena,
+	           .model = model,
+	           .directory = directory,
+	           .options = options,
+	           .dataset = dataset,
+	           .events = events,
+	           .steps = train_steps(options, dataset->selected),
+	           .checkpoint_time = now()};
+
+	if (!model_make_trainable(model, failure) || !begin(&run, failure) ||
+	    !make_sampler(&run, failure))
+		return false;
+	if (run.state.step == 0 &&
+	    strcmp(options->objective->name, "a_lol_kl") == 0 &&
+	    !report_unlearned(&run, failure))
+		return false;
+	return loop(&run, failure) && choose(&run, result, failure);
+}
