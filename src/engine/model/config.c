@@ -5,6 +5,7 @@
  */
 #include "model/layers.h"
 
+#include "base/file.h"
 #include "formats/json.h"
 
 #include <math.h>

@@ -49,6 +49,21 @@ typedef struct Layer
 	Linear down;
 } Layer;
 
+/* What the forward pass of a layer leaves for its backward pass. */
+typedef struct LayerState
+{
+	Tensor input;          /* [T, C] */
+	Tensor attention_stat; /* [T, 2] */
+	Tensor qkv;            /* [T, Q], rotated */
+	Tensor attended;       /* [T, H D] */
+	Tensor lse;            /* [T, H] */
+	Tensor middle;         /* [T, C], after attention's residual */
+	Tensor mlp_stat;       /* [T, 2] */
+	Tensor gate;           /* [T, F], before the activation */
+	Tensor up;             /* [T, F], gated only */
+	Tensor output;         /* [T, C]; the next layer's input */
+} LayerState;
+
 struct Model
 {
 	Arena *arena;
@@ -59,7 +74,7 @@ struct Model
 	Tokenizer *tokenizer;
 	StoredModel *stored;
 	DType stored_dtype;
-	uint64_t identity[8]; /* of the files: see model_is_current() */
+	uint64_t identity; /* of the files: see model_is_current() */
 
 	Parameter *parameters;
 	int parameter_count;
@@ -79,24 +94,10 @@ struct Model
 	float *first_moment;
 	float *second_moment;
 
-	void *block; /* the workspace's memory, reused by every pass */
+	LayerState *states; /* [L], of the pass that runs */
+	void *block;        /* the workspace's memory, reused by every pass */
 	size_t block_size;
 };
-
-/* What the forward pass of a layer leaves for its backward pass. */
-typedef struct LayerState
-{
-	Tensor input;          /* [T, C] */
-	Tensor attention_stat; /* [T, 2] */
-	Tensor qkv;            /* [T, Q], rotated */
-	Tensor attended;       /* [T, H D] */
-	Tensor lse;            /* [T, H] */
-	Tensor middle;         /* [T, C], after attention's residual */
-	Tensor mlp_stat;       /* [T, 2] */
-	Tensor gate;           /* [T, F], before the activation */
-	Tensor up;             /* [T, F], gated only */
-	Tensor output;         /* [T, C]; the next layer's input */
-} LayerState;
 
 /* Keys and values of earlier tokens, for generation. */
 typedef struct KvCache
@@ -191,6 +192,12 @@ extern bool pass_begin(Pass *pass, Model *model, const Batch *batch,
                        bool keeps_state, size_t extra, void **more,
                        Failure *failure);
 
+/* The same for single tokens of as many sequences, each at its position; the
+ * caller fills in the cache. */
+extern bool pass_begin_tokens(Pass *pass, Model *model, int count,
+                              const int32_t *ids, const int32_t *position,
+                              size_t extra, void **more, Failure *failure);
+
 /* Through all layers; gives the last output, before the final norm. */
 extern Tensor pass_forward(Pass *pass);
 /* From pass->dx, the gradient of that output, to all gradients. */
@@ -198,6 +205,51 @@ extern void pass_backward(Pass *pass);
 
 /* Makes the table of rotation angles reach `rows` positions. */
 extern bool model_reach_angles(Model *model, int rows, Failure *failure);
+
+/* --------------------------------------------------- the head (head.c) */
+
+/* Rows of a pass's output on their way through the LM head. */
+typedef struct Head
+{
+	int rows;
+	int chunk;          /* rows whose logits are held at a time */
+	Tensor hidden;      /* [rows, C], before the final norm */
+	Tensor stat;        /* [rows, 2] */
+	Tensor normed;      /* [rows, C] */
+	Tensor dnormed;     /* [rows, C], training */
+	Tensor logits;      /* [chunk, V] */
+	Tensor logp;        /* [1, chunk] */
+	Tensor lse;         /* [1, chunk] */
+	Tensor coefficient; /* [1, chunk], training */
+	int32_t *row;       /* device, [rows]: which tokens */
+	int32_t *target;    /* device, [rows]: what follows them */
+} Head;
+
+/* The position before each target of the batch, and the targets. */
+extern void batch_list_targets(const Batch *batch, int32_t *row,
+                               int32_t *target);
+
+extern size_t head_size(const Model *model, int rows, bool is_training);
+
+/*
+ * Lays the head out at memory and brings the rows (host) of the pass's
+ * output there, normed.  targets may be NULL.
+ */
+extern void head_begin(Head *head, Pass *pass, Tensor output, int rows,
+                       const int32_t *row, const int32_t *target,
+                       bool is_training, void *memory);
+
+/* Logits of rows [first, first + count), count <= chunk, into
+ * head->logits; head_logprobs() also their logp and lse. */
+extern void head_logits(Head *head, Model *model, int first, int count);
+extern void head_logprobs(Head *head, Model *model, int first, int count);
+
+/* From the gradient of logp (host) of the rows whose logits are held, to
+ * dnormed and the head's weights. */
+extern void head_backward(Head *head, Model *model, int first, int count,
+                          const float *dlogp);
+/* From dnormed to pass->dx and the final norm. */
+extern void head_end_backward(Head *head, Pass *pass);
 
 /* ---------------------------------------------------- files (config.c) */
 

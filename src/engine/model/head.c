@@ -1,0 +1,124 @@
+/*
+ * head.c
+ *		The LM head: only for positions that matter, a chunk of logits at a
+ *		time.
+ */
+#include "model/layers.h"
+
+/* Bytes of logits held at a time. */
+#define LOGITS_BYTES ((int64_t) 64 << 20)
+
+static int
+chunk_rows(const Model *model, int rows)
+{
+	int64_t most =
+		LOGITS_BYTES / ((int64_t) sizeof(float) * model->config.vocabulary);
+
+	if (most < 16)
+		most = 16;
+	return rows < most ? rows : (int) most;
+}
+
+static void
+plan_head(Plan *plan, const Model *model, int rows, bool is_training,
+          Head *head)
+{
+	int hidden = model->config.hidden;
+
+	head->rows = rows;
+	head->chunk = chunk_rows(model, rows);
+	head->row = plan_bytes(plan, (size_t) rows * sizeof(int32_t));
+	head->target = plan_bytes(plan, (size_t) rows * sizeof(int32_t));
+	head->hidden = plan_tensor(plan, rows, hidden);
+	head->stat = plan_tensor(plan, rows, 2);
+	head->normed = plan_tensor(plan, rows, hidden);
+	head->logits = plan_tensor(plan, head->chunk, model->config.vocabulary);
+	head->logp = plan_tensor(plan, 1, head->chunk);
+	head->lse = plan_tensor(plan, 1, head->chunk);
+	if (!is_training)
+		return;
+	head->coefficient = plan_tensor(plan, 1, head->chunk);
+	head->dnormed = plan_tensor(plan, rows, hidden);
+}
+
+size_t
+head_size(const Model *model, int rows, bool is_training)
+{
+	Plan plan = {NULL, 0};
+	Head head;
+
+	plan_head(&plan, model, rows, is_training, &head);
+	return plan.used;
+}
+
+void
+head_begin(Head *head, Pass *pass, Tensor output, int rows, const int32_t *row,
+           const int32_t *target, bool is_training, void *memory)
+{
+	Model *model = pass->model;
+	Device *device = model->device;
+	Plan plan = {memory, 0};
+
+	plan_head(&plan, model, rows, is_training, head);
+	device->upload(device, head->row, row, (size_t) rows * sizeof(int32_t));
+	if (target != NULL)
+		device->upload(device, head->target, target,
+		               (size_t) rows * sizeof(int32_t));
+	device->gather_rows(device, head->hidden, output, head->row, 0);
+	norm_forward(model, &model->final_norm, head->normed, head->hidden,
+	             head->stat);
+}
+
+void
+head_logits(Head *head, Model *model, int first, int count)
+{
+	Matrix weight = parameter_matrix(model->head);
+
+	model->device->matmul(model->device, tensor_rows(head->logits, 0, count),
+	                      tensor_rows(head->normed, first, count), &weight,
+	                      NULL, 0);
+}
+
+void
+head_logprobs(Head *head, Model *model, int first, int count)
+{
+	Device *device = model->device;
+
+	head_logits(head, model, first, count);
+	device->logprob(device, head->logp, head->lse,
+	                tensor_rows(head->logits, 0, count), head->target + first);
+}
+
+void
+head_backward(Head *head, Model *model, int first, int count,
+              const float *dlogp)
+{
+	Device *device = model->device;
+	Tensor logits = tensor_rows(head->logits, 0, count);
+	Matrix weight = parameter_matrix(model->head);
+	Matrix dweight = gradient_matrix(model, model->head);
+
+	device->upload(device, head->coefficient.data, dlogp,
+	               (size_t) count * sizeof(float));
+	device->logprob_grad(device, logits, head->lse, head->target + first,
+	                     head->coefficient);
+	device->matmul_weight_grad(device, &dweight, NULL, logits,
+	                           tensor_rows(head->normed, first, count));
+	device->matmul_input_grad(device, tensor_rows(head->dnormed, first, count),
+	                          logits, &weight, 0);
+}
+
+void
+head_end_backward(Head *head, Pass *pass)
+{
+	Model *model = pass->model;
+	Device *device = model->device;
+
+	/* normed has served; it takes the gradient of the rows. */
+	norm_backward(model, &model->final_norm, head->normed, 0, head->dnormed,
+	              head->hidden, head->stat);
+	device->fill_zero(device, pass->dx.data,
+	                  (size_t) pass->tokens * (size_t) pass->dx.cols *
+	                      sizeof(float));
+	device->scatter_rows(device, pass->dx, head->normed, head->row);
+}

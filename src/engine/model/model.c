@@ -1,0 +1,272 @@
+/*
+ * model.c
+ *		Opening a model: configuration, tokenizer, weights.
+ */
+#include "model/layers.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+const ModelConfig *
+model_config(const Model *model)
+{
+	return &model->config;
+}
+
+const Tokenizer *
+model_tokenizer(const Model *model)
+{
+	return model->tokenizer;
+}
+
+DType
+model_stored_dtype(const Model *model)
+{
+	return model->stored_dtype;
+}
+
+Device *
+model_device(const Model *model)
+{
+	return model->device;
+}
+
+const char *
+model_directory(const Model *model)
+{
+	return model->directory;
+}
+
+int64_t
+model_parameters(const Model *model)
+{
+	int64_t count = 0;
+
+	for (int i = 0; i < model->parameter_count; i++)
+		count += model->parameters[i].count;
+	return count;
+}
+
+int
+model_parameter_count(const Model *model)
+{
+	return model->parameter_count;
+}
+
+ParameterView
+model_parameter(const Model *model, int index)
+{
+	const Parameter *parameter = &model->parameters[index];
+
+	return (ParameterView){parameter->name,
+	                       parameter->offset,
+	                       parameter->count,
+	                       parameter->dimensions,
+	                       {parameter->shape[0], parameter->shape[1]}};
+}
+
+/* A number that changes when one of the model's files is exchanged. */
+static uint64_t
+identity(const Model *model)
+{
+	static const char *const names[] = {
+		"config.json", "model.safetensors", "model.safetensors.index.json",
+		"tokenizer.json", "generation_config.json"};
+	uint64_t sum = 14695981039346656037u; /* FNV-1a, 64 bits */
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+	{
+		char path[4096];
+		struct stat status;
+		uint64_t facts[4] = {0};
+		const char *directory =
+			i == 3 ? model->tokenizer_directory : model->directory;
+
+		snprintf(path, sizeof(path), "%s/%s", directory, names[i]);
+		if (stat(path, &status) == 0)
+		{
+			facts[0] = status.st_ino;
+			facts[1] = (uint64_t) status.st_size;
+			facts[2] = (uint64_t) status.st_mtim.tv_sec;
+			facts[3] = (uint64_t) status.st_mtim.tv_nsec;
+		}
+		for (int j = 0; j < 4; j++)
+			sum = (sum ^ facts[j]) * 1099511628211u;
+	}
+	return sum;
+}
+
+bool
+model_is_current(const Model *model)
+{
+	return identity(model) == model->identity;
+}
+
+/* Shapes as the file has them must be those of the configuration. */
+static bool
+check_shape(const Parameter *parameter, const StoredTensor *stored,
+            Failure *failure)
+{
+	bool fits =
+		stored->dimensions == parameter->dimensions &&
+		stored->shape[0] == parameter->shape[0] &&
+		(stored->dimensions < 2 || stored->shape[1] == parameter->shape[1]);
+
+	if (fits)
+		return true;
+	return fail(failure, FAILURE_BAD_FILE,
+	            "tensor \"%s\" has %d dimensions [%lld, %lld], config.json "
+	            "says %d [%lld, %lld]",
+	            parameter->name, stored->dimensions,
+	            stored->dimensions > 0 ? (long long) stored->shape[0] : 1LL,
+	            stored->dimensions > 1 ? (long long) stored->shape[1] : 1LL,
+	            parameter->dimensions, (long long) parameter->shape[0],
+	            parameter->dimensions > 1 ? (long long) parameter->shape[1]
+	                                      : 1LL);
+}
+
+/* Weights in fp32 are used where the file lies; others are widened. */
+static bool
+place(Model *model, Parameter *parameter, Failure *failure)
+{
+	const StoredTensor *stored = parameter->stored;
+	Device *device = model->device;
+	size_t bytes = (size_t) parameter->count * sizeof(float);
+	Arena *arena;
+	float *wide;
+	void *target;
+
+	if (stored->dtype == DTYPE_F32)
+	{
+		const void *adopted = device->adopt(device, stored->data, bytes);
+
+		/* Never written: training works on copies. */
+		parameter->value = (float *) (uintptr_t) adopted;
+		return adopted != NULL || device->sync(device, failure);
+	}
+	target = device->alloc(device, bytes);
+	if (target == NULL)
+		return device->sync(device, failure);
+	parameter->value = target;
+	arena = arena_create();
+	wide = arena_try(arena, (size_t) parameter->count, sizeof(float), failure);
+	if (wide != NULL)
+	{
+		dtype_to_f32(wide, stored->data, stored->dtype,
+		             (size_t) parameter->count);
+		device->upload(device, target, wide, bytes);
+	}
+	arena_destroy(arena);
+	return wide != NULL;
+}
+
+static bool
+open_weights(Model *model, Failure *failure)
+{
+	const Architecture *names = architecture_find(model->config.architecture);
+	const char *prefix = names->prefixes[0];
+
+	if (!stored_model_open(model->arena, model->directory, &model->stored,
+	                       failure))
+		return false;
+	for (int i = 0; i < 2; i++)
+		if (stored_model_find(model->stored, arena_printf(model->arena, "%s%s",
+		                                                  names->prefixes[i],
+		                                                  names->embedding)) !=
+		    NULL)
+			prefix = names->prefixes[i];
+	model_list_parameters(model, prefix);
+	for (int i = 0; i < model->parameter_count; i++)
+	{
+		Parameter *parameter = &model->parameters[i];
+
+		parameter->stored = stored_model_find(model->stored, parameter->name);
+		if (parameter->stored == NULL)
+			return fail(failure, FAILURE_BAD_FILE, "tensor \"%s\" is missing",
+			            parameter->name);
+		if (!check_shape(parameter, parameter->stored, failure))
+			return false;
+		if (parameter->stored->dtype == DTYPE_OTHER)
+			return fail(failure, FAILURE_UNSUPPORTED,
+			            "tensor \"%s\" has the type %s, which is not supported",
+			            parameter->name, parameter->stored->label);
+		if (!place(model, parameter, failure))
+			return false;
+	}
+	model->stored_dtype = model->embedding->stored->dtype;
+	return true;
+}
+
+static void
+close_model(void *object)
+{
+	Model *model = object;
+	Device *device = model->device;
+
+	for (int i = 0; i < model->parameter_count; i++)
+	{
+		const Parameter *parameter = &model->parameters[i];
+
+		if (parameter->value == NULL || model->weights != NULL)
+			continue;
+		if (parameter->stored->dtype == DTYPE_F32)
+			device->release(device, parameter->value);
+		else
+			device->free(device, parameter->value);
+	}
+	device->free(device, model->weights);
+	device->free(device, model->gradients);
+	device->free(device, model->first_moment);
+	device->free(device, model->second_moment);
+	device->free(device, model->angles);
+	device->free(device, model->block);
+}
+
+/* The token that ends responses: the tokenizer's, else the configuration's.
+ * It ends generations too. */
+static bool
+settle_special_tokens(Model *model, Failure *failure)
+{
+	ModelConfig *config = &model->config;
+	int eos = tokenizer_eos(model->tokenizer);
+
+	if (eos >= config->vocabulary)
+		return fail(failure, FAILURE_BAD_FILE,
+		            "the tokenizer's end of text is token %d, the model has "
+		            "only %d",
+		            eos, config->vocabulary);
+	if (eos >= 0)
+		config->eos = eos;
+	if (config->stops == 0 && config->eos >= 0)
+		config->stop[config->stops++] = config->eos;
+	if (config->eos < 0)
+		return fail(failure, FAILURE_BAD_FILE,
+		            "neither the tokenizer nor config.json names an end of "
+		            "text token");
+	return true;
+}
+
+bool
+model_open(Arena *arena, Device *device, const char *directory,
+           const char *tokenizer, Model **result, Failure *failure)
+{
+	Model *model = arena_alloc(arena, sizeof(Model));
+
+	model->arena = arena;
+	model->device = device;
+	model->directory = arena_strdup(arena, directory);
+	model->tokenizer_directory =
+		tokenizer == NULL ? model->directory : arena_strdup(arena, tokenizer);
+	arena_on_destroy(arena, close_model, model);
+	model->identity = identity(model);
+	if (!config_open(arena, directory, &model->config, failure) ||
+	    !tokenizer_open(arena, model->tokenizer_directory, &model->tokenizer,
+	                    failure) ||
+	    !settle_special_tokens(model, failure) || !open_weights(model, failure))
+		return fail_while(failure, "opening model \"%s\"", directory);
+	model->states =
+		arena_alloc(arena, (size_t) model->config.layers * sizeof(LayerState));
+	*result = model;
+	return true;
+}

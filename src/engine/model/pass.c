@@ -1,0 +1,333 @@
+/*
+ * pass.c
+ *		A pass of a packed batch through the layers: its memory, forward and
+ *		backward.
+ *
+ * All of a pass lies in one block that the model keeps and reuses.  The same
+ * function lays it out twice: with no base to learn the size, then for real.
+ */
+#include "model/layers.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+void *
+plan_bytes(Plan *plan, size_t bytes)
+{
+	void *at = plan->base == NULL ? NULL : plan->base + plan->used;
+
+	plan->used += (bytes + 63) / 64 * 64;
+	return at;
+}
+
+Tensor
+plan_tensor(Plan *plan, int64_t rows, int64_t cols)
+{
+	size_t bytes = (size_t) rows * (size_t) cols * sizeof(float);
+
+	return tensor_at(plan_bytes(plan, bytes), rows, cols);
+}
+
+static void
+plan_state(Plan *plan, const ModelConfig *c, int64_t tokens, LayerState *state)
+{
+	state->attention_stat = plan_tensor(plan, tokens, 2);
+	state->qkv = plan_tensor(
+		plan, tokens, (int64_t) (c->heads + 2 * c->kv_heads) * c->head_dim);
+	state->attended =
+		plan_tensor(plan, tokens, (int64_t) c->heads * c->head_dim);
+	state->lse = plan_tensor(plan, tokens, c->heads);
+	state->middle = plan_tensor(plan, tokens, c->hidden);
+	state->mlp_stat = plan_tensor(plan, tokens, 2);
+	state->gate = plan_tensor(plan, tokens, c->feed_forward);
+	if (c->gated)
+		state->up = plan_tensor(plan, tokens, c->feed_forward);
+	state->output = plan_tensor(plan, tokens, c->hidden);
+}
+
+/* Where the integers of a pass lie. */
+typedef struct PassIndex
+{
+	int32_t *ids;
+	int32_t *position;
+	int32_t *offset;
+} PassIndex;
+
+static void
+plan_pass(Plan *plan, Pass *pass, PassIndex *index, LayerState *states,
+          int64_t tokens, int sequences)
+{
+	const ModelConfig *c = &pass->model->config;
+	Tensor input;
+
+	index->ids = plan_bytes(plan, (size_t) tokens * sizeof(int32_t));
+	index->position = plan_bytes(plan, (size_t) tokens * sizeof(int32_t));
+	index->offset =
+		plan_bytes(plan, (size_t) (sequences + 1) * sizeof(int32_t));
+	input = plan_tensor(plan, tokens, c->hidden);
+	for (int i = 0; i < c->layers; i++)
+	{
+		if (i == 0 || pass->keeps_state)
+			plan_state(plan, c, tokens, &states[i]);
+		else
+			states[i] = states[0];
+		/* Without a backward pass every layer works in place. */
+		states[i].input = i == 0 ? input : states[i - 1].output;
+	}
+	pass->wide = plan_tensor(plan, tokens, c->hidden);
+	pass->inner = plan_tensor(plan, tokens, c->feed_forward);
+	if (!pass->keeps_state)
+		return;
+	pass->wide2 = plan_tensor(plan, tokens, c->hidden);
+	pass->inner2 = plan_tensor(plan, tokens, c->feed_forward);
+	pass->dattended =
+		plan_tensor(plan, tokens, (int64_t) c->heads * c->head_dim);
+	pass->dqkv = plan_tensor(
+		plan, tokens, (int64_t) (c->heads + 2 * c->kv_heads) * c->head_dim);
+	pass->dx = plan_tensor(plan, tokens, c->hidden);
+}
+
+size_t
+pass_size(Model *model, int tokens, int sequences, bool keeps_state)
+{
+	Pass pass = {.model = model, .keeps_state = keeps_state};
+	PassIndex index;
+	Plan plan = {NULL, 0};
+
+	plan_pass(&plan, &pass, &index, model->states, tokens, sequences);
+	return plan.used;
+}
+
+/* The model's block, at least this large. */
+static bool
+reach_block(Model *model, size_t size, Failure *failure)
+{
+	Device *device = model->device;
+
+	if (model->block_size >= size)
+		return true;
+	device->free(device, model->block);
+	model->block_size = 0;
+	model->block = device->alloc(device, size);
+	if (model->block == NULL)
+		return device->sync(device, failure) &&
+		       fail(failure, FAILURE_OUT_OF_MEMORY, "no memory for a pass");
+	model->block_size = size;
+	return true;
+}
+
+/* Frequencies of the rotation, with the scaling of the configuration. */
+static double
+frequency(const ModelConfig *c, int i)
+{
+	double f = pow(c->rope_theta, -2.0 * i / c->rotary);
+	double wavelength = 6.283185307179586 / f;
+	double smooth;
+
+	if (c->rope_factor == 0)
+		return f;
+	if (c->rope_linear)
+		return f / c->rope_factor;
+	/* "llama3": long waves are slowed, short ones kept, a blend between. */
+	if (wavelength < c->rope_original / c->rope_high)
+		return f;
+	if (wavelength > c->rope_original / c->rope_low)
+		return f / c->rope_factor;
+	smooth = (c->rope_original / wavelength - c->rope_low) /
+	         (c->rope_high - c->rope_low);
+	return (1 - smooth) * f / c->rope_factor + smooth * f;
+}
+
+bool
+model_reach_angles(Model *model, int rows, Failure *failure)
+{
+	const ModelConfig *c = &model->config;
+	Device *device = model->device;
+	int half = c->rotary / 2;
+	int size = 256;
+	float *table;
+	float *copy;
+
+	if (c->position != POSITION_ROTARY || rows <= model->angle_rows)
+		return true;
+	while (size < rows)
+		size *= 2;
+	table = malloc((size_t) size * (size_t) c->rotary * sizeof(float));
+	copy = device->alloc(device,
+	                     (size_t) size * (size_t) c->rotary * sizeof(float));
+	if (table == NULL || copy == NULL)
+	{
+		free(table);
+		return device->sync(device, failure) &&
+		       fail(failure, FAILURE_OUT_OF_MEMORY,
+		            "no memory for the angles of %d positions", size);
+	}
+	for (int i = 0; i < half; i++)
+	{
+		/* As the reference implementation: the angle is a float product. */
+		float f = (float) frequency(c, i);
+
+		for (int position = 0; position < size; position++)
+		{
+			float *row = table + (size_t) position * (size_t) c->rotary;
+			float angle = (float) position * f;
+
+			row[i] = (float) cos((double) angle);
+			row[half + i] = (float) sin((double) angle);
+		}
+	}
+	device->upload(device, copy, table,
+	               (size_t) size * (size_t) c->rotary * sizeof(float));
+	device->free(device, model->angles);
+	free(table);
+	model->angles = copy;
+	model->angle_rows = size;
+	return true;
+}
+
+/* Lays out the pass in the model's block. */
+static bool
+lay_out(Pass *pass, Model *model, int tokens, int sequences, int longest,
+        bool keeps_state, size_t extra, void **more, PassIndex *index,
+        Failure *failure)
+{
+	const ModelConfig *c = &model->config;
+	size_t size = pass_size(model, tokens, sequences, keeps_state);
+	Plan plan;
+
+	if (!reach_block(model, size + extra, failure) ||
+	    !model_reach_angles(model, longest, failure))
+		return false;
+	memset(pass, 0, sizeof(Pass));
+	pass->model = model;
+	pass->tokens = tokens;
+	pass->keeps_state = keeps_state;
+	pass->states = model->states;
+	plan = (Plan){model->block, 0};
+	plan_pass(&plan, pass, index, pass->states, tokens, sequences);
+	if (more != NULL)
+		*more = plan.base + plan.used;
+	pass->ids = index->ids;
+	pass->position = index->position;
+	pass->attention = (AttentionShape){
+		.heads = c->heads,
+		.kv_heads = c->kv_heads,
+		.head_dim = c->head_dim,
+		.scale = 1.0f / sqrtf((float) c->head_dim),
+		.sequences = sequences,
+		.max_length = longest,
+		.offset = index->offset,
+	};
+	return true;
+}
+
+/* Every id must be a row of the embedding: a tokenizer with more tokens than
+ * the model has is the user's mistake, not a crash. */
+static bool
+check_ids(Model *model, const int32_t *ids, int count, Failure *failure)
+{
+	int vocabulary = model->config.vocabulary;
+
+	for (int i = 0; i < count; i++)
+		if (ids[i] < 0 || ids[i] >= vocabulary)
+			return fail(failure, FAILURE_BAD_INPUT,
+			            "token %d is not in the model's vocabulary of %d",
+			            ids[i], vocabulary);
+	return true;
+}
+
+static int
+longest_sequence(const Batch *batch)
+{
+	int longest = 0;
+
+	for (int s = 0; s < batch->sequences; s++)
+	{
+		int length = batch->offset[s + 1] - batch->offset[s];
+
+		longest = length > longest ? length : longest;
+	}
+	return longest;
+}
+
+bool
+pass_begin(Pass *pass, Model *model, const Batch *batch, bool keeps_state,
+           size_t extra, void **more, Failure *failure)
+{
+	Device *device = model->device;
+	int tokens = batch->offset[batch->sequences];
+	int longest = longest_sequence(batch);
+	size_t bytes = (size_t) tokens * sizeof(int32_t);
+	int32_t *position;
+	PassIndex index;
+
+	if (longest > model->config.context)
+		return fail(failure, FAILURE_TOO_LONG,
+		            "text of %d tokens is longer than the model's context of "
+		            "%d",
+		            longest, model->config.context);
+	if (!check_ids(model, batch->ids, tokens, failure) ||
+	    !lay_out(pass, model, tokens, batch->sequences, longest, keeps_state,
+	             extra, more, &index, failure))
+		return false;
+	position = malloc(bytes + 1);
+	if (position == NULL)
+		return fail(failure, FAILURE_OUT_OF_MEMORY, "no memory for %d tokens",
+		            tokens);
+	for (int s = 0; s < batch->sequences; s++)
+		for (int t = batch->offset[s]; t < batch->offset[s + 1]; t++)
+			position[t] = t - batch->offset[s];
+	device->upload(device, index.ids, batch->ids, bytes);
+	device->upload(device, index.position, position, bytes);
+	device->upload(device, index.offset, batch->offset,
+	               (size_t) (batch->sequences + 1) * sizeof(int32_t));
+	free(position);
+	return true;
+}
+
+bool
+pass_begin_tokens(Pass *pass, Model *model, int count, const int32_t *ids,
+                  const int32_t *position, size_t extra, void **more,
+                  Failure *failure)
+{
+	Device *device = model->device;
+	size_t bytes = (size_t) count * sizeof(int32_t);
+	int longest = 0;
+	PassIndex index;
+
+	for (int i = 0; i < count; i++)
+		longest = position[i] >= longest ? position[i] + 1 : longest;
+	if (!check_ids(model, ids, count, failure) ||
+	    !lay_out(pass, model, count, 0, longest, false, extra, more, &index,
+	             failure))
+		return false;
+	device->upload(device, index.ids, ids, bytes);
+	device->upload(device, index.position, position, bytes);
+	return true;
+}
+
+Tensor
+pass_forward(Pass *pass)
+{
+	int layers = pass->model->config.layers;
+
+	embedding_forward(pass);
+	for (int i = 0; i < layers; i++)
+	{
+		attention_forward(pass, i);
+		mlp_forward(pass, i);
+	}
+	return pass->states[layers - 1].output;
+}
+
+void
+pass_backward(Pass *pass)
+{
+	for (int i = pass->model->config.layers - 1; i >= 0; i--)
+	{
+		mlp_backward(pass, i);
+		attention_backward(pass, i);
+	}
+	embedding_backward(pass);
+}

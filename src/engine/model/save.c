@@ -1,0 +1,239 @@
+/*
+ * save.c
+ *		Writing a model as a directory that `transformers` opens, and making
+ *		one with random weights.
+ */
+#include "model/layers.h"
+
+#include "base/file.h"
+#include "base/random.h"
+#include "formats/json.h"
+
+#include <math.h>
+#include <string.h>
+
+/* What belongs to a model beside its configuration and weights. */
+static const char *const companions[] = {"tokenizer.json",
+                                         "tokenizer_config.json",
+                                         "special_tokens_map.json",
+                                         "vocab.json",
+                                         "merges.txt",
+                                         "added_tokens.json",
+                                         "chat_template.jinja"};
+
+#define COMPANION_SIZE ((size_t) 256 << 20)
+
+static bool
+copy_file(Arena *arena, const char *from, const char *to, const char *name,
+          Failure *failure)
+{
+	const char *source = arena_printf(arena, "%s/%s", from, name);
+	const char *target = arena_printf(arena, "%s/%s", to, name);
+	char *content;
+	size_t size;
+
+	if (!file_exists(source))
+		return true;
+	content = file_read(arena, source, COMPANION_SIZE, &size, failure);
+	return content != NULL && file_write_whole(target, content, size, failure);
+}
+
+static bool
+write_json(const char *path, json_t *json, Failure *failure)
+{
+	char *text = json_dumps(json, JSON_INDENT(2));
+	bool done;
+
+	if (text == NULL)
+		return fail(failure, FAILURE_INTERNAL, "cannot write \"%s\"", path);
+	done = file_write_whole(path, text, strlen(text), failure);
+	free(text);
+	return done;
+}
+
+/* The model's config.json with the type of the weights set to fp32. */
+static bool
+write_config(Arena *arena, const Model *model, const char *directory,
+             Failure *failure)
+{
+	json_t *json;
+
+	if (!json_open_file(arena,
+	                    arena_printf(arena, "%s/config.json", model->directory),
+	                    JSON_CONFIG_SIZE, &json, failure))
+		return false;
+	json_object_del(json, "torch_dtype");
+	json_object_set_new(json, "dtype", json_string("float32"));
+	return write_json(arena_printf(arena, "%s/config.json", directory), json,
+	                  failure);
+}
+
+static bool
+write_weights(Arena *arena, Model *model, const float *weights,
+              const char *directory, Failure *failure)
+{
+	size_t count = (size_t) model->parameter_count;
+	TensorToStore *tensors = arena_alloc(arena, count * sizeof(TensorToStore));
+
+	for (size_t i = 0; i < count; i++)
+	{
+		const Parameter *parameter = &model->parameters[i];
+		TensorToStore *tensor = &tensors[i];
+
+		tensor->name = parameter->name;
+		tensor->dtype = DTYPE_F32;
+		tensor->dimensions = parameter->dimensions;
+		tensor->shape[0] = parameter->shape[0];
+		tensor->shape[1] = parameter->shape[1];
+		if (weights != NULL)
+			tensor->data = weights + parameter->offset;
+		else if (parameter->stored->dtype == DTYPE_F32)
+			tensor->data = parameter->stored->data;
+		else
+		{
+			float *wide = arena_try(arena, (size_t) parameter->count,
+			                        sizeof(float), failure);
+
+			if (wide == NULL)
+				return false;
+			dtype_to_f32(wide, parameter->stored->data,
+			             parameter->stored->dtype, (size_t) parameter->count);
+			tensor->data = wide;
+		}
+	}
+	return safetensors_write(
+		arena_printf(arena, "%s/model.safetensors", directory), tensors,
+		(int) count, failure);
+}
+
+bool
+model_save(Model *model, const float *weights, const char *directory,
+           Failure *failure)
+{
+	Arena *arena = arena_create();
+	bool done = write_config(arena, model, directory, failure) &&
+	            copy_file(arena, model->directory, directory,
+	                      "generation_config.json", failure) &&
+	            write_weights(arena, model, weights, directory, failure);
+
+	for (size_t i = 0; done && i < sizeof(companions) / sizeof(companions[0]);
+	     i++)
+		done = copy_file(arena, model->tokenizer_directory, directory,
+		                 companions[i], failure);
+	arena_destroy(arena);
+	return done || fail_while(failure, "saving a model to \"%s\"", directory);
+}
+
+/* Is this the last map of a residual branch? */
+static bool
+is_residual(const Model *model, const Parameter *parameter)
+{
+	for (int i = 0; i < model->config.layers; i++)
+		if (parameter == model->layers[i].out.weight ||
+		    parameter == model->layers[i].down.weight)
+			return true;
+	return false;
+}
+
+static bool
+is_norm_weight(const Model *model, const Parameter *parameter)
+{
+	if (parameter == model->final_norm.weight)
+		return true;
+	for (int i = 0; i < model->config.layers; i++)
+		if (parameter == model->layers[i].attention_norm.weight ||
+		    parameter == model->layers[i].mlp_norm.weight)
+			return true;
+	return false;
+}
+
+static void
+fill_random(const Model *model, int index, uint64_t seed, float *data)
+{
+	const Parameter *parameter = &model->parameters[index];
+	double scale = model->config.initializer_range;
+
+	if (parameter->dimensions == 1)
+	{
+		float value = is_norm_weight(model, parameter) ? 1 : 0;
+
+		for (int64_t i = 0; i < parameter->count; i++)
+			data[i] = value;
+		return;
+	}
+	if (is_residual(model, parameter))
+		scale /= sqrt(2.0 * model->config.layers);
+	for (int64_t i = 0; i < parameter->count; i++)
+		data[i] = (float) (scale *
+		                   random_normal(seed, (uint64_t) index, (uint64_t) i));
+}
+
+/* The user's configuration with what the tokenizer decides filled in. */
+static bool
+complete_config(Arena *arena, const char *text, size_t length,
+                const char *directory, const Tokenizer *tokenizer,
+                Failure *failure)
+{
+	json_t *json;
+	int eos = tokenizer_eos(tokenizer);
+
+	if (!json_open_text(arena, text, length, "config", &json, failure))
+		return false;
+	if (json_member(json, "bos_token_id") == NULL)
+		json_object_set_new(json, "bos_token_id", json_integer(eos));
+	if (json_member(json, "eos_token_id") == NULL)
+		json_object_set_new(json, "eos_token_id", json_integer(eos));
+	json_object_set_new(json, "dtype", json_string("float32"));
+	if (json_member(json, "architectures") == NULL)
+	{
+		const char *type =
+			json_string_value(json_object_get(json, "model_type"));
+
+		json_object_set_new(json, "architectures",
+		                    json_pack("[s]", strcmp(type, "gpt2") == 0
+		                                         ? "GPT2LMHeadModel"
+		                                         : "LlamaForCausalLM"));
+	}
+	return write_json(arena_printf(arena, "%s/config.json", directory), json,
+	                  failure);
+}
+
+static bool
+create(Arena *arena, const char *text, size_t length, uint64_t seed,
+       const char *directory, Failure *failure)
+{
+	Model *model = arena_alloc(arena, sizeof(Model));
+	float *weights;
+
+	model->arena = arena;
+	if (!config_parse(arena, text, length, &model->config, failure) ||
+	    !tokenizer_open(arena, directory, &model->tokenizer, failure))
+		return false;
+	if (tokenizer_size(model->tokenizer) > model->config.vocabulary)
+		return fail(failure, FAILURE_BAD_INPUT,
+		            "vocab_size must be at least %d, not %d",
+		            tokenizer_size(model->tokenizer), model->config.vocabulary);
+	if (!complete_config(arena, text, length, directory, model->tokenizer,
+	                     failure))
+		return false;
+	model_list_parameters(
+		model, architecture_find(model->config.architecture)->prefixes[0]);
+	weights = arena_try(arena, (size_t) model->parameter_total, sizeof(float),
+	                    failure);
+	if (weights == NULL)
+		return false;
+	for (int i = 0; i < model->parameter_count; i++)
+		fill_random(model, i, seed, weights + model->parameters[i].offset);
+	return write_weights(arena, model, weights, directory, failure);
+}
+
+bool
+model_create(const char *config_json, size_t length, uint64_t seed,
+             const char *directory, Failure *failure)
+{
+	Arena *arena = arena_create();
+	bool done = create(arena, config_json, length, seed, directory, failure);
+
+	arena_destroy(arena);
+	return done || fail_while(failure, "creating a model");
+}

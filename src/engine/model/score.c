@@ -1,0 +1,216 @@
+/*
+ * score.c
+ *		What a model says of given texts: log-probabilities, hidden states,
+ *		logits.
+ */
+#include "model/layers.h"
+
+#include "base/poll.h"
+
+#include <string.h>
+
+/* A pass over more tokens than this gains nothing. */
+#define TOKENS_MAX 8192
+#define TOKENS_MIN 256
+
+/* Bytes of passes and logits that we want to hold at most. */
+#define BLOCK_BYTES ((uint64_t) 1 << 30)
+
+int
+batch_targets(const Batch *batch, int first, int count)
+{
+	int targets = 0;
+
+	for (int s = first; s < first + count; s++)
+		targets += batch->offset[s + 1] - batch->target[s];
+	return targets;
+}
+
+int
+model_token_budget(const Model *model, bool is_training)
+{
+	Model *m = (Model *) model; /* pass_size() only uses its states */
+	uint64_t allowed = BLOCK_BYTES;
+	int tokens = TOKENS_MAX;
+
+	if (memory_limit() > 0)
+	{
+		uint64_t others = memory_used() - model->block_size;
+		uint64_t left =
+			memory_limit() > others ? (memory_limit() - others) / 10 * 9 : 0;
+
+		allowed = left < allowed ? left : allowed;
+	}
+	while (tokens > TOKENS_MIN &&
+	       pass_size(m, tokens, tokens, is_training) +
+	               head_size(model, tokens, is_training) >
+	           allowed)
+		tokens /= 2;
+	return tokens;
+}
+
+/* The sequences [first, ...) that make a micro-batch of the budget: at least
+ * one.  Offsets start at 0 in the part, whose arrays lie in arena. */
+static Batch
+part_of(Arena *arena, const Batch *batch, int first, int budget)
+{
+	int count = 1;
+	int32_t *offset;
+	int32_t *target;
+	int start = batch->offset[first];
+
+	while (first + count < batch->sequences &&
+	       batch->offset[first + count + 1] - start <= budget)
+		count++;
+	offset = arena_alloc(arena, (size_t) (count + 1) * sizeof(int32_t));
+	target = arena_alloc(arena, (size_t) count * sizeof(int32_t));
+	for (int s = 0; s <= count; s++)
+		offset[s] = batch->offset[first + s] - start;
+	for (int s = 0; s < count; s++)
+		target[s] =
+			batch->target == NULL ? 0 : batch->target[first + s] - start;
+	return (Batch){count, offset, target, batch->ids + start};
+}
+
+void
+batch_list_targets(const Batch *batch, int32_t *row, int32_t *target)
+{
+	int n = 0;
+
+	for (int s = 0; s < batch->sequences; s++)
+		for (int t = batch->target[s]; t < batch->offset[s + 1]; t++)
+		{
+			row[n] = t - 1;
+			target[n++] = batch->ids[t];
+		}
+}
+
+/* Computes something of one micro-batch and moves *out behind it. */
+typedef bool (*PartFunction)(Model *model, Arena *arena, const Batch *part,
+                             float **out, Failure *failure);
+
+static bool
+run_parts(Model *model, const Batch *batch, PartFunction run, float *out,
+          Failure *failure)
+{
+	int budget = model_token_budget(model, false);
+	bool done = true;
+
+	for (int first = 0; done && first < batch->sequences;)
+	{
+		Arena *arena = arena_create();
+		Batch part = part_of(arena, batch, first, budget);
+
+		done = poll_check(failure) && run(model, arena, &part, &out, failure);
+		first += part.sequences;
+		arena_destroy(arena);
+	}
+	return done;
+}
+
+static bool
+logprobs_of_part(Model *model, Arena *arena, const Batch *batch, float **out,
+                 Failure *failure)
+{
+	Device *device = model->device;
+	int targets = batch_targets(batch, 0, batch->sequences);
+	int32_t *row = arena_alloc(arena, (size_t) targets * sizeof(int32_t));
+	int32_t *target = arena_alloc(arena, (size_t) targets * sizeof(int32_t));
+	void *memory;
+	Pass pass;
+	Head head;
+
+	if (targets == 0)
+		return true;
+	batch_list_targets(batch, row, target);
+	if (!pass_begin(&pass, model, batch, false,
+	                head_size(model, targets, false), &memory, failure))
+		return false;
+	head_begin(&head, &pass, pass_forward(&pass), targets, row, target, false,
+	           memory);
+	for (int first = 0; first < targets; first += head.chunk)
+	{
+		int count = first + head.chunk < targets ? head.chunk : targets - first;
+
+		head_logprobs(&head, model, first, count);
+		device->download(device, *out + first, head.logp.data,
+		                 (size_t) count * sizeof(float));
+	}
+	*out += targets;
+	return device->sync(device, failure);
+}
+
+bool
+model_logprobs(Model *model, const Batch *batch, float *logp, Failure *failure)
+{
+	return run_parts(model, batch, logprobs_of_part, logp, failure);
+}
+
+static bool
+hidden_of_part(Model *model, Arena *arena, const Batch *batch, float **out,
+               Failure *failure)
+{
+	Device *device = model->device;
+	size_t numbers = (size_t) batch->offset[batch->sequences] *
+	                 (size_t) model->config.hidden;
+	Tensor output;
+	void *memory;
+	Pass pass;
+
+	(void) arena;
+	if (!pass_begin(
+			&pass, model, batch, false,
+			sizeof(float) * 2 * (size_t) batch->offset[batch->sequences] + 64,
+			&memory, failure))
+		return false;
+	output = pass_forward(&pass);
+	norm_forward(model, &model->final_norm, pass.wide, output,
+	             tensor_at(memory, pass.tokens, 2));
+	device->download(device, *out, pass.wide.data, numbers * sizeof(float));
+	*out += numbers;
+	return device->sync(device, failure);
+}
+
+bool
+model_hidden(Model *model, const Batch *batch, float *hidden, Failure *failure)
+{
+	return run_parts(model, batch, hidden_of_part, hidden, failure);
+}
+
+static bool
+last_logits_of_part(Model *model, Arena *arena, const Batch *batch, float **out,
+                    Failure *failure)
+{
+	Device *device = model->device;
+	int rows = batch->sequences;
+	int64_t width = model->config.vocabulary;
+	int32_t *row = arena_alloc(arena, (size_t) rows * sizeof(int32_t));
+	void *memory;
+	Pass pass;
+	Head head;
+
+	for (int s = 0; s < rows; s++)
+		row[s] = batch->offset[s + 1] - 1;
+	if (!pass_begin(&pass, model, batch, false, head_size(model, rows, false),
+	                &memory, failure))
+		return false;
+	head_begin(&head, &pass, pass_forward(&pass), rows, row, NULL, false,
+	           memory);
+	for (int first = 0; first < rows; first += head.chunk)
+	{
+		int count = first + head.chunk < rows ? head.chunk : rows - first;
+
+		head_logits(&head, model, first, count);
+		device->download(device, *out, head.logits.data,
+		                 (size_t) count * (size_t) width * sizeof(float));
+		*out += count * width;
+	}
+	return device->sync(device, failure);
+}
+
+bool
+model_last_logits(Model *model, const Batch *batch, float *logits,
+                  Failure *failure)
+{
+	return run_parts(model, batch, last_logits_of_part, logits, failure);
+}

@@ -1,0 +1,258 @@
+/*
+ * train.c
+ *		A model as something to train: gradients, micro-batches, AdamW.
+ */
+#include "model/layers.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static float **
+state_of(Model *model, ModelState state)
+{
+	switch (state)
+	{
+		case MODEL_WEIGHTS:
+			return &model->weights;
+		case MODEL_GRADIENTS:
+			return &model->gradients;
+		case MODEL_FIRST_MOMENT:
+			return &model->first_moment;
+		default:
+			return &model->second_moment;
+	}
+}
+
+static size_t
+state_bytes(const Model *model)
+{
+	return (size_t) model->parameter_total * sizeof(float);
+}
+
+bool
+model_make_trainable(Model *model, Failure *failure)
+{
+	Device *device = model->device;
+
+	for (int s = MODEL_WEIGHTS; s <= MODEL_SECOND_MOMENT; s++)
+	{
+		float **state = state_of(model, (ModelState) s);
+
+		*state = device->alloc(device, state_bytes(model));
+		if (*state == NULL)
+		{
+			if (device->sync(device, failure))
+				fail(failure, FAILURE_OUT_OF_MEMORY, "no memory");
+			return fail_while(failure,
+			                  "making %lld parameters trainable (16 bytes "
+			                  "each)",
+			                  (long long) model->parameter_total);
+		}
+	}
+	for (int i = 0; i < model->parameter_count; i++)
+	{
+		Parameter *parameter = &model->parameters[i];
+		float *copy = malloc((size_t) parameter->count * sizeof(float));
+
+		if (copy == NULL)
+			return fail(failure, FAILURE_OUT_OF_MEMORY,
+			            "no memory for parameter \"%s\"", parameter->name);
+		dtype_to_f32(copy, parameter->stored->data, parameter->stored->dtype,
+		             (size_t) parameter->count);
+		device->upload(device, model->weights + parameter->offset, copy,
+		               (size_t) parameter->count * sizeof(float));
+		parameter->value = model->weights + parameter->offset;
+		free(copy);
+	}
+	return device->sync(device, failure);
+}
+
+void
+model_zero_gradients(Model *model)
+{
+	model->device->fill_zero(model->device, model->gradients,
+	                         state_bytes(model));
+}
+
+/* A micro-batch on its way. */
+typedef struct Step
+{
+	Model *model;
+	const Batch *batch;
+	const int32_t *group_offset;
+	Head *head;
+	float *logp;  /* [targets] */
+	float *dlogp; /* [targets] */
+	LogprobGradient gradient;
+	void *argument;
+} Step;
+
+/* Log-probabilities of rows [first, first + count), in chunks. */
+static void
+show_rows(Step *step, int first, int count)
+{
+	Device *device = step->model->device;
+	Head *head = step->head;
+
+	for (int done = 0; done < count; done += head->chunk)
+	{
+		int rows = count - done < head->chunk ? count - done : head->chunk;
+
+		head_logprobs(head, step->model, first + done, rows);
+		device->download(device, step->logp + first + done, head->logp.data,
+		                 (size_t) rows * sizeof(float));
+	}
+}
+
+/* Their gradients.  Where they are more than a chunk, logits come again. */
+static void
+return_rows(Step *step, int first, int count)
+{
+	Head *head = step->head;
+
+	for (int done = 0; done < count; done += head->chunk)
+	{
+		int rows = count - done < head->chunk ? count - done : head->chunk;
+
+		if (count > head->chunk)
+			head_logprobs(head, step->model, first + done, rows);
+		head_backward(head, step->model, first + done, rows,
+		              step->dlogp + first + done);
+	}
+}
+
+/* The head, forward and backward, over whole groups at a time. */
+static bool
+run_groups(Step *step, int groups, Failure *failure)
+{
+	const Batch *batch = step->batch;
+	int row = 0;
+
+	for (int group = 0; group < groups;)
+	{
+		int first = step->group_offset[group];
+		int last = step->group_offset[++group];
+		int rows = batch_targets(batch, first, last - first);
+
+		while (group < groups)
+		{
+			int next = step->group_offset[group + 1];
+			int more = batch_targets(batch, last, next - last);
+
+			if (rows + more > step->head->chunk)
+				break;
+			rows += more;
+			last = next;
+			group++;
+		}
+		show_rows(step, row, rows);
+		if (!step->model->device->sync(step->model->device, failure) ||
+		    !step->gradient(step->argument, first, last - first,
+		                    step->logp + row, step->dlogp + row, failure))
+			return false;
+		return_rows(step, row, rows);
+		row += rows;
+	}
+	return true;
+}
+
+bool
+model_accumulate(Model *model, const Batch *batch, int groups,
+                 const int32_t *group_offset, LogprobGradient gradient,
+                 void *argument, Failure *failure)
+{
+	int targets = batch_targets(batch, 0, batch->sequences);
+	Arena *arena = arena_create();
+	int32_t *row = arena_alloc(arena, (size_t) targets * sizeof(int32_t));
+	int32_t *target = arena_alloc(arena, (size_t) targets * sizeof(int32_t));
+	Head head;
+	Pass pass;
+	Step step = {.model = model,
+	             .batch = batch,
+	             .group_offset = group_offset,
+	             .head = &head,
+	             .logp = arena_alloc(arena, (size_t) targets * sizeof(float)),
+	             .dlogp = arena_alloc(arena, (size_t) targets * sizeof(float)),
+	             .gradient = gradient,
+	             .argument = argument};
+	void *memory;
+	bool done;
+
+	batch_list_targets(batch, row, target);
+	done = pass_begin(&pass, model, batch, true,
+	                  head_size(model, targets, true), &memory, failure);
+	if (done)
+	{
+		head_begin(&head, &pass, pass_forward(&pass), targets, row, target,
+		           true, memory);
+		done = run_groups(&step, groups, failure);
+	}
+	if (done)
+	{
+		head_end_backward(&head, &pass);
+		pass_backward(&pass);
+		done = model->device->sync(model->device, failure);
+	}
+	arena_destroy(arena);
+	return done;
+}
+
+bool
+model_gradient_norm(Model *model, double *norm, Failure *failure)
+{
+	Device *device = model->device;
+	double *sum = device->alloc(device, sizeof(double));
+	double total = 0;
+
+	if (sum == NULL)
+		return device->sync(device, failure);
+	device->add_squares(device, sum,
+	                    tensor_at(model->gradients, 1, model->parameter_total));
+	device->download(device, &total, sum, sizeof(double));
+	device->free(device, sum);
+	*norm = sqrt(total);
+	return device->sync(device, failure);
+}
+
+bool
+model_update(Model *model, const AdamW *settings, Failure *failure)
+{
+	Device *device = model->device;
+
+	for (int i = 0; i < model->parameter_count; i++)
+	{
+		const Parameter *parameter = &model->parameters[i];
+		int64_t at = parameter->offset;
+		int64_t n = parameter->count;
+		AdamW own = *settings;
+
+		if (!parameter->decays)
+			own.weight_decay = 0;
+		device->adamw(device, &own, tensor_at(model->weights + at, 1, n),
+		              tensor_at(model->gradients + at, 1, n),
+		              tensor_at(model->first_moment + at, 1, n),
+		              tensor_at(model->second_moment + at, 1, n));
+	}
+	return device->sync(device, failure);
+}
+
+int64_t
+model_state_size(const Model *model)
+{
+	return model->parameter_total;
+}
+
+void
+model_state_download(Model *model, ModelState state, float *target)
+{
+	model->device->download(model->device, target, *state_of(model, state),
+	                        state_bytes(model));
+}
+
+void
+model_state_upload(Model *model, ModelState state, const float *source)
+{
+	model->device->upload(model->device, *state_of(model, state), source,
+	                      state_bytes(model));
+}
