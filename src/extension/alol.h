@@ -39,9 +39,9 @@ extern Oid alol_extension_owner(void);
 
 /*
  * Runs SPI statements as the extension's owner with search_path =
- * pg_catalog, pg_temp.  begin switches and SPI-connects, end undoes both; an
- * error in between is undone by the transaction's abort.  Never evaluates
- * user SQL in between.
+ * pg_catalog, pg_temp, and a snapshot of its own.  begin switches and
+ * SPI-connects, end undoes both; an error in between is undone by the
+ * transaction's abort.  Never evaluates user SQL in between.
  */
 typedef struct OwnerScope
 {
@@ -52,6 +52,14 @@ typedef struct OwnerScope
 
 extern void owner_begin(OwnerScope *scope);
 extern void owner_end(OwnerScope *scope);
+
+/*
+ * SPI_execute_with_args inside the scope, where "@schema@" in the query is the
+ * extension's schema; nulls may be NULL.  Returns SPI_processed; raises unless
+ * the statement succeeds.
+ */
+extern uint64 owner_run(const char *query, int count, Oid *types, Datum *values,
+                        const char *nulls, bool read_only);
 
 /*
  * Text between the database's encoding and the engine's UTF-8.  Both need a

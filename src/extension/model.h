@@ -5,15 +5,19 @@
  */
 #pragma once
 
+#include "engine.h"
+
 typedef struct Model
 {
 	int64 id;
 	char *name;
 	Oid owner;
-	char kind;  /* 'l'm, 'a'dapter, 'c'lassifier, 'v'alue */
-	char *path; /* server directory, or NULL: stored in the database */
-	char *hash; /* SHA-256 of the stored content in hex, or NULL */
-	int64 base; /* id of the model under a value model; 0: none */
+	char kind;       /* 'l'm, 'a'dapter, 'c'lassifier, 'v'alue */
+	char *path;      /* server directory, or NULL: stored in the database */
+	char *hash;      /* SHA-256 of the stored content in hex, or NULL */
+	Jsonb *files;    /* [{"name", "bytes", "sha256"}] of the stored content */
+	int64 base;      /* id of the model under a value model; 0: none */
+	int64 tokenizer; /* id of the model whose tokenizer it uses; 0: its own */
 	int64 parameters;
 	int context; /* tokens */
 } Model;
@@ -26,7 +30,16 @@ typedef struct Model
 extern Model *model_get(const char *name, Oid role);
 extern Model *model_get_by_id(int64 id);
 
-/* Raises unless name is a good, free name for a new model. */
+/* The same, raising unless the current user owns it. */
+extern Model *model_get_own(const char *name);
+
+/* Raises unless model is of this kind; argument names it in the message:
+ * "policy \"x\" is a value model, not a language model". */
+extern void model_check_kind(const Model *model, char kind,
+                             const char *argument);
+
+/* Raises unless name is a good name for a new model that neither a model nor
+ * the output of a live job has. */
 extern void model_check_new_name(const char *name);
 
 /*
@@ -34,6 +47,15 @@ extern void model_check_new_name(const char *name);
  * is stored in the database is materialised in the cache first.
  */
 extern char *model_ref(const Model *model);
+
+/* The directory of the model's files alone, materialised as well. */
+extern char *model_directory(const Model *model);
+
+/* What WIRE_MODEL_INSPECT says of the model in a directory, or of the model
+ * that ref (JSON) names; the engine opens and checks all of it. */
+extern Jsonb *model_inspect_directory(Engine *engine, const char *name,
+                                      const char *directory);
+extern Jsonb *model_inspect(Engine *engine, const char *ref);
 
 /*
  * Stores the files of a directory as a new model in the database, chunk by

@@ -16,11 +16,13 @@
 #include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
 #include "executor/spi.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 /* Reads pg_extension's row of alol; raises when there is none. */
 static void
@@ -89,8 +91,44 @@ owner_begin(OwnerScope *scope)
 	/* A superuser's row_security = off would raise where we mean to see all. */
 	(void) set_config_option("row_security", "on", PGC_USERSET, PGC_S_SESSION,
 	                         GUC_ACTION_SAVE, true, 0, false);
+	/* What others have committed during this statement counts, too. */
+	PushActiveSnapshot(GetTransactionSnapshot());
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+}
+
+/* The query with "@schema@" replaced. */
+static char *
+in_schema(const char *query)
+{
+	static const char token[] = "@schema@";
+	const char *schema = alol_schema_name();
+	StringInfoData result;
+	const char *at;
+
+	initStringInfo(&result);
+	while ((at = strstr(query, token)) != NULL)
+	{
+		appendBinaryStringInfo(&result, query, (int) (at - query));
+		appendStringInfoString(&result, schema);
+		query = at + strlen(token);
+	}
+	appendStringInfoString(&result, query);
+	return result.data;
+}
+
+uint64
+owner_run(const char *query, int count, Oid *types, Datum *values,
+          const char *nulls, bool read_only)
+{
+	char *statement = in_schema(query);
+	int code = SPI_execute_with_args(statement, count, types, values, nulls,
+	                                 read_only, 0);
+
+	if (code < 0)
+		elog(ERROR, "statement failed: %s", SPI_result_code_string(code));
+	pfree(statement);
+	return SPI_processed;
 }
 
 void
@@ -98,6 +136,7 @@ owner_end(OwnerScope *scope)
 {
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
+	PopActiveSnapshot();
 	AtEOXact_GUC(true, scope->guc_level);
 	SetUserIdAndSecContext(scope->saved_user, scope->saved_context);
 }

@@ -1,0 +1,35 @@
+/*
+ * model_engine.c
+ *		Asking an engine about a model's directory.
+ */
+#include "alol.h"
+
+#include "json.h"
+#include "model.h"
+
+Jsonb *
+model_inspect(Engine *engine, const char *ref)
+{
+	StringInfoData json;
+	EngineFrame reply;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	json_add_json(&json, "model", ref);
+	appendStringInfoChar(&json, '}');
+	engine_ask(engine, WIRE_MODEL_INSPECT, engine_payload(json.data), &reply);
+	return reply.head;
+}
+
+Jsonb *
+model_inspect_directory(Engine *engine, const char *name, const char *directory)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	json_add_text(&json, "name", name);
+	json_add_text(&json, "path", directory);
+	appendStringInfoChar(&json, '}');
+	return model_inspect(engine, json.data);
+}
