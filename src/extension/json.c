@@ -63,6 +63,12 @@ json_add_json(StringInfo json, const char *key, const char *value)
 	appendStringInfoString(json, value == NULL ? "null" : value);
 }
 
+void
+json_append_text(StringInfo json, const char *value)
+{
+	escape_json(json, value);
+}
+
 /* The member called key, or NULL. */
 static JsonbValue *
 find(Jsonb *object, const char *key)

@@ -19,6 +19,9 @@ extern void json_add_bool(StringInfo json, const char *key, bool value);
 /* The same with a value that is JSON already; NULL: null. */
 extern void json_add_json(StringInfo json, const char *key, const char *value);
 
+/* Appends a text as a JSON string, and nothing else. */
+extern void json_append_text(StringInfo json, const char *value);
+
 /* A member of an object; NULL, or fallback, when it is absent, null or of
  * another type.  palloc'd. */
 extern char *json_text(Jsonb *object, const char *key);

@@ -1,0 +1,166 @@
+/*
+ * generate.c
+ *		alol_generate(): the response of a model to a prompt.
+ */
+#include "alol.h"
+
+#include <math.h>
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+
+#include "inference.h"
+#include "json.h"
+
+/* The parameters of alol_generate() in SQL's order. */
+enum
+{
+	ARGUMENT_MODEL,
+	ARGUMENT_PROMPT,
+	ARGUMENT_MAX_TOKENS,
+	ARGUMENT_TEMPERATURE,
+	ARGUMENT_TOP_P,
+	ARGUMENT_TOP_K,
+	ARGUMENT_NUM_BEAMS,
+	ARGUMENT_REPETITION_PENALTY,
+	ARGUMENT_STOP,
+	ARGUMENT_SEED
+};
+
+/* An int argument of at least minimum; NULL is fallback. */
+static int
+int_argument(FunctionCallInfo fcinfo, int number, const char *name, int minimum,
+             int fallback)
+{
+	int value = PG_ARGISNULL(number) ? fallback : PG_GETARG_INT32(number);
+
+	if (value < minimum)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		                errmsg("%s must be at least %d, not %d", name, minimum,
+		                       value)));
+	return value;
+}
+
+static double
+float_argument(FunctionCallInfo fcinfo, int number, double fallback)
+{
+	return PG_ARGISNULL(number) ? fallback : PG_GETARG_FLOAT8(number);
+}
+
+static void
+add_numbers(StringInfo head, FunctionCallInfo fcinfo)
+{
+	double temperature = float_argument(fcinfo, ARGUMENT_TEMPERATURE, 0);
+	double top_p = float_argument(fcinfo, ARGUMENT_TOP_P, 1);
+	double penalty = float_argument(fcinfo, ARGUMENT_REPETITION_PENALTY, 1);
+
+	if (!isfinite(temperature) || temperature < 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		                errmsg("temperature must be a finite number of at "
+		                       "least 0, not %g",
+		                       temperature)));
+	if (!(top_p > 0 && top_p <= 1))
+		ereport(ERROR,
+		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		         errmsg("top_p must be above 0 and at most 1, not %g", top_p)));
+	if (!isfinite(penalty) || penalty <= 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		                errmsg("repetition_penalty must be a finite number "
+		                       "above 0, not %g",
+		                       penalty)));
+	json_add_int(
+		head, "max_tokens",
+		int_argument(fcinfo, ARGUMENT_MAX_TOKENS, "max_tokens", 1, 128));
+	json_add_float(head, "temperature", temperature);
+	json_add_float(head, "top_p", top_p);
+	json_add_int(head, "top_k",
+	             int_argument(fcinfo, ARGUMENT_TOP_K, "top_k", 0, 0));
+	json_add_int(head, "num_beams",
+	             int_argument(fcinfo, ARGUMENT_NUM_BEAMS, "num_beams", 1, 1));
+	json_add_float(head, "repetition_penalty", penalty);
+}
+
+static void
+check_num_beams(FunctionCallInfo fcinfo)
+{
+	if (int_argument(fcinfo, ARGUMENT_NUM_BEAMS, "num_beams", 1, 1) > 1)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+		                errmsg("beam search is not available yet"),
+		                errhint("Leave num_beams at 1.")));
+}
+
+/* "stop": the texts of an array, without nulls. */
+static void
+add_stop(StringInfo head, ArrayType *stop)
+{
+	StringInfoData json;
+	Datum *texts;
+	bool *nulls;
+	int count;
+
+	deconstruct_array(stop, TEXTOID, -1, false, TYPALIGN_INT, &texts, &nulls,
+	                  &count);
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '[');
+	for (int i = 0; i < count; i++)
+	{
+		char *stop_text;
+
+		if (nulls[i])
+			continue;
+		stop_text = TextDatumGetCString(texts[i]);
+		if (stop_text[0] == '\0')
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			                errmsg("a stop text is empty")));
+		if (json.len > 1)
+			appendStringInfoString(&json, ", ");
+		json_append_text(&json, stop_text);
+	}
+	appendStringInfoChar(&json, ']');
+	json_add_json(head, "stop", json.data);
+}
+
+/* A seed of 53 bits, which every JSON reader takes, where none is given. */
+static int64
+seed_argument(FunctionCallInfo fcinfo)
+{
+	uint64 random;
+
+	if (!PG_ARGISNULL(ARGUMENT_SEED))
+		return PG_GETARG_INT64(ARGUMENT_SEED);
+	if (!pg_strong_random(&random, sizeof(random)))
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
+		                errmsg("could not make a random seed")));
+	return (int64) (random >> 11);
+}
+
+ALOL_FUNCTION(alol_generate);
+Datum
+alol_generate(PG_FUNCTION_ARGS)
+{
+	Model *model;
+	StringInfo head = makeStringInfo();
+	WireBuffer payload;
+	EngineFrame reply;
+	const char *response;
+	size_t length;
+
+	if (PG_ARGISNULL(ARGUMENT_MODEL) || PG_ARGISNULL(ARGUMENT_PROMPT))
+		PG_RETURN_NULL();
+	appendStringInfoChar(head, '{');
+	add_numbers(head, fcinfo);
+	check_num_beams(fcinfo);
+	if (!PG_ARGISNULL(ARGUMENT_STOP))
+		add_stop(head, PG_GETARG_ARRAYTYPE_P(ARGUMENT_STOP));
+	json_add_int(head, "seed", seed_argument(fcinfo));
+	model = inference_model(fcinfo, ARGUMENT_MODEL, 'l', "model");
+	json_add_json(head, "model", model_ref(model));
+	payload = inference_payload(head);
+	wire_put_u32(&payload, 1);
+	inference_put_text(&payload, PG_GETARG_TEXT_PP(ARGUMENT_PROMPT));
+	engine_ask(engine_session(), WIRE_GENERATE, payload, &reply);
+	(void) wire_get_count(&reply.items, 4 + 4 + 1);
+	response = wire_get_text(&reply.items, &length);
+	inference_check(&reply);
+	PG_RETURN_TEXT_P(text_from_utf8(response, length));
+}
