@@ -4,7 +4,7 @@
  */
 #include "method/sampler.h"
 
-#include "method/streams.h"
+#include "base/streams.h"
 
 #include <math.h>
 
