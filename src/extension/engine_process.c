@@ -126,6 +126,8 @@ run_child(const ChildPlan *plan)
 	char *const arguments[] = {"alol-engine", NULL};
 
 	reset_signals();
+	/* A query cancel is sent to the backend's whole process group. */
+	(void) setsid();
 	if (arrange_descriptors(plan) == 0)
 		execve(plan->path, arguments, plan->environment);
 	(void) !write(plan->words, words, sizeof(words) - 1);

@@ -9,9 +9,12 @@
  */
 #include "alol.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "catalog/pg_type.h"
@@ -24,6 +27,11 @@
 #include "json.h"
 #include "model.h"
 #include "model_file.h"
+
+/* What no engine has asked for so long is swept: its model was dropped with
+ * its database, or can be made again. */
+#define KEEP_DAYS 30
+#define DAY_S (24 * 60 * 60)
 
 /* Chunks that are read from the database at a time. */
 #define CHUNKS_AT_ONCE 8
@@ -190,18 +198,56 @@ extract_model(const Model *model, List *files, const char *place)
 	PG_END_TRY();
 }
 
+/* The time of a directory is that of its last use, to a day. */
+static void
+note_use(const char *place)
+{
+	struct stat status;
+
+	if (stat(place, &status) == 0 && status.st_mtime < time(NULL) - DAY_S)
+		(void) utimes(place, NULL);
+}
+
+/* Removes what has not been used for KEEP_DAYS. */
+static void
+sweep_cache(const char *cache)
+{
+	DIR *directory = opendir(cache);
+	time_t oldest = time(NULL) - (time_t) KEEP_DAYS * DAY_S;
+	struct dirent *entry;
+	struct stat status;
+
+	if (directory == NULL)
+		return;
+	while ((entry = readdir(directory)) != NULL)
+	{
+		if (entry->d_name[0] != '.' &&
+		    fstatat(dirfd(directory), entry->d_name, &status,
+		            AT_SYMLINK_NOFOLLOW) == 0 &&
+		    status.st_mtime < oldest)
+			directory_remove(psprintf("%s/%s", cache, entry->d_name));
+	}
+	closedir(directory);
+}
+
 char *
 model_directory(const Model *model)
 {
+	char *cache;
 	List *files;
 	char *place;
 
 	if (model->path != NULL)
 		return pstrdup(model->path);
 	files = model_files_read(model->files);
-	place = psprintf("%s/%s", directory_cache(), model->hash);
+	cache = directory_cache();
+	place = psprintf("%s/%s", cache, model->hash);
 	if (!is_whole(place, files))
+	{
+		sweep_cache(cache);
 		extract_model(model, files, place);
+	}
+	note_use(place);
 	return place;
 }
 
