@@ -5,6 +5,7 @@
 #   make check-engine  the engine's own tests; SANITIZE=1: under ASan and UBSan
 #   make installcheck  the SQL tests, against a running server
 #   make check-server  the server tests (each starts servers of its own)
+#   make bench         speed and memory, beside PyTorch's where it is installed
 #   make deps          installs the Debian packages that all of this needs
 
 EXTENSION = alol
@@ -89,10 +90,20 @@ check-engine: $(ENGINE_TESTS)
 	@set -e; for test in $(sort $(ENGINE_TESTS)); do \
 		echo "# $$test"; OMP_NUM_THREADS=2 $$test; done
 
+# For tools/check, which runs them all and counts.
+engine-tests: $(ENGINE_TESTS)
+list-engine-tests:
+	@echo $(sort $(ENGINE_TESTS))
+
 check-server:
 	PG_CONFIG='$(PG_CONFIG)' tools/prove test/t/*.pl
+
+# Speed and memory beside PyTorch's; PYTHON=... names one that has torch.
+bench:
+	PG_CONFIG='$(PG_CONFIG)' test/bench/bench.sh
 
 deps:
 	tools/deps
 
-.PHONY: install-engine uninstall-engine check-engine check-server deps
+.PHONY: install-engine uninstall-engine check-engine engine-tests \
+	list-engine-tests check-server bench deps
