@@ -79,21 +79,3 @@ extern bool source_number(HeapTuple row, TupleDesc columns,
  * messages ("value"). */
 extern void source_require_number(const Source *source, AttrNumber attribute,
                                   const char *name);
-
-/*
- * Whether a parsed query (a Query or an expression) uses temporary tables,
- * functions or types: for what must work in another process.  Shared with
- * reward.c.
- */
-struct Node;
-extern bool source_uses_temporary(struct Node *node);
-
-/* errcontext and error position for a statement that was parsed from text:
- * an ErrorContextCallback whose arg is a SourceText. */
-typedef struct SourceText
-{
-	const char *statement; /* what the parser was given */
-	const char *what;      /* a line of context */
-} SourceText;
-
-extern void source_error_callback(void *argument);
