@@ -49,10 +49,9 @@ run_unprivileged() {
 	GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*' \
 		copy_checkout "$copy/source"
 	chown -R "$user" "$copy"
-	chmod 755 "$copy" "$copy/source"
 	status=0
 	(cd "$copy/source" && runuser -u "$user" -- env HOME="$copy" \
-		ALOL_KEEP="$copy/keep" "./tools/$1" "${@:2}") || status=$?
+		TMPDIR="$copy" ALOL_KEEP="$copy/keep" "./tools/$1" "${@:2}") || status=$?
 	[ -e "$copy/keep" ] || rm -rf "$copy"
 	exit "$status"
 }

@@ -1,0 +1,162 @@
+# Alol.pm
+#		What the server tests share: a server with alol, a tiny model, a table
+#		of pairs, and ways to wait for things and to find engines.
+
+package Alol;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Exporter 'import';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+our @EXPORT = qw(start_node new_node create_model create_pairs wait_until
+  start_job engines_of is_alive wait_gone reward_sql last_line);
+
+# A cluster, not yet started, with settings that suit tests.
+sub new_node
+{
+	my ($name, %options) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	$node->init(extra => [ '--encoding=' . ($options{encoding} // 'UTF8'),
+			'--locale=' . ($options{locale} // 'C') ], %options);
+	$node->append_conf('postgresql.conf', <<'CONF');
+max_worker_processes = 12
+log_statement = none
+CONF
+	return $node;
+}
+
+# A running server with the extension in database postgres.
+sub start_node
+{
+	my ($name, %options) = @_;
+	my $node = new_node($name, %options);
+	$node->append_conf('postgresql.conf', $options{conf}) if $options{conf};
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION alol');
+	return $node;
+}
+
+# A language model of some thousand parameters; its tokens are bytes.
+sub create_model
+{
+	my ($node, $name, $user) = @_;
+	$node->safe_psql('postgres', <<"SQL", extra_params => [ $user ? ('-U', $user) : () ]);
+SELECT alol_model_create('$name', '{"model_type": "llama", "vocab_size": 320,
+	"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+	"num_attention_heads": 4, "num_key_value_heads": 2,
+	"max_position_embeddings": 128, "tie_word_embeddings": true}', seed => 1)
+SQL
+	return;
+}
+
+# pairs(id, prompt, response, reward): 240 short rows.
+sub create_pairs
+{
+	my ($node, $table) = @_;
+	$table //= 'pairs';
+	$node->safe_psql('postgres', <<"SQL");
+CREATE TABLE $table AS
+SELECT i AS id, 'say ' || (i % 40) || ': ' AS prompt,
+	repeat(chr(97 + i % 26), 2 + i % 5) || ' ' || i AS response,
+	(i % 7) / 7.0 AS reward
+FROM generate_series(1, 240) AS i
+SQL
+	return;
+}
+
+# A reward that can be computed for any response.
+sub reward_sql { return 'least(1, length(response) / 20.0)'; }
+
+# Polls until a query gives t; dies with the query when it does not in time.
+sub wait_until
+{
+	my ($node, $query, $seconds, $database) = @_;
+	my $end = time + ($seconds // 60);
+	my $result = '';
+	while (time < $end)
+	{
+		$result = $node->safe_psql($database // 'postgres', $query);
+		return 1 if $result eq 't';
+		sleep 0.1;
+	}
+	die "waited in vain for: $query\nit gave: $result\n"
+	  . $node->safe_psql($database // 'postgres',
+		'SELECT job, state, phase, step, error, detail FROM alol_jobs');
+}
+
+# Starts a job on pairs and returns its id; arguments of alol_train by name.
+sub start_job
+{
+	my ($node, %arguments) = @_;
+	my %all = (source => q('pairs'), model => q('tiny'),
+		reward => "'" . reward_sql() . "'", %arguments);
+	my $call = join ', ',
+	  map { "$_ => $all{$_}" } grep { defined $all{$_} } sort keys %all;
+	return $node->safe_psql('postgres', "SELECT alol_train($call)");
+}
+
+sub parents
+{
+	my %parent;
+	foreach my $file (glob '/proc/[0-9]*/stat')
+	{
+		open(my $handle, '<', $file) or next;
+		my $line = <$handle> // next;
+		$parent{$1} = $3 if $line =~ /^(\d+) \((.*)\) \S (\d+)/s;
+	}
+	return %parent;
+}
+
+# The pids of the engines under a running server.
+sub engines_of
+{
+	my ($node) = @_;
+	my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
+	my %parent = parents();
+	my @engines;
+	foreach my $pid (keys %parent)
+	{
+		open(my $handle, '<', "/proc/$pid/comm") or next;
+		my $name = <$handle> // next;
+		my $backend = $parent{$pid};
+		push @engines, $pid
+		  if $name eq "alol-engine\n"
+		  && ($parent{$backend} // 0) == $postmaster;
+	}
+	return sort { $a <=> $b } @engines;
+}
+
+# A process that is there and not a zombie.
+sub is_alive
+{
+	my ($pid) = @_;
+	open(my $handle, '<', "/proc/$pid/stat") or return 0;
+	my $line = <$handle> // return 0;
+	return $line !~ /\) Z /;
+}
+
+# True when all these processes are gone within so many seconds.
+sub wait_gone
+{
+	my ($seconds, @pids) = @_;
+	my $end = time + $seconds;
+	while (time < $end)
+	{
+		return 1 unless grep { is_alive($_) } @pids;
+		sleep 0.05;
+	}
+	return 0;
+}
+
+sub last_line
+{
+	my ($text) = @_;
+	return (split /\n/, $text)[-1];
+}
+
+1;
