@@ -70,7 +70,10 @@ SELECT m.name, m.owner, m.kind, m.architecture, m.parameters, m.dtype,
 	m.path, m.bytes,
 	(SELECT array_agg(CASE a.role::oid WHEN 0 THEN 'public'
 			ELSE a.role::text END ORDER BY a.role::oid)
-		FROM @extschema@.alol_model_acl a WHERE a.model = m.id) AS shared_with,
+		FROM @extschema@.alol_model_acl a WHERE a.model = m.id
+			AND (a.role::oid = 0 OR EXISTS (SELECT
+				FROM pg_catalog.pg_roles r WHERE r.oid = a.role))
+		) AS shared_with,
 	m.created_at, m.job
 FROM @extschema@.alol_model m
 LEFT JOIN @extschema@.alol_model b ON b.id = m.base

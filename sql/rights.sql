@@ -82,6 +82,9 @@ BEGIN
 		JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'alol'
 		-- A text score may be an aggregate, whose parts are then open, too.
 		WHERE p.provolatile <> 'i'
+			AND NOT EXISTS (SELECT FROM pg_depend v
+				WHERE v.classid = 'pg_rewrite'::regclass
+				AND v.refclassid = 'pg_proc'::regclass AND v.refobjid = p.oid)
 	LOOP
 		EXECUTE format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', routine);
 	END LOOP;

@@ -12,9 +12,7 @@
 
 #include "json.h"
 #include "model.h"
-#if __has_include("source.h")
 #include "source.h"
-#endif
 
 #define ROWS_AT_ONCE 1000
 #define FRAME_SIZE ((size_t) 1024 * 1024)
@@ -125,16 +123,12 @@ create(Engine *engine, const char *config, int64 seed, const char *directory,
 static char *
 corpus_query(const char *corpus)
 {
-#if __has_include("source.h")
-	Source *source = source_open(corpus, "corpus", NULL);
+	Source *source = source_open_session(corpus, "corpus", NULL);
 
 	if (source->columns->natts == 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 		                errmsg("corpus has no column")));
 	return source->query;
-#else
-	return pstrdup(corpus);
-#endif
 }
 
 ALOL_FUNCTION(alol_model_create);

@@ -16,8 +16,8 @@
 static void
 check_jobs(const Model *model)
 {
-	Oid type = TEXTOID;
-	Datum value = CStringGetTextDatum(model->name);
+	Oid type = INT8OID;
+	Datum value = Int64GetDatum(model->id);
 	int64 job = 0;
 	OwnerScope scope;
 	bool isnull;
@@ -26,7 +26,8 @@ check_jobs(const Model *model)
 		return;
 	owner_begin(&scope);
 	if (owner_run("SELECT id FROM @schema@.alol_job WHERE state IN ('queued', "
-	              "'running') AND $1 IN (model, output, value) LIMIT 1",
+	              "'running') AND $1 IN (model_id, value_id, "
+	              "reference_id) LIMIT 1",
 	              1, &type, &value, NULL, true) > 0)
 		job = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
 		                                  SPI_tuptable->tupdesc, 1, &isnull));
@@ -116,7 +117,6 @@ alol_model_rename(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("alol_model_rename()");
 	model = model_get_own(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	model_check_new_name(new_name);
-	check_jobs(model);
 	values[0] = Int64GetDatum(model->id);
 	values[1] = CStringGetTextDatum(new_name);
 	owner_begin(&scope);
