@@ -9,6 +9,7 @@
 
 #include "access/heaptoast.h"
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -198,11 +199,14 @@ check_same_columns(const SpoolWriter *writer, TupleDesc columns)
 void
 spool_fill(SpoolWriter *writer, const char *query)
 {
+	bool was_read_only = XactReadOnly;
 	SPIPlanPtr plan;
 	Portal portal;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+	/* An error ends the (sub)transaction, which sets it back as well. */
+	XactReadOnly = true;
 	plan = SPI_prepare_cursor(query, 0, NULL, CURSOR_OPT_NO_SCROLL);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s",
@@ -219,6 +223,7 @@ spool_fill(SpoolWriter *writer, const char *query)
 		SPI_freetuptable(SPI_tuptable);
 	}
 	SPI_cursor_close(portal);
+	XactReadOnly = was_read_only;
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
 }
