@@ -92,6 +92,12 @@ reply_end(Request *request, Failure *failure)
 	return true;
 }
 
+void
+reply_drop(Request *request)
+{
+	request->serve->connection.outbox.size = request->frame;
+}
+
 bool
 reply_send(Request *request, WireType type, json_t *head, Failure *failure)
 {

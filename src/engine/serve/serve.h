@@ -61,6 +61,9 @@ extern WireBuffer *reply_begin(Request *request, WireType type, json_t *head);
 /* Sends it; fails, and sends nothing, if it is beyond WIRE_PAYLOAD_MAX. */
 extern bool reply_end(Request *request, Failure *failure);
 
+/* Takes back what reply_begin() started. */
+extern void reply_drop(Request *request);
+
 /* A frame without items. */
 extern bool reply_send(Request *request, WireType type, json_t *head,
                        Failure *failure);

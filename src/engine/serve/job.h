@@ -1,0 +1,32 @@
+/*
+ * job.h
+ *		The one job an engine may hold, from JOB_OPEN to the end of the process.
+ */
+#pragma once
+
+#include "serve/models.h"
+#include "train/trainer.h"
+
+struct Job
+{
+	Arena *arena; /* of the job, its model too */
+	json_t *settings;
+	TrainOptions options;
+	const char *directory;
+	Model *model;          /* a copy of its own, to be trained */
+	const char *reference; /* JSON text of the reference's ModelRef, or NULL */
+	DatasetWriter writer;
+	bool is_writing; /* rows are coming */
+	bool is_ready;   /* they are complete: dataset is open */
+	int64_t rows;    /* that came */
+	Dataset dataset;
+};
+
+/* The job that is open; NULL and a failure if none is. */
+extern Job *job_of(Request *request, Failure *failure);
+
+/* Opens the rows file that scoring has finished. */
+extern bool job_open_rows(Job *job, Failure *failure);
+
+/* Path of a file in the job's directory, in its arena. */
+extern const char *job_path(const Job *job, const char *name);

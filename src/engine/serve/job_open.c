@@ -1,0 +1,168 @@
+/*
+ * job_open.c
+ *		Opening a job, new or interrupted: WIRE_JOB_OPEN.
+ */
+#include "serve/job.h"
+
+#include "formats/json.h"
+#include "serve/requests.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+Job *
+job_of(Request *request, Failure *failure)
+{
+	if (request->serve->job == NULL)
+		fail(failure, FAILURE_PROTOCOL, "a \"%s\" request without a job",
+		     wire_type_name((uint16_t) request->type));
+	return request->serve->job;
+}
+
+const char *
+job_path(const Job *job, const char *name)
+{
+	return arena_printf(job->arena, "%s/%s", job->directory, name);
+}
+
+bool
+job_open_rows(Job *job, Failure *failure)
+{
+	if (!dataset_open(job->arena, job_path(job, "rows"), &job->dataset,
+	                  failure))
+		return false;
+	job->is_ready = true;
+	return true;
+}
+
+static void
+close_job(Serve *serve)
+{
+	Job *job = serve->job;
+
+	serve->job = NULL;
+	if (job == NULL)
+		return;
+	dataset_writer_close(&job->writer);
+	json_decref(job->settings);
+	arena_destroy(job->arena);
+}
+
+/* The frame that holds the settings goes; the job stays. */
+static bool
+copy_head(Request *request, Job *job, Failure *failure)
+{
+	json_t *settings, *reference;
+	const char *directory;
+
+	if (!json_get_object(request->head, "settings", &settings, failure) ||
+	    !json_get_object(request->head, "reference", &reference, failure) ||
+	    !json_get_string(request->head, "directory", NULL, &directory, failure))
+		return false;
+	if (settings == NULL || directory == NULL)
+		return fail(failure, FAILURE_PROTOCOL,
+		            "a job needs settings and a directory");
+	job->directory = arena_strdup(job->arena, directory);
+	job->settings = json_incref(settings);
+	if (reference != NULL)
+	{
+		char *text = json_dumps(reference, JSON_COMPACT);
+
+		job->reference = arena_strdup(job->arena, text == NULL ? "" : text);
+		free(text);
+	}
+	return train_options_read(settings, &job->options, failure);
+}
+
+static bool
+open_model(Request *request, Job *job, Failure *failure)
+{
+	ModelRef ref;
+
+	if (!model_ref_of(request, "model", &ref, failure))
+		return false;
+	return model_open(job->arena, request->serve->device, ref.path,
+	                  ref.tokenizer, &job->model, failure) ||
+	       fail_while(failure, "loading model \"%s\"", ref.name);
+}
+
+/*
+ * Looks for what an earlier run left: the rows, and a checkpoint that belongs
+ * to them.  What cannot be used is told, not an error: the job then starts
+ * over.
+ */
+static bool
+find_earlier(Job *job, TrainState *state, char *notice, size_t size,
+             Failure *failure)
+{
+	Failure rows_failure = {0};
+
+	notice[0] = '\0';
+	memset(state, 0, sizeof(TrainState));
+	if (!file_exists(job_path(job, "rows")))
+		return true;
+	if (!job_open_rows(job, &rows_failure))
+	{
+		snprintf(notice, size, "the rows are scored again: %s",
+		         rows_failure.message);
+		return true;
+	}
+	if (!checkpoint_find(job->directory, state, failure))
+		return false;
+	if (state->step > 0 && state->rows_checksum != job->dataset.checksum)
+	{
+		snprintf(notice, size,
+		         "the checkpoint of step %lld belongs to other rows: training "
+		         "starts over",
+		         (long long) state->step);
+		state->step = 0;
+	}
+	return true;
+}
+
+static bool
+open_job(Request *request, Job *job, json_t **reply, Failure *failure)
+{
+	TrainState state;
+	char notice[FAILURE_TEXT + 64];
+
+	if (!copy_head(request, job, failure) ||
+	    !open_model(request, job, failure) ||
+	    !find_earlier(job, &state, notice, sizeof(notice), failure))
+		return false;
+	if (!job->is_ready)
+	{
+		if (!dataset_writer_open(&job->writer, job_path(job, "rows"), failure))
+			return false;
+		job->is_writing = true;
+	}
+	*reply = json_pack(
+		"{s:b, s:I, s:I, s:I, s:I, s:s?}", "rows_ready", (int) job->is_ready,
+		"rows", (json_int_t) job->dataset.rows, "selected",
+		(json_int_t) job->dataset.selected, "step", (json_int_t) state.step,
+		"steps",
+		(json_int_t) (job->is_ready
+	                      ? train_steps(&job->options, job->dataset.selected)
+	                      : 0),
+		"notice", notice[0] == '\0' ? NULL : notice);
+	return true;
+}
+
+bool
+handle_job_open(Request *request, Failure *failure)
+{
+	Serve *serve = request->serve;
+	Arena *arena;
+	json_t *reply;
+
+	close_job(serve);
+	arena = arena_create();
+	serve->job = arena_alloc(arena, sizeof(Job));
+	serve->job->arena = arena;
+	if (!open_job(request, serve->job, &reply, failure))
+	{
+		close_job(serve);
+		return fail_while(failure, "opening the job");
+	}
+	return reply_send(request, WIRE_RESULT, reply, failure);
+}

@@ -1,0 +1,303 @@
+/*
+ * job_rows.c
+ *		Scoring rows: WIRE_JOB_ROWS.
+ *
+ * The reference policy and the value are evaluated once a row, here; the rows
+ * that the method selects are kept with the results, the others end here.
+ */
+#include "formats/json.h"
+#include "model/pair.h"
+#include "serve/job.h"
+#include "serve/requests.h"
+#include "serve/values.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct Scoring
+{
+	Request *request;
+	Job *job;
+	Arena *arena; /* the request's */
+	Model *reference;
+	Model *policy;         /* of the value model */
+	const ValueHead *head; /* NULL: no value model */
+	int count;
+	WireRow *row;          /* [count] */
+	Pair *pair;            /* [count] */
+	WireRowResult *result; /* [count] */
+	float **ref_logp;      /* [count] NULL where the method needs none */
+	bool is_last;
+} Scoring;
+
+/* The reference: the model as it was, unless the job names another. */
+static bool
+open_models(Scoring *scoring, Failure *failure)
+{
+	Request *request = scoring->request;
+	Job *job = scoring->job;
+	json_t *object;
+	ModelRef ref;
+
+	scoring->reference = job->model;
+	if (job->reference != NULL)
+	{
+		if (!json_open_text(scoring->arena, job->reference,
+		                    strlen(job->reference), "reference", &object,
+		                    failure) ||
+		    !model_ref_read(object, &ref, failure) ||
+		    !model_use(request, &ref, &scoring->reference, failure))
+			return false;
+	}
+	if (!json_get_object(request->head, "value", &object, failure))
+		return false;
+	return object == NULL || (model_ref_read(object, &ref, failure) &&
+	                          value_use(request, &ref, &scoring->policy,
+	                                    &scoring->head, failure));
+}
+
+static bool
+read_rows(Scoring *scoring, Failure *failure)
+{
+	Request *request = scoring->request;
+	Job *job = scoring->job;
+	PairLimits limits = pair_limits(job->model, job->options.max_prompt_tokens,
+	                                job->options.max_response_tokens);
+	size_t count = wire_get_count(&request->items, WIRE_ROW_SIZE_MIN);
+	Arena *arena = scoring->arena;
+
+	scoring->count = (int) count;
+	scoring->row = arena_try(arena, count, sizeof(WireRow), failure);
+	scoring->pair = arena_try(arena, count, sizeof(Pair), failure);
+	scoring->result = arena_try(arena, count, sizeof(WireRowResult), failure);
+	scoring->ref_logp = arena_try(arena, count, sizeof(float *), failure);
+	if (scoring->row == NULL || scoring->pair == NULL ||
+	    scoring->result == NULL || scoring->ref_logp == NULL)
+		return false;
+	for (size_t i = 0; i < count; i++)
+	{
+		WireRow *row = &scoring->row[i];
+
+		wire_get_row(&request->items, row);
+		if (request->items.broken)
+			break;
+		if (!pair_encode(job->model, arena, &limits, row->prompt,
+		                 row->prompt_length, row->response,
+		                 row->response_length, &scoring->pair[i], failure))
+			return fail_while(failure, "row %lld", (long long) row->row_number);
+	}
+	return !request->items.broken || fail_items(request, failure);
+}
+
+static bool
+fail_row(const WireRow *row, const char *what, double value, Failure *failure)
+{
+	return fail(failure, FAILURE_BAD_INPUT, "the %s of row %lld is %g", what,
+	            (long long) row->row_number, value);
+}
+
+/* What the row brought: reward, value, advantage; NaN where it did not. */
+static bool
+take_given(const WireRow *row, WireRowResult *result, Failure *failure)
+{
+	result->reward = row->flags & WIRE_ROW_HAS_REWARD ? row->reward : NAN;
+	result->value = row->flags & WIRE_ROW_HAS_VALUE ? row->value : NAN;
+	result->advantage =
+		row->flags & WIRE_ROW_HAS_ADVANTAGE ? row->advantage : NAN;
+	result->ref_logprob = NAN;
+	if (row->flags & WIRE_ROW_HAS_REWARD && !isfinite(row->reward))
+		return fail_row(row, "reward", row->reward, failure);
+	if (row->flags & WIRE_ROW_HAS_VALUE && !isfinite(row->value))
+		return fail_row(row, "value", row->value, failure);
+	if (row->flags & WIRE_ROW_HAS_ADVANTAGE && !isfinite(row->advantage))
+		return fail_row(row, "advantage", row->advantage, failure);
+	return true;
+}
+
+/* V by the value model, of rows that brought neither V nor A. */
+static bool
+predict(Scoring *scoring, Failure *failure)
+{
+	size_t count = (size_t) scoring->count;
+	const int32_t **ids =
+		arena_try(scoring->arena, count, sizeof(int32_t *), failure);
+	int32_t *tokens =
+		arena_try(scoring->arena, count, sizeof(int32_t), failure);
+	double *value = arena_try(scoring->arena, count, sizeof(double), failure);
+
+	if (ids == NULL || tokens == NULL || value == NULL)
+		return false;
+	for (size_t i = 0; i < count; i++)
+	{
+		uint8_t given = WIRE_ROW_HAS_VALUE | WIRE_ROW_HAS_ADVANTAGE;
+
+		if (scoring->pair[i].status != PAIR_WHOLE ||
+		    scoring->row[i].flags & given)
+			continue;
+		ids[i] = scoring->pair[i].ids;
+		tokens[i] = scoring->pair[i].prompt;
+	}
+	if (!predict_values(scoring->policy, scoring->head, scoring->count, ids,
+	                    tokens, value, failure))
+		return false;
+	for (size_t i = 0; i < count; i++)
+		if (tokens[i] > 0)
+			scoring->result[i].value = value[i];
+	return true;
+}
+
+/* Completes A, and says whether the method trains on the row. */
+static bool
+select_row(const Scoring *scoring, int i, Failure *failure)
+{
+	const WireRow *row = &scoring->row[i];
+	WireRowResult *result = &scoring->result[i];
+	ObjectiveRows rows = scoring->job->options.objective->rows;
+
+	if (!(row->flags & WIRE_ROW_HAS_ADVANTAGE))
+		result->advantage = result->reward - result->value;
+	if (rows == ROWS_POSITIVE_ADVANTAGE && isnan(result->advantage))
+		return fail(failure, FAILURE_BAD_INPUT,
+		            "row %lld has neither an advantage nor a reward and a "
+		            "value",
+		            (long long) row->row_number);
+	if (rows == ROWS_POSITIVE_REWARD && isnan(result->reward))
+		return fail(failure, FAILURE_BAD_INPUT, "row %lld has no reward",
+		            (long long) row->row_number);
+	result->selected =
+		rows == ROWS_ALL ||
+		(rows == ROWS_POSITIVE_REWARD && result->reward > 0) ||
+		(rows == ROWS_POSITIVE_ADVANTAGE && result->advantage > 0);
+	return true;
+}
+
+static void
+finish_row(Scoring *scoring, int i)
+{
+	const Pair *pair = &scoring->pair[i];
+	WireRowResult *result = &scoring->result[i];
+	int tokens = pair->tokens - pair->prompt;
+	double total = 0;
+
+	result->tokens = (uint32_t) tokens;
+	if (scoring->ref_logp[i] == NULL)
+		return;
+	for (int t = 0; t < tokens; t++)
+		total += scoring->ref_logp[i][t];
+	result->ref_logprob = total;
+}
+
+/* Rows of no use get their status and nothing else. */
+static void
+set_status(Scoring *scoring)
+{
+	static const uint8_t status[] = {
+		[PAIR_WHOLE] = WIRE_ROW_USED,
+		[PAIR_EMPTY_PROMPT] = WIRE_ROW_EMPTY_PROMPT,
+		[PAIR_EMPTY_RESPONSE] = WIRE_ROW_EMPTY_RESPONSE,
+	};
+
+	for (int i = 0; i < scoring->count; i++)
+	{
+		Pair *pair = &scoring->pair[i];
+
+		scoring->result[i].status = status[pair->status];
+		if (pair->status != PAIR_WHOLE)
+			pair->tokens = pair->prompt = 0;
+	}
+}
+
+static bool
+score(Scoring *scoring, Failure *failure)
+{
+	set_status(scoring);
+	for (int i = 0; i < scoring->count; i++)
+		if (!take_given(&scoring->row[i], &scoring->result[i], failure))
+			return false;
+	if (scoring->head != NULL && !predict(scoring, failure))
+		return false;
+	for (int i = 0; i < scoring->count; i++)
+		if (scoring->pair[i].status == PAIR_WHOLE &&
+		    !select_row(scoring, i, failure))
+			return false;
+	if (scoring->job->options.objective->needs_reference &&
+	    !pair_logprobs(scoring->reference, scoring->arena, scoring->count,
+	                   scoring->pair, scoring->ref_logp, failure))
+		return false;
+	for (int i = 0; i < scoring->count; i++)
+		finish_row(scoring, i);
+	return true;
+}
+
+static void
+keep_selected(Scoring *scoring)
+{
+	for (int i = 0; i < scoring->count; i++)
+	{
+		const Pair *pair = &scoring->pair[i];
+		const WireRowResult *result = &scoring->result[i];
+		const DatasetRow row = {scoring->row[i].row_number,
+		                        pair->tokens,
+		                        pair->prompt,
+		                        pair->ids,
+		                        scoring->ref_logp[i],
+		                        result->reward,
+		                        result->value,
+		                        result->advantage};
+
+		if (result->selected)
+			dataset_add(&scoring->job->writer, &row);
+	}
+	scoring->job->rows += scoring->count;
+}
+
+/* No row selected is no dataset: the job fails with its statistics. */
+static bool
+finish_rows(Job *job, Failure *failure)
+{
+	job->is_writing = false;
+	if (job->writer.selected == 0)
+	{
+		dataset_writer_close(&job->writer);
+		return true;
+	}
+	return dataset_finish(&job->writer, job->rows, failure) &&
+	       job_open_rows(job, failure);
+}
+
+static bool
+reply_rows(const Scoring *scoring, Failure *failure)
+{
+	const Job *job = scoring->job;
+	int64_t steps =
+		job->is_ready ? train_steps(&job->options, job->dataset.selected) : 0;
+	WireBuffer *reply =
+		reply_begin(scoring->request, WIRE_RESULT,
+	                json_pack("{s:I, s:I, s:I}", "rows", (json_int_t) job->rows,
+	                          "selected", (json_int_t) job->writer.selected,
+	                          "steps", (json_int_t) steps));
+
+	wire_put_u32(reply, (uint32_t) scoring->count);
+	for (int i = 0; i < scoring->count; i++)
+		wire_put_row_result(reply, &scoring->result[i]);
+	return reply_end(scoring->request, failure);
+}
+
+bool
+handle_job_rows(Request *request, Failure *failure)
+{
+	Scoring scoring = {.request = request, .arena = request->arena};
+
+	scoring.job = job_of(request, failure);
+	if (scoring.job == NULL)
+		return false;
+	if (!scoring.job->is_writing)
+		return fail(failure, FAILURE_PROTOCOL,
+		            "rows for a job that has them all");
+	return json_get_bool(request->head, "last", false, &scoring.is_last,
+	                     failure) &&
+	       open_models(&scoring, failure) && read_rows(&scoring, failure) &&
+	       score(&scoring, failure) && (keep_selected(&scoring), true) &&
+	       (!scoring.is_last || finish_rows(scoring.job, failure)) &&
+	       reply_rows(&scoring, failure);
+}

@@ -1,0 +1,311 @@
+/*
+ * job_train.c
+ *		Training: WIRE_JOB_TRAIN.
+ *
+ * The loop itself is train/trainer.c.  Here its events become frames, and an
+ * evaluation becomes responses to the evaluation prompts, a question to the
+ * other side (which may ask this engine things before it answers), and the
+ * mean of the rewards.
+ */
+#include "formats/json.h"
+#include "model/generate.h"
+#include "model/pair.h"
+#include "serve/job.h"
+#include "serve/requests.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+typedef struct Training
+{
+	Request *request;
+	Job *job;
+	bool evaluates;    /* asks for rewards */
+	int count;         /* prompts that get responses */
+	TokenList *prompt; /* [count] */
+	uint32_t *number;  /* [count] of each among the request's prompts */
+	int64_t step;      /* shown while evaluating */
+	int64_t started_ms;
+} Training;
+
+static bool
+send_progress(void *argument, int64_t step, int64_t steps,
+              double tokens_per_second, double loss, Failure *failure)
+{
+	Training *training = argument;
+
+	(void) failure;
+	reply_progress(training->request, "training", step, steps,
+	               tokens_per_second, loss);
+	return true;
+}
+
+static bool
+send_metrics(void *argument, int64_t step, const TrainMetric *metric, int count,
+             Failure *failure)
+{
+	Training *training = argument;
+	WireBuffer *reply =
+		reply_begin(training->request, WIRE_METRICS,
+	                json_pack("{s:I}", "step", (json_int_t) step));
+
+	wire_put_u32(reply, (uint32_t) count);
+	for (int i = 0; i < count; i++)
+	{
+		wire_put_text(reply, metric[i].name, strlen(metric[i].name));
+		wire_put_f64(reply, metric[i].value);
+	}
+	return reply_end(training->request, failure);
+}
+
+static bool
+send_checkpoint(void *argument, int64_t step, Failure *failure)
+{
+	Training *training = argument;
+
+	return reply_send(training->request, WIRE_CHECKPOINT,
+	                  json_pack("{s:I}", "step", (json_int_t) step), failure);
+}
+
+static bool
+send_warning(void *argument, const char *message, Failure *failure)
+{
+	Training *training = argument;
+
+	return reply_send(
+		training->request, WIRE_NOTICE,
+		json_pack("{s:s, s:s}", "severity", "warning", "message", message),
+		failure);
+}
+
+/* ----------------------------------------------------------- evaluation */
+
+static void
+show_evaluation(void *argument, int done, int total, int64_t tokens)
+{
+	Training *training = argument;
+	double seconds = (double) (clock_ms() - training->started_ms) / 1000;
+
+	reply_progress(training->request, "evaluating", done, total,
+	               seconds > 0 ? (double) tokens / seconds : 0, NAN);
+}
+
+static bool
+put_responses(Training *training, WireType type, const Generation *results,
+              json_t *head, Failure *failure)
+{
+	WireBuffer *reply = reply_begin(training->request, type, head);
+
+	wire_put_u32(reply, (uint32_t) training->count);
+	for (int i = 0; i < training->count; i++)
+	{
+		wire_put_u32(reply, training->number[i]);
+		wire_put_text(reply, results[i].text, results[i].length);
+	}
+	return reply_end(training->request, failure);
+}
+
+/* The mean of the rewards that are there; NaN if none is. */
+static bool
+receive_rewards(Training *training, double *reward, Failure *failure)
+{
+	Frame *frame = serve_await(training->request, failure);
+	Arena *arena;
+	json_t *head;
+	double total = 0;
+	int rewards = 0;
+	uint32_t count;
+	bool done;
+
+	if (frame == NULL)
+		return false;
+	arena = arena_create();
+	done = frame_head(arena, &frame->payload, &head, failure);
+	count = wire_get_count(&frame->payload, sizeof(double));
+	if (done && (frame->payload.broken || count != (uint32_t) training->count))
+		done = fail(failure, FAILURE_PROTOCOL, "%u rewards for %d responses",
+		            count, training->count);
+	for (uint32_t i = 0; done && i < count; i++)
+	{
+		double value = wire_get_f64(&frame->payload);
+
+		if (isinf(value))
+			done = fail(failure, FAILURE_BAD_INPUT,
+			            "the reward of a response to evaluation prompt %u is "
+			            "%g",
+			            training->number[i] + 1, value);
+		else if (!isnan(value))
+		{
+			total += value;
+			rewards++;
+		}
+	}
+	arena_destroy(arena);
+	frame_free(frame);
+	*reward = rewards > 0 ? total / rewards : NAN;
+	return done;
+}
+
+static bool
+evaluate(void *argument, int64_t step, double *reward, Failure *failure)
+{
+	Training *training = argument;
+	Arena *arena = arena_create();
+	GenerateOptions options = {.max_tokens =
+	                               training->job->options.max_response_tokens,
+	                           .top_p = 1,
+	                           .repetition_penalty = 1};
+	Generation *results =
+		arena_try(arena, (size_t) training->count, sizeof(Generation), failure);
+	bool done = results != NULL;
+
+	*reward = NAN;
+	training->step = step;
+	training->started_ms = clock_ms();
+	done = done && generate(training->job->model, arena, &options,
+	                        training->count, training->prompt, results,
+	                        show_evaluation, training, failure);
+	if (done && training->evaluates)
+		done = put_responses(training, WIRE_ASK, results,
+		                     json_pack("{s:s, s:I}", "kind", "reward", "step",
+		                               (json_int_t) step),
+		                     failure) &&
+		       receive_rewards(training, reward, failure);
+	else if (done)
+		done = put_responses(training, WIRE_SAMPLES, results,
+		                     json_pack("{s:I}", "step", (json_int_t) step),
+		                     failure);
+	arena_destroy(arena);
+	return done;
+}
+
+/* ------------------------------------------------------ beginning and end */
+
+static bool
+read_prompts(Training *training, Failure *failure)
+{
+	Request *request = training->request;
+	const TrainOptions *options = &training->job->options;
+	Model *model = training->job->model;
+	PairLimits limits = pair_limits(model, options->max_prompt_tokens,
+	                                options->max_response_tokens);
+	uint32_t count = wire_get_count(&request->items, sizeof(uint32_t));
+	int64_t samples;
+
+	if (!json_get_bool(request->head, "evaluate", false, &training->evaluates,
+	                   failure) ||
+	    !json_get_int(request->head, "samples", 0, 0, INT32_MAX, &samples,
+	                  failure))
+		return false;
+	training->prompt =
+		arena_try(request->arena, count, sizeof(TokenList), failure);
+	training->number =
+		arena_try(request->arena, count, sizeof(uint32_t), failure);
+	if (training->prompt == NULL || training->number == NULL)
+		return false;
+	for (uint32_t i = 0; i < count; i++)
+	{
+		size_t length;
+		const char *text = wire_get_text(&request->items, &length);
+
+		if (request->items.broken ||
+		    (!training->evaluates && training->count >= samples))
+			break;
+		if (!prompt_encode(model, request->arena, limits.prompt, true, text,
+		                   length, &training->prompt[training->count], failure))
+			return false;
+		if (training->prompt[training->count].count > 0)
+			training->number[training->count++] = i;
+	}
+	return !request->items.broken || fail_items(request, failure);
+}
+
+/* Makes an empty directory, or empties one of files. */
+static bool
+make_empty(Arena *arena, const char *path, Failure *failure)
+{
+	DIR *stream;
+	struct dirent *entry;
+
+	if (mkdir(path, 0700) == 0)
+		return true;
+	if (errno != EEXIST)
+		return fail_errno(failure, "cannot create \"%s\"", path);
+	stream = opendir(path);
+	if (stream == NULL)
+		return fail_errno(failure, "cannot read \"%s\"", path);
+	while ((entry = readdir(stream)) != NULL)
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			unlink(arena_printf(arena, "%s/%s", path, entry->d_name));
+	closedir(stream);
+	return true;
+}
+
+static bool
+save(Training *training, const TrainResult *result, const char *directory,
+     Failure *failure)
+{
+	Arena *arena = training->request->arena;
+	Model *model = training->job->model;
+	const float *weights = result->weights;
+
+	training->request->progress_ms = 0; /* this one must not be dropped */
+	reply_progress(training->request, "saving", result->steps, result->steps, 0,
+	               NAN);
+	if (weights == NULL)
+	{
+		float *own = arena_try(arena, (size_t) model_state_size(model),
+		                       sizeof(float), failure);
+
+		if (own == NULL)
+			return false;
+		model_state_download(model, MODEL_WEIGHTS, own);
+		weights = own;
+	}
+	return make_empty(arena, directory, failure) &&
+	       model_save(model, weights, directory, failure);
+}
+
+static json_t *
+number_or_null(double number)
+{
+	return isfinite(number) ? json_real(number) : json_null();
+}
+
+bool
+handle_job_train(Request *request, Failure *failure)
+{
+	Training training = {.request = request};
+	TrainEvents events = {.argument = &training,
+	                      .progress = send_progress,
+	                      .metrics = send_metrics,
+	                      .checkpoint = send_checkpoint,
+	                      .warning = send_warning};
+	TrainResult result;
+	const char *directory;
+	Job *job = training.job = job_of(request, failure);
+
+	if (job == NULL)
+		return false;
+	if (!job->is_ready)
+		return fail(failure, FAILURE_PROTOCOL, "a job without rows");
+	if (!read_prompts(&training, failure))
+		return false;
+	events.evaluate = training.count > 0 ? evaluate : NULL;
+	directory = job_path(job, "model");
+	if (!train_run(request->arena, job->model, job->directory, &job->options,
+	               &job->dataset, &events, &result, failure) ||
+	    !save(&training, &result, directory, failure))
+		return false;
+	return reply_send(
+		request, WIRE_RESULT,
+		json_pack("{s:s, s:I, s:I, s:o, s:o}", "directory", directory, "step",
+	              (json_int_t) result.step, "steps", (json_int_t) result.steps,
+	              "best_reward", number_or_null(result.best_reward),
+	              "reference_reward", number_or_null(result.reference_reward)),
+		failure);
+}

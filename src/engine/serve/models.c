@@ -1,0 +1,268 @@
+/*
+ * models.c
+ *		The models an engine has open.
+ */
+#include "serve/models.h"
+
+#include "base/file.h"
+#include "formats/json.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Models kept open though nobody uses them. */
+#define KEPT 4
+
+#define PATH_SIZE 4096
+
+typedef struct Entry
+{
+	struct Entry *next;
+	Arena *arena;
+	const char *path;
+	const char *tokenizer; /* "" if the model's own */
+	Model *model;          /* a language model, or else */
+	ValueHead *head;       /* a value model's head */
+	uint64_t identity[4];  /* of the head's file */
+	int users;
+	uint64_t last_use;
+} Entry;
+
+struct ModelCache
+{
+	Entry *first;
+	uint64_t uses;
+};
+
+static ModelCache *
+cache_of(Serve *serve)
+{
+	static ModelCache cache;
+
+	if (serve->models == NULL)
+		serve->models = &cache;
+	return serve->models;
+}
+
+bool
+model_ref_read(const json_t *object, ModelRef *ref, Failure *failure)
+{
+	json_t *base;
+
+	memset(ref, 0, sizeof(ModelRef));
+	if (!json_get_string(object, "path", NULL, &ref->path, failure) ||
+	    !json_get_string(object, "name", NULL, &ref->name, failure) ||
+	    !json_get_string(object, "tokenizer", NULL, &ref->tokenizer, failure) ||
+	    !json_get_object(object, "base", &base, failure))
+		return false;
+	if (ref->path == NULL || strlen(ref->path) >= PATH_SIZE - 64)
+		return fail(failure, FAILURE_PROTOCOL,
+		            "a model is named without a path of fewer than %d bytes",
+		            PATH_SIZE - 64);
+	if (ref->name == NULL)
+		ref->name = ref->path;
+	ref->base = base;
+	return true;
+}
+
+bool
+model_ref_of(const Request *request, const char *key, ModelRef *ref,
+             Failure *failure)
+{
+	json_t *object;
+
+	if (!json_get_object(request->head, key, &object, failure))
+		return false;
+	if (object == NULL)
+		return fail(failure, FAILURE_PROTOCOL, "a \"%s\" request names no %s",
+		            wire_type_name((uint16_t) request->type), key);
+	return model_ref_read(object, ref, failure);
+}
+
+bool
+model_ref_is_value(const ModelRef *ref)
+{
+	char path[PATH_SIZE];
+
+	snprintf(path, sizeof(path), "%s/value_config.json", ref->path);
+	return file_exists(path);
+}
+
+static void
+forget(ModelCache *cache, Entry *entry)
+{
+	for (Entry **place = &cache->first; *place != NULL; place = &(*place)->next)
+		if (*place == entry)
+		{
+			*place = entry->next;
+			break;
+		}
+	arena_destroy(entry->arena);
+	free(entry);
+}
+
+/* Closes those that have waited longest, until few wait. */
+static void
+close_idle(ModelCache *cache)
+{
+	for (;;)
+	{
+		Entry *oldest = NULL;
+		int idle = 0;
+
+		for (Entry *entry = cache->first; entry != NULL; entry = entry->next)
+		{
+			if (entry->users > 0)
+				continue;
+			idle++;
+			if (oldest == NULL || entry->last_use < oldest->last_use)
+				oldest = entry;
+		}
+		if (idle <= KEPT)
+			return;
+		forget(cache, oldest);
+	}
+}
+
+static void
+release(void *object)
+{
+	((Entry *) object)->users--;
+}
+
+static void
+keep_for_request(ModelCache *cache, Entry *entry, Request *request)
+{
+	entry->users++;
+	entry->last_use = ++cache->uses;
+	arena_on_destroy(request->arena, release, entry);
+}
+
+static bool
+head_identity(const char *directory, uint64_t identity[4], Failure *failure)
+{
+	Arena *arena = arena_create();
+	MappedFile file;
+	bool done = file_map(
+		arena, arena_printf(arena, "%s/value_head.safetensors", directory),
+		&file, failure);
+
+	if (done)
+		memcpy(identity, file.identity, sizeof(file.identity));
+	arena_destroy(arena);
+	return done;
+}
+
+static bool
+is_current(const Entry *entry)
+{
+	uint64_t identity[4];
+	Failure ignored;
+
+	if (entry->model != NULL)
+		return model_is_current(entry->model);
+	return head_identity(entry->path, identity, &ignored) &&
+	       memcmp(identity, entry->identity, sizeof(identity)) == 0;
+}
+
+/* The open entry of this path, unless its files have changed. */
+static Entry *
+find(ModelCache *cache, const ModelRef *ref, bool is_value)
+{
+	const char *tokenizer = ref->tokenizer == NULL ? "" : ref->tokenizer;
+
+	for (Entry *entry = cache->first; entry != NULL; entry = entry->next)
+	{
+		if (strcmp(entry->path, ref->path) != 0 ||
+		    strcmp(entry->tokenizer, tokenizer) != 0 ||
+		    (entry->head != NULL) != is_value)
+			continue;
+		if (is_current(entry))
+			return entry;
+		/* Never found again; closed when it is idle. */
+		entry->path = "";
+	}
+	return NULL;
+}
+
+static Entry *
+add(ModelCache *cache, const ModelRef *ref)
+{
+	Entry *entry = calloc(1, sizeof(Entry));
+
+	if (entry == NULL)
+	{
+		fprintf(stderr, "out of memory\n");
+		exit(1);
+	}
+	entry->arena = arena_create();
+	entry->path = arena_strdup(entry->arena, ref->path);
+	entry->tokenizer = arena_strdup(
+		entry->arena, ref->tokenizer == NULL ? "" : ref->tokenizer);
+	entry->next = cache->first;
+	cache->first = entry;
+	return entry;
+}
+
+bool
+model_use(Request *request, const ModelRef *ref, Model **model,
+          Failure *failure)
+{
+	ModelCache *cache = cache_of(request->serve);
+	Entry *entry = find(cache, ref, false);
+
+	if (entry == NULL)
+	{
+		entry = add(cache, ref);
+		if (!model_open(entry->arena, request->serve->device, ref->path,
+		                ref->tokenizer, &entry->model, failure))
+		{
+			forget(cache, entry);
+			return fail_while(failure, "loading model \"%s\"", ref->name);
+		}
+	}
+	keep_for_request(cache, entry, request);
+	close_idle(cache);
+	*model = entry->model;
+	return true;
+}
+
+bool
+value_use(Request *request, const ModelRef *ref, Model **policy,
+          const ValueHead **head, Failure *failure)
+{
+	ModelCache *cache = cache_of(request->serve);
+	Entry *entry = find(cache, ref, true);
+	ModelRef base;
+
+	if (ref->base == NULL)
+		return fail(failure, FAILURE_BAD_INPUT,
+		            "\"%s\" is not a value model of any policy", ref->name);
+	if (!model_ref_read(ref->base, &base, failure) ||
+	    !model_use(request, &base, policy, failure))
+		return false;
+	if (entry == NULL)
+	{
+		int hidden = model_config(*policy)->hidden;
+
+		entry = add(cache, ref);
+		if (!value_head_open(entry->arena, ref->path, hidden, &entry->head,
+		                     failure) ||
+		    !head_identity(ref->path, entry->identity, failure))
+		{
+			forget(cache, entry);
+			return fail_while(failure, "loading value model \"%s\"", ref->name);
+		}
+	}
+	keep_for_request(cache, entry, request);
+	close_idle(cache);
+	*head = entry->head;
+	if (entry->head->hidden != model_config(*policy)->hidden)
+		return fail(failure, FAILURE_BAD_INPUT,
+		            "value model \"%s\" is for a hidden size of %d, policy "
+		            "\"%s\" has %d",
+		            ref->name, entry->head->hidden, base.name,
+		            model_config(*policy)->hidden);
+	return true;
+}

@@ -1,0 +1,41 @@
+/*
+ * models.h
+ *		The models an engine has open: the last few used, by their paths.
+ *
+ * Opening is cheap (weights are mapped), but tokenizers and tables are not,
+ * and a reward expression asks for the same model a thousand times.  A model
+ * whose files were replaced is opened anew.  One that a request uses stays
+ * open until the request is done.
+ */
+#pragma once
+
+#include "model/model.h"
+#include "model/value_head.h"
+#include "serve/serve.h"
+
+/* A ModelRef of message.h; the texts are borrowed from the JSON object. */
+typedef struct ModelRef
+{
+	const char *name; /* for messages */
+	const char *path;
+	const char *tokenizer; /* a directory, or NULL */
+	const json_t *base;    /* ModelRef of the policy, or NULL */
+} ModelRef;
+
+extern bool model_ref_read(const json_t *object, ModelRef *ref,
+                           Failure *failure);
+
+/* The request's "model" (or another member that is a ModelRef). */
+extern bool model_ref_of(const Request *request, const char *key, ModelRef *ref,
+                         Failure *failure);
+
+/* True when the directory holds a value model. */
+extern bool model_ref_is_value(const ModelRef *ref);
+
+/* Opens the language model, or finds it open; it stays so for the request. */
+extern bool model_use(Request *request, const ModelRef *ref, Model **model,
+                      Failure *failure);
+
+/* The same for a value model and the policy it belongs to (ref->base). */
+extern bool value_use(Request *request, const ModelRef *ref, Model **policy,
+                      const ValueHead **head, Failure *failure);
