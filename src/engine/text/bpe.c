@@ -1,0 +1,358 @@
+/*
+ * bpe.c
+ *		Byte-pair encoding: a piece starts as characters, and the two
+ *		neighbours whose merge was learnt first become one, again and again.
+ *
+ * Serves byte-level vocabularies (GPT-2 and its descendants) and those of the
+ * SentencePiece kind, where a missing character falls back to its bytes.
+ * Short pieces are merged by looking for the lowest rank each time, long ones
+ * with a heap; the ids of short pieces are remembered.
+ */
+#include "text/text_model.h"
+
+#include "text/merges.h"
+#include "text/unicode.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SMALL_CODES 1024 /* characters whose ids lie in a table */
+#define CACHE_SLOTS 16384
+#define CACHE_TEXT 46
+#define CACHE_IDS 20
+#define METASPACE "\xe2\x96\x81"
+#define METASPACE_LENGTH 3
+
+/* The ids of a piece seen before; 128 bytes. */
+typedef struct Remembered
+{
+	uint8_t length; /* of the text; 0: free */
+	uint8_t count;
+	char text[CACHE_TEXT];
+	int32_t ids[CACHE_IDS];
+} Remembered;
+
+typedef struct Bpe
+{
+	const Vocabulary *vocabulary;
+	Merges *merges;
+	int32_t small[SMALL_CODES]; /* ids of characters, or -1 */
+	int32_t bytes[256];         /* ids of <0x00> ... <0xFF>, or -1 */
+	bool falls_back;            /* all of bytes are there and to be used */
+	int32_t unknown;            /* or -1 */
+	bool fuses_unknown;
+	bool ignores_merges;
+	const char *prefix; /* of all characters but the first, mostly "" */
+	const char *suffix; /* of the last character */
+	bool splits_words;  /* no merge reaches from a character into a "▁" */
+	pthread_mutex_t mutex;
+	Remembered *cache; /* [CACHE_SLOTS] */
+} Bpe;
+
+/* The characters of a piece while they become symbols. */
+typedef struct Symbols
+{
+	Arena *arena;
+	int32_t *ids;
+	size_t count;
+	int32_t pending; /* an unknown that may still grow, or -1 */
+} Symbols;
+
+static void
+flush_unknown(Symbols *symbols)
+{
+	if (symbols->pending >= 0)
+		symbols->ids[symbols->count++] = symbols->pending;
+	symbols->pending = -1;
+}
+
+/* A character that is not in the vocabulary. */
+static void
+add_unknown(const Bpe *bpe, Symbols *symbols, const char *text, size_t length)
+{
+	bool all = bpe->falls_back;
+
+	for (size_t i = 0; i < length && all; i++)
+		all = bpe->bytes[(uint8_t) text[i]] >= 0;
+	if (all)
+	{
+		/* An unknown before them is not flushed: as in `tokenizers`. */
+		for (size_t i = 0; i < length; i++)
+			symbols->ids[symbols->count++] = bpe->bytes[(uint8_t) text[i]];
+		return;
+	}
+	if (bpe->unknown < 0)
+		return;
+	if (!bpe->fuses_unknown)
+		flush_unknown(symbols);
+	symbols->pending = bpe->unknown;
+}
+
+/* The id of a character with prefix and suffix, where there are any. */
+static int32_t
+find_decorated(const Bpe *bpe, const char *text, size_t length, bool first,
+               bool last)
+{
+	char name[256];
+	int used =
+		snprintf(name, sizeof(name), "%s%.*s%s", first ? "" : bpe->prefix,
+	             (int) length, text, last ? bpe->suffix : "");
+
+	return used < 0 || (size_t) used >= sizeof(name)
+	           ? -1
+	           : vocabulary_find(bpe->vocabulary, name, (size_t) used);
+}
+
+/* The first symbols of a piece; ids has room for one per byte. */
+static void
+split_characters(const Bpe *bpe, Symbols *symbols, const char *text,
+                 size_t length)
+{
+	bool decorated = bpe->prefix[0] != '\0' || bpe->suffix[0] != '\0';
+
+	for (size_t i = 0; i < length;)
+	{
+		size_t start = i;
+		uint32_t code = unicode_next(text, &i);
+		int32_t id;
+
+		if (decorated)
+			id = find_decorated(bpe, text + start, i - start, start == 0,
+			                    i == length);
+		else if (code < SMALL_CODES)
+			id = bpe->small[code];
+		else
+			id = vocabulary_find(bpe->vocabulary, text + start, i - start);
+		if (id < 0)
+			add_unknown(bpe, symbols, text + start, i - start);
+		else
+		{
+			flush_unknown(symbols);
+			symbols->ids[symbols->count++] = id;
+		}
+	}
+	flush_unknown(symbols);
+}
+
+/* A piece that is not remembered. */
+static bool
+encode_word(const Bpe *bpe, Arena *arena, Arena *scratch, const char *text,
+            size_t length, TokenList *list, Failure *failure)
+{
+	int32_t few[256];
+	Symbols symbols = {.arena = scratch, .ids = few, .pending = -1};
+
+	if (bpe->ignores_merges)
+	{
+		int32_t id = vocabulary_find(bpe->vocabulary, text, length);
+
+		if (id >= 0)
+			return token_list_add(list, arena, id, failure);
+	}
+	if (length > sizeof(few) / sizeof(few[0]))
+		symbols.ids = arena_try(scratch, length, sizeof(int32_t), failure);
+	if (symbols.ids == NULL)
+		return false;
+	split_characters(bpe, &symbols, text, length);
+	if (!merges_apply(bpe->merges, scratch, symbols.ids, &symbols.count,
+	                  failure))
+		return false;
+	for (size_t i = 0; i < symbols.count; i++)
+		if (!token_list_add(list, arena, symbols.ids[i], failure))
+			return false;
+	return true;
+}
+
+static bool
+encode_remembered(const Bpe *bpe, Arena *arena, Arena *scratch,
+                  const char *text, size_t length, TokenList *list,
+                  Failure *failure)
+{
+	Remembered *entry =
+		&bpe->cache[text_hash(text, length) & (CACHE_SLOTS - 1)];
+	int before = list->count;
+
+	if (entry->length == length && memcmp(entry->text, text, length) == 0)
+	{
+		for (int i = 0; i < entry->count; i++)
+			if (!token_list_add(list, arena, entry->ids[i], failure))
+				return false;
+		return true;
+	}
+	if (!encode_word(bpe, arena, scratch, text, length, list, failure))
+		return false;
+	if (list->count - before <= CACHE_IDS)
+	{
+		entry->length = (uint8_t) length;
+		entry->count = (uint8_t) (list->count - before);
+		memcpy(entry->text, text, length);
+		memcpy(entry->ids, list->ids + before, entry->count * sizeof(int32_t));
+	}
+	return true;
+}
+
+/* The length of the first word: up to a "▁" that follows another character. */
+static size_t
+word_length(const char *text, size_t length)
+{
+	bool was_space = true;
+
+	for (size_t i = 0; i < length;)
+	{
+		bool is_space = length - i >= METASPACE_LENGTH &&
+		                memcmp(text + i, METASPACE, METASPACE_LENGTH) == 0;
+
+		if (is_space && !was_space)
+			return i;
+		was_space = is_space;
+		i += is_space ? METASPACE_LENGTH : 1;
+	}
+	return length;
+}
+
+static bool
+bpe_encode(const TextModel *model, Arena *arena, Arena *scratch, bool locked,
+           const char *text, size_t length, TokenList *list, Failure *failure)
+{
+	const Bpe *bpe = model->state;
+
+	while (length > 0)
+	{
+		size_t word = bpe->splits_words ? word_length(text, length) : length;
+		bool done =
+			locked && word <= CACHE_TEXT
+				? encode_remembered(bpe, arena, scratch, text, word, list,
+		                            failure)
+				: encode_word(bpe, arena, scratch, text, word, list, failure);
+
+		if (!done)
+			return false;
+		text += word;
+		length -= word;
+	}
+	return true;
+}
+
+static bool
+bpe_lock(const TextModel *model)
+{
+	Bpe *bpe = model->state;
+
+	return pthread_mutex_trylock(&bpe->mutex) == 0;
+}
+
+static void
+bpe_unlock(const TextModel *model)
+{
+	Bpe *bpe = model->state;
+
+	pthread_mutex_unlock(&bpe->mutex);
+}
+
+/* Ids of characters and bytes that are looked up again and again. */
+static void
+fill_tables(Bpe *bpe)
+{
+	for (uint32_t code = 0; code < SMALL_CODES; code++)
+	{
+		char text[4];
+		size_t length = unicode_put(text, code);
+
+		bpe->small[code] = vocabulary_find(bpe->vocabulary, text, length);
+	}
+	for (int byte = 0; byte < 256; byte++)
+	{
+		char name[8];
+
+		snprintf(name, sizeof(name), "<0x%02X>", (unsigned) byte);
+		bpe->bytes[byte] = vocabulary_find(bpe->vocabulary, name, 6);
+	}
+}
+
+/*
+ * Whether pieces may be cut before each "▁" that follows another character:
+ * no merge joins such a pair, and "▁" is no unknown.
+ */
+static bool
+may_split_words(const Bpe *bpe)
+{
+	return !bpe->ignores_merges && bpe->prefix[0] == '\0' &&
+	       bpe->suffix[0] == '\0' &&
+	       vocabulary_find(bpe->vocabulary, METASPACE, METASPACE_LENGTH) >= 0 &&
+	       !merges_cross(bpe->merges, bpe->vocabulary, METASPACE);
+}
+
+static void
+destroy_mutex(void *mutex)
+{
+	pthread_mutex_destroy(mutex);
+}
+
+static bool
+read_settings(const json_t *json, Bpe *bpe, const char **unknown,
+              Failure *failure)
+{
+	double dropout;
+
+	if (!json_get_string(json, "unk_token", NULL, unknown, failure) ||
+	    !json_get_string(json, "continuing_subword_prefix", "", &bpe->prefix,
+	                     failure) ||
+	    !json_get_string(json, "end_of_word_suffix", "", &bpe->suffix,
+	                     failure) ||
+	    !json_get_bool(json, "fuse_unk", false, &bpe->fuses_unknown, failure) ||
+	    !json_get_bool(json, "byte_fallback", false, &bpe->falls_back,
+	                   failure) ||
+	    !json_get_bool(json, "ignore_merges", false, &bpe->ignores_merges,
+	                   failure) ||
+	    !json_get_double(json, "dropout", 0, 0, 1, &dropout, failure))
+		return false;
+	if (dropout > 0)
+		return fail(failure, FAILURE_UNSUPPORTED,
+		            "BPE with dropout (%g) is not supported", dropout);
+	return true;
+}
+
+static bool
+bpe_open(Arena *arena, const json_t *json, int limit, TextModel *model,
+         Failure *failure)
+{
+	Bpe *bpe = arena_alloc(arena, sizeof(Bpe));
+	Vocabulary *vocabulary;
+	const char *unknown;
+
+	model->state = bpe;
+	if (!read_settings(json, bpe, &unknown, failure) ||
+	    !vocabulary_open(arena, json_object_get(json, "vocab"), limit,
+	                     &vocabulary, failure))
+		return false;
+	bpe->prefix = arena_strdup(arena, bpe->prefix);
+	bpe->suffix = arena_strdup(arena, bpe->suffix);
+	bpe->vocabulary = vocabulary;
+	model->vocabulary = vocabulary;
+	bpe->unknown = unknown == NULL
+	                   ? -1
+	                   : vocabulary_find(vocabulary, unknown, strlen(unknown));
+	if (unknown != NULL && bpe->unknown < 0)
+		return fail(failure, FAILURE_BAD_FILE,
+		            "unk_token \"%s\" is not in the vocabulary", unknown);
+	if (!merges_open(arena, json_object_get(json, "merges"), vocabulary,
+	                 bpe->prefix, &bpe->merges, failure))
+		return false;
+	fill_tables(bpe);
+	bpe->splits_words = may_split_words(bpe);
+	bpe->cache = arena_try(arena, CACHE_SLOTS, sizeof(Remembered), failure);
+	if (bpe->cache == NULL)
+		return false;
+	pthread_mutex_init(&bpe->mutex, NULL);
+	arena_on_destroy(arena, destroy_mutex, &bpe->mutex);
+	return true;
+}
+
+const TextModelType bpe_model_type = {
+	.name = "BPE",
+	.open = bpe_open,
+	.encode = bpe_encode,
+	.lock = bpe_lock,
+	.unlock = bpe_unlock,
+};

@@ -1,0 +1,450 @@
+/*
+ * tokenizer_open.c
+ *		Reading a tokenizer from a directory.
+ *
+ * Directories older than tokenizer.json hold vocab.json and merges.txt; these
+ * are turned into what tokenizer.json would say, so that there is one way on.
+ */
+#include "text/tokenizer.h"
+
+#include "base/file.h"
+#include "text/bytes.h"
+#include "text/tokenizer_parts.h"
+
+#include <limits.h>
+#include <string.h>
+
+#define LARGEST_FILE ((size_t) 256 << 20)
+
+/* A directory while it is being read. */
+typedef struct Source
+{
+	Arena *scratch;
+	const char *directory;
+	json_t *json;        /* tokenizer.json */
+	json_t *settings[2]; /* tokenizer_config.json, special_tokens_map.json;
+	                      * NULL where they are not there */
+	AddedToken *added;
+	int added_count;
+} Source;
+
+static const char *const special_names[] = {
+	"bos_token", "eos_token", "unk_token",  "sep_token",
+	"pad_token", "cls_token", "mask_token",
+};
+
+#define SPECIAL_NAMES ((int) (sizeof(special_names) / sizeof(special_names[0])))
+
+static char *
+path_of(const Source *source, const char *name)
+{
+	return arena_printf(source->scratch, "%s/%s", source->directory, name);
+}
+
+/* The merges of merges.txt as an array of strings (a new reference). */
+static json_t *
+read_merges(const Source *source, const char *path, Failure *failure)
+{
+	size_t size;
+	char *text = file_read(source->scratch, path, LARGEST_FILE, &size, failure);
+	json_t *merges;
+	char *rest = text;
+	char *line;
+
+	if (text == NULL)
+		return NULL;
+	if (strlen(text) != size)
+	{
+		fail(failure, FAILURE_BAD_FILE, "\"%s\" has a zero byte", path);
+		return NULL;
+	}
+	merges = json_array();
+	while ((line = strsep(&rest, "\n")) != NULL)
+	{
+		size_t length = strlen(line);
+
+		if (length > 0 && line[length - 1] == '\r')
+			line[--length] = '\0';
+		if (length == 0 || strncmp(line, "#version", 8) == 0)
+			continue;
+		if (json_array_append_new(merges, json_string(line)) != 0)
+		{
+			fail(failure, FAILURE_BAD_FILE,
+			     "merge %zu of \"%s\" is not valid UTF-8",
+			     json_array_size(merges), path);
+			json_decref(merges);
+			return NULL;
+		}
+	}
+	return merges;
+}
+
+static void
+release(void *json)
+{
+	json_decref(json);
+}
+
+/* vocab.json and merges.txt: a byte-level BPE as GPT-2 has it. */
+static bool
+read_old_files(Source *source, Failure *failure)
+{
+	json_t *vocabulary;
+	json_t *merges;
+	bool prefix;
+
+	if (!json_get_bool(source->settings[0], "add_prefix_space", false, &prefix,
+	                   failure) ||
+	    !json_open_file(source->scratch, path_of(source, "vocab.json"),
+	                    LARGEST_FILE, &vocabulary, failure))
+		return false;
+	merges = read_merges(source, path_of(source, "merges.txt"), failure);
+	if (merges == NULL)
+		return false;
+	source->json = json_pack("{s{sssb}s{ss}s{sssOso}}", "pre_tokenizer", "type",
+	                         "ByteLevel", "add_prefix_space", (int) prefix,
+	                         "decoder", "type", "ByteLevel", "model", "type",
+	                         "BPE", "vocab", vocabulary, "merges", merges);
+	if (source->json == NULL)
+		return fail(failure, FAILURE_OUT_OF_MEMORY, "cannot read merges.txt");
+	arena_on_destroy(source->scratch, release, source->json);
+	return true;
+}
+
+/* Reads the files that are there. */
+static bool
+read_files(Source *source, Failure *failure)
+{
+	static const char *const names[2] = {"tokenizer_config.json",
+	                                     "special_tokens_map.json"};
+	char *path = path_of(source, "tokenizer.json");
+
+	for (int i = 0; i < 2; i++)
+		if (file_exists(path_of(source, names[i])) &&
+		    !json_open_file(source->scratch, path_of(source, names[i]),
+		                    JSON_CONFIG_SIZE, &source->settings[i], failure))
+			return false;
+	if (file_exists(path))
+		return json_open_file(source->scratch, path, LARGEST_FILE,
+		                      &source->json, failure);
+	if (file_exists(path_of(source, "vocab.json")) &&
+	    file_exists(path_of(source, "merges.txt")))
+		return read_old_files(source, failure);
+	return fail(failure, FAILURE_NOT_FOUND,
+	            "\"%s\" has neither tokenizer.json nor vocab.json with "
+	            "merges.txt",
+	            source->directory);
+}
+
+/* What a settings file says of a special token; *said: null counts too. */
+static const char *
+special_content(const Source *source, const char *name, bool *said)
+{
+	for (int i = 0; i < 2; i++)
+	{
+		const json_t *value = json_object_get(source->settings[i], name);
+
+		if (value == NULL)
+			continue;
+		*said = true;
+		if (json_is_object(value))
+			value = json_object_get(value, "content");
+		return json_string_value(value);
+	}
+	return NULL;
+}
+
+static const AddedToken *
+find_added(const Source *source, const char *content)
+{
+	for (int i = 0; i < source->added_count; i++)
+		if (strcmp(source->added[i].content, content) == 0)
+			return &source->added[i];
+	return NULL;
+}
+
+/*
+ * The id of a special token, or -1.  One that is only in the vocabulary
+ * becomes an added token, as `transformers` does it.
+ */
+static int
+special_id(Arena *arena, Source *source, const Vocabulary *vocabulary,
+           const char *content)
+{
+	const AddedToken *known;
+	int32_t id;
+
+	if (content == NULL)
+		return -1;
+	known = find_added(source, content);
+	if (known != NULL)
+		return known->id;
+	id = vocabulary_find(vocabulary, content, strlen(content));
+	if (id >= 0)
+		source->added[source->added_count++] =
+			(AddedToken){.content = arena_strdup(arena, content),
+		                 .length = strlen(content),
+		                 .id = id,
+		                 .special = true};
+	return id;
+}
+
+/*
+ * Finds the special tokens.  Where no file names an end or a beginning, those
+ * of the two families that go without are taken.
+ */
+static void
+find_specials(Arena *arena, Source *source, Tokenizer *tokenizer)
+{
+	static const char *const ends[] = {"<|endoftext|>", "</s>"};
+	static const char *const beginnings[] = {"<|endoftext|>", "<s>"};
+	const Vocabulary *vocabulary = tokenizer->model.vocabulary;
+	int ids[SPECIAL_NAMES];
+	bool said = false;
+
+	for (int i = 0; i < SPECIAL_NAMES; i++)
+	{
+		bool ignored = false;
+		bool *which = i < 2 ? &said : &ignored;
+
+		ids[i] = special_id(arena, source, vocabulary,
+		                    special_content(source, special_names[i], which));
+	}
+	tokenizer->bos = ids[0];
+	tokenizer->eos = ids[1];
+	for (int i = 0; i < 2 && !said && tokenizer->eos < 0; i++)
+	{
+		tokenizer->eos = special_id(arena, source, vocabulary, ends[i]);
+		if (tokenizer->eos >= 0)
+			tokenizer->bos =
+				special_id(arena, source, vocabulary, beginnings[i]);
+	}
+}
+
+/* Puts an added token into the tables. */
+static bool
+place_added(Tokenizer *tokenizer, const AddedToken *token, Failure *failure)
+{
+	int32_t known = vocabulary_find(tokenizer->model.vocabulary, token->content,
+	                                token->length);
+	TokenText *text;
+
+	if (known >= 0 && known != token->id)
+		return fail(failure, FAILURE_BAD_FILE,
+		            "added token \"%s\" has id %d, but %d in the vocabulary",
+		            token->content, token->id, known);
+	if (token->id >= tokenizer->size)
+		return fail(failure, FAILURE_BAD_FILE,
+		            "id %d of added token \"%s\" is not below %d, the number "
+		            "of tokens",
+		            token->id, token->content, tokenizer->size);
+	text = &tokenizer->texts[token->id];
+	if (text->text != NULL && strcmp(text->text, token->content) != 0)
+		return fail(failure, FAILURE_BAD_FILE,
+		            "tokens \"%s\" and \"%s\" have the same id %d", text->text,
+		            token->content, token->id);
+	*text = (TokenText){token->content, token->length};
+	tokenizer->is_special[token->id] = token->special;
+	return true;
+}
+
+/* The tables by id: texts and special. */
+static bool
+fill_texts(Arena *arena, const Source *source, Tokenizer *tokenizer,
+           Failure *failure)
+{
+	const Vocabulary *vocabulary = tokenizer->model.vocabulary;
+	size_t size;
+
+	tokenizer->size = vocabulary_count(vocabulary);
+	for (int i = 0; i < source->added_count; i++)
+	{
+		const AddedToken *token = &source->added[i];
+
+		if (vocabulary_find(vocabulary, token->content, token->length) < 0 &&
+		    find_added(source, token->content) == token)
+			tokenizer->size++;
+	}
+	size = (size_t) tokenizer->size;
+	tokenizer->texts = arena_try(arena, size, sizeof(TokenText), failure);
+	if (tokenizer->texts == NULL)
+		return false;
+	tokenizer->is_special = arena_try(arena, size, sizeof(bool), failure);
+	if (tokenizer->is_special == NULL)
+		return false;
+	for (int id = 0; id < tokenizer->size; id++)
+		tokenizer->texts[id].text =
+			vocabulary_text(vocabulary, id, &tokenizer->texts[id].length);
+	for (int i = 0; i < source->added_count; i++)
+		if (!place_added(tokenizer, &source->added[i], failure))
+			return false;
+	for (int id = 0; id < tokenizer->size; id++)
+		if (tokenizer->texts[id].text == NULL)
+			return fail(failure, FAILURE_BAD_FILE,
+			            "no token has id %d, though there are %d tokens", id,
+			            tokenizer->size);
+	return true;
+}
+
+/*
+ * Tokens that are looked for in normalized text are decoded to normalized
+ * text: "NORMAL" becomes "normal" where a tokenizer knows no capitals.
+ */
+static bool
+normalize_texts(Arena *arena, const Source *source, Tokenizer *tokenizer,
+                Failure *failure)
+{
+	for (int i = 0; i < source->added_count; i++)
+	{
+		const AddedToken *token = &source->added[i];
+		TokenText *text = &tokenizer->texts[token->id];
+
+		if (token->normalized &&
+		    !normalizer_run(tokenizer->normalizer, arena, false, &text->text,
+		                    &text->length, failure))
+			return false;
+	}
+	return true;
+}
+
+/* The table by id: bytes. */
+static bool
+fill_bytes(Arena *arena, Tokenizer *tokenizer, Failure *failure)
+{
+	bool joins = decoder_joins_bytes(tokenizer->decoder);
+	TextBuffer buffer;
+	size_t at = 0;
+
+	tokenizer->bytes =
+		arena_try(arena, (size_t) tokenizer->size, sizeof(TokenText), failure);
+	if (tokenizer->bytes == NULL)
+		return false;
+	buffer_start(&buffer, arena, failure);
+	for (int id = 0; id < tokenizer->size; id++)
+	{
+		const TokenText *token = &tokenizer->texts[id];
+		size_t before = buffer.length;
+
+		if (!joins)
+		{
+			if (!decoder_token_bytes(tokenizer->decoder, token, &buffer,
+			                         failure))
+				return false;
+		}
+		else if (buffer_reserve(&buffer, token->length))
+			buffer.length += bytes_read(buffer.data + buffer.length,
+			                            token->text, token->length);
+		tokenizer->bytes[id].length = buffer.length - before;
+	}
+
+	/* The buffer has moved while it grew, so pointers come last. */
+	for (int id = 0; id < tokenizer->size; id++)
+	{
+		tokenizer->bytes[id].text = buffer.data == NULL ? "" : buffer.data + at;
+		at += tokenizer->bytes[id].length;
+	}
+	return !buffer.failed;
+}
+
+/* Reads the model, whose vocabulary the other parts refer to. */
+static bool
+open_model(Arena *arena, const Source *source, TextModel *model,
+           Failure *failure)
+{
+	const json_t *json = json_object_get(source->json, "model");
+	const json_t *vocabulary = json_object_get(json, "vocab");
+	size_t most = json_object_size(vocabulary) + json_array_size(vocabulary) +
+	              (size_t) source->added_count;
+	const char *name;
+
+	if (!json_is_object(json))
+		return fail(failure, FAILURE_BAD_FILE,
+		            "tokenizer.json has %s for a model", json_type_name(json));
+
+	/* Old files do not say what they are; only BPE has merges. */
+	if (!json_get_string(json, "type",
+	                     json_object_get(json, "merges") != NULL ? "BPE" : NULL,
+	                     &name, failure))
+		return false;
+	if (name == NULL)
+		return fail(failure, FAILURE_BAD_FILE,
+		            "the tokenizer's model has no type");
+	model->type = text_model_find(name);
+	if (model->type == NULL)
+		return fail(failure, FAILURE_UNSUPPORTED,
+		            "tokenizers of type \"%s\" are not supported", name);
+	if (most > INT_MAX)
+		return fail(failure, FAILURE_UNSUPPORTED,
+		            "the tokenizer has %zu tokens", most);
+	return model->type->open(arena, json, (int) most, model, failure);
+}
+
+static bool
+read_added(Arena *arena, Source *source, Failure *failure)
+{
+	const json_t *json = json_member(source->json, "added_tokens");
+	AddedToken *tokens;
+
+	if (json != NULL && !json_is_array(json))
+		return fail(failure, FAILURE_BAD_FILE,
+		            "\"added_tokens\" must be an array, not %s",
+		            json_type_name(json));
+	if (!added_tokens_read(arena, json, &tokens, &source->added_count, failure))
+		return false;
+
+	/* With room for the special tokens that are only in the vocabulary. */
+	source->added =
+		arena_try(arena, (size_t) source->added_count + SPECIAL_NAMES + 4,
+	              sizeof(AddedToken), failure);
+	if (source->added == NULL)
+		return false;
+	memcpy(source->added, tokens,
+	       (size_t) source->added_count * sizeof(AddedToken));
+	return true;
+}
+
+static bool
+open_parts(Arena *arena, Source *source, Tokenizer *tokenizer, Failure *failure)
+{
+	const json_t *json;
+
+	if (!read_files(source, failure))
+		return false;
+	json = source->json;
+	if (!json_is_object(json))
+		return fail(failure, FAILURE_BAD_FILE,
+		            "tokenizer.json is %s, not an object",
+		            json_type_name(json));
+	if (!read_added(arena, source, failure) ||
+	    !open_model(arena, source, &tokenizer->model, failure))
+		return false;
+	find_specials(arena, source, tokenizer);
+	return fill_texts(arena, source, tokenizer, failure) &&
+	       normalizer_open(arena, json_object_get(json, "normalizer"),
+	                       &tokenizer->normalizer, failure) &&
+	       pretokenizer_open(arena, json_object_get(json, "pre_tokenizer"),
+	                         &tokenizer->pretokenizer, failure) &&
+	       added_tokens_open(arena, source->added, source->added_count,
+	                         tokenizer->normalizer, &tokenizer->added,
+	                         failure) &&
+	       template_open(arena, json_object_get(json, "post_processor"),
+	                     tokenizer->size, &tokenizer->template, failure) &&
+	       decoder_open(arena, json_object_get(json, "decoder"),
+	                    &tokenizer->decoder, failure) &&
+	       normalize_texts(arena, source, tokenizer, failure) &&
+	       fill_bytes(arena, tokenizer, failure);
+}
+
+bool
+tokenizer_open(Arena *arena, const char *directory, Tokenizer **tokenizer,
+               Failure *failure)
+{
+	Source source = {.scratch = arena_create(), .directory = directory};
+	bool done;
+
+	*tokenizer = arena_alloc(arena, sizeof(Tokenizer));
+	done = open_parts(arena, &source, *tokenizer, failure);
+	arena_destroy(source.scratch);
+	return done ||
+	       fail_while(failure, "reading the tokenizer in \"%s\"", directory);
+}

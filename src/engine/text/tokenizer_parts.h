@@ -1,0 +1,27 @@
+/*
+ * tokenizer_parts.h
+ *		What a tokenizer consists of: shared by tokenizer.c, which runs it, and
+ *		tokenizer_open.c, which reads it.
+ */
+#pragma once
+
+#include "text/added.h"
+#include "text/decoder.h"
+#include "text/template.h"
+#include "text/text_model.h"
+
+struct Tokenizer
+{
+	int size; /* of the arrays below: the highest id + 1 */
+	int eos;  /* or -1 */
+	int bos;  /* or -1 */
+	AddedTokens *added;
+	Normalizer *normalizer;
+	Pretokenizer *pretokenizer;
+	TextModel model;
+	Template *template;
+	Decoder *decoder;
+	TokenText *texts; /* as the vocabulary has them */
+	TokenText *bytes; /* as parts of a continuation */
+	bool *is_special;
+};

@@ -1,0 +1,563 @@
+/*
+ * tokenizer_test.c
+ *		Ids and texts are those of the library `tokenizers`, and a broken
+ *		tokenizer is refused in words.
+ */
+#include "testing.h"
+
+#include "text/tokenizer.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+
+static Arena *arena;
+static Failure failure;
+static char *directory;
+
+/* ------------------------------------------------------- golden values */
+
+/* The ids of a JSON array against a list. */
+static void
+check_ids(const char *what, const char *text, const json_t *want,
+          const TokenList *list)
+{
+	size_t count = json_array_size(want);
+	bool same = count == (size_t) list->count;
+
+	for (size_t i = 0; i < count && same; i++)
+		same = json_integer_value(json_array_get(want, i)) == list->ids[i];
+	if (same)
+		return;
+	printf("have:");
+	for (int i = 0; i < list->count; i++)
+		printf(" %d", list->ids[i]);
+	printf("\nwant: %s\n", json_dumps(want, JSON_COMPACT));
+	fail_msg("%s of \"%s\" differ", what, text);
+}
+
+static void
+check_text(const json_t *want, const char *text, size_t length)
+{
+	if (length == json_string_length(want) &&
+	    memcmp(text, json_string_value(want), length) == 0)
+		return;
+	fail_msg("decoded \"%s\", not \"%s\"", text, json_string_value(want));
+}
+
+static void
+check_decode(const Tokenizer *tokenizer, const json_t *ids, const json_t *want,
+             bool skip_special)
+{
+	DecodeOptions options = {.skip_special = skip_special};
+	size_t count = json_array_size(ids);
+	int32_t *list = arena_alloc(arena, (count + 1) * sizeof(int32_t));
+	char *text;
+	size_t length;
+
+	for (size_t i = 0; i < count; i++)
+		list[i] = (int32_t) json_integer_value(json_array_get(ids, i));
+	assert_ok(tokenizer_decode(tokenizer, arena, list, (int) count, &options,
+	                           &text, &length, &failure),
+	          failure);
+	check_text(want, text, length);
+}
+
+static const json_t *
+member_or(const json_t *row, const char *key, const char *otherwise)
+{
+	const json_t *value = json_object_get(row, key);
+
+	return value == NULL ? json_object_get(row, otherwise) : value;
+}
+
+static void
+check_string(const Tokenizer *tokenizer, const json_t *row)
+{
+	const json_t *text = json_object_get(row, "text");
+	const json_t *ids = json_object_get(row, "ids");
+	const json_t *plain = member_or(row, "ids_plain", "ids");
+
+	for (int special = 0; special < 2; special++)
+	{
+		TokenList list = {0};
+
+		assert_ok(tokenizer_encode(tokenizer, arena, json_string_value(text),
+		                           json_string_length(text), special == 1,
+		                           &list, &failure),
+		          failure);
+		check_ids(special ? "ids" : "plain ids", json_string_value(text),
+		          special ? ids : plain, &list);
+	}
+	check_decode(tokenizer, ids, json_object_get(row, "decoded"), false);
+	check_decode(tokenizer, plain, member_or(row, "decoded_plain", "decoded"),
+	             false);
+	check_decode(tokenizer, ids, member_or(row, "decoded_skip", "decoded"),
+	             true);
+}
+
+static void
+check_pair(const Tokenizer *tokenizer, const json_t *row)
+{
+	const json_t *first = json_object_get(row, "first");
+	const json_t *second = json_object_get(row, "second");
+	TokenList list = {0};
+	TokenList types = {0};
+
+	assert_ok(tokenizer_encode_pair(
+				  tokenizer, arena, json_string_value(first),
+				  json_string_length(first), json_string_value(second),
+				  json_string_length(second), &list, &types, &failure),
+	          failure);
+	check_ids("ids", json_string_value(first), json_object_get(row, "ids"),
+	          &list);
+	check_ids("types", json_string_value(first),
+	          json_object_get(row, "type_ids"), &types);
+}
+
+/* Chats are encoded without special tokens: the text brings its own. */
+static void
+check_chats(const Tokenizer *tokenizer, const char *folder)
+{
+	const json_t *chats;
+	size_t i;
+	json_t *row;
+
+	if (!file_exists(arena_printf(arena, "%s/golden_chat.json", folder)))
+		return;
+	chats = json_object_get(test_read_json(arena, folder, "golden_chat.json"),
+	                        "conversations");
+	json_array_foreach((json_t *) chats, i, row)
+	{
+		const json_t *text = json_object_get(row, "text");
+		TokenList list = {0};
+
+		if (!json_is_string(text))
+			continue;
+		assert_ok(tokenizer_encode(tokenizer, arena, json_string_value(text),
+		                           json_string_length(text), false, &list,
+		                           &failure),
+		          failure);
+		check_ids("chat ids", json_string_value(text),
+		          json_object_get(row, "ids"), &list);
+	}
+}
+
+static void
+check_tokenizer(const char *folder)
+{
+	json_t *golden = test_read_json(arena, folder, "golden.json");
+	Tokenizer *tokenizer;
+	size_t i;
+	json_t *row;
+
+	if (strcmp(json_string_value(json_object_get(golden, "kind")), "BPE") != 0)
+		return;
+	print_message("%s\n", folder);
+	assert_ok(tokenizer_open(arena, folder, &tokenizer, &failure), failure);
+	assert_int_equal(tokenizer_size(tokenizer),
+	                 json_integer_value(json_object_get(golden, "vocab_size")));
+	json_array_foreach(json_object_get(golden, "strings"), i, row)
+		check_string(tokenizer, row);
+	json_array_foreach(json_object_get(golden, "decode"), i, row)
+	{
+		check_decode(tokenizer, json_object_get(row, "ids"),
+		             json_object_get(row, "text"), false);
+		check_decode(tokenizer, json_object_get(row, "ids"),
+		             json_object_get(row, "text_skip"), true);
+	}
+	json_array_foreach(json_object_get(golden, "pairs"), i, row)
+		check_pair(tokenizer, row);
+	check_chats(tokenizer, folder);
+}
+
+/* Prompt with template, response as a continuation, then EOS. */
+static void
+check_joining(const char *folder)
+{
+	json_t *golden = test_read_json(arena, folder, "golden.json");
+	Tokenizer *tokenizer;
+	size_t i;
+	json_t *row;
+
+	print_message("%s\n", folder);
+	assert_ok(tokenizer_open(arena, folder, &tokenizer, &failure), failure);
+	assert_int_equal(
+		tokenizer_eos(tokenizer),
+		json_integer_value(json_object_get(golden, "eos_token_id")));
+	json_array_foreach(json_object_get(golden, "pairs"), i, row)
+	{
+		const json_t *prompt = json_object_get(row, "prompt");
+		const json_t *response = json_object_get(row, "response");
+		TokenList first = {0};
+		TokenList second = {0};
+		int32_t eos = tokenizer_eos(tokenizer);
+		const json_t *ids = json_object_get(row, "response_ids");
+
+		assert_ok(tokenizer_encode(tokenizer, arena, json_string_value(prompt),
+		                           json_string_length(prompt), true, &first,
+		                           &failure) &&
+		              tokenizer_continue(
+						  tokenizer, arena, json_string_value(response),
+						  json_string_length(response), &second, &failure),
+		          failure);
+		/* An empty prompt is the BOS of config.json, not ours to know. */
+		if (first.count > 0)
+			check_ids("prompt ids", json_string_value(prompt),
+			          json_object_get(row, "prompt_ids"), &first);
+		assert_int_equal(json_array_size(ids), second.count + 1);
+		assert_int_equal(
+			json_integer_value(json_array_get(ids, (size_t) second.count)),
+			eos);
+		json_array_remove((json_t *) ids, (size_t) second.count);
+		check_ids("response ids", json_string_value(response), ids, &second);
+	}
+}
+
+/* Calls check for every folder of path that has a golden.json. */
+static void
+for_each_folder(const char *path, void (*check)(const char *folder))
+{
+	DIR *folders = path == NULL ? NULL : opendir(path);
+	struct dirent *entry;
+
+	while (folders != NULL && (entry = readdir(folders)) != NULL)
+	{
+		char *folder = arena_printf(arena, "%s/%s", path, entry->d_name);
+
+		if (entry->d_name[0] != '.' &&
+		    file_exists(arena_printf(arena, "%s/golden.json", folder)))
+			check(folder);
+	}
+	if (folders != NULL)
+		closedir(folders);
+}
+
+static void
+ids_and_texts_are_those_of_the_reference(void **state)
+{
+	(void) state;
+	for_each_folder(test_golden_path(arena, "tokenizers"), check_tokenizer);
+	for_each_folder(test_shared_path(arena, "golden/tokenizers"),
+	                check_tokenizer);
+}
+
+static void
+prompts_and_responses_join_like_the_reference(void **state)
+{
+	(void) state;
+	for_each_folder(test_golden_path(arena, "decoders"), check_joining);
+	for_each_folder(test_shared_path(arena, "golden/decoders"), check_joining);
+}
+
+/* ------------------------------------------------- tokenizers made here */
+
+static void
+write_text(const char *name, const char *text)
+{
+	test_write(arena, directory, name, text, strlen(text));
+}
+
+static Tokenizer *
+open_text(const char *text)
+{
+	Tokenizer *tokenizer;
+
+	write_text("tokenizer.json", text);
+	assert_ok(tokenizer_open(arena, directory, &tokenizer, &failure), failure);
+	return tokenizer;
+}
+
+static void
+refuse(const char *text, FailureCode code, const char *part)
+{
+	Tokenizer *tokenizer;
+
+	write_text("tokenizer.json", text);
+	assert_fails(tokenizer_open(arena, directory, &tokenizer, &failure),
+	             failure, code, part);
+	assert_non_null(strstr(failure.context, "reading the tokenizer in"));
+}
+
+#define MODEL(vocab, merges)                                                   \
+	"{\"model\":{\"type\":\"BPE\",\"vocab\":" vocab ",\"merges\":" merges "}"
+
+static void
+broken_files_are_refused(void **state)
+{
+	const FailureCode bad = FAILURE_BAD_FILE;
+
+	(void) state;
+	refuse("{", bad, "not valid JSON");
+	refuse("[]", bad, "is an array, not an object");
+	refuse("{}", bad, "nothing for a model");
+	refuse("{\"model\":[]}", bad, "an array for a model");
+	refuse("{\"model\":{}}", bad, "has no type");
+	refuse("{\"model\":{\"type\":\"Oracle\"}}", FAILURE_UNSUPPORTED,
+	       "type \"Oracle\"");
+	refuse(MODEL("[\"a\"]", "[]") "}", bad, "\"vocab\" must be an object");
+	refuse(MODEL("{\"a\":0}", "{}") "}", bad, "\"merges\" must be an array");
+	refuse(MODEL("{\"a\":\"0\"}", "[]") "}", bad,
+	       "is a string, not an integer");
+	refuse(MODEL("{\"a\":-1}", "[]") "}", bad, "id -1 of token \"a\"");
+	refuse(MODEL("{\"a\":0,\"b\":2}", "[]") "}", bad, "id 2 of token \"b\"");
+	refuse(MODEL("{\"a\":0,\"b\":4294967296}", "[]") "}", bad,
+	       "id 4294967296 of token \"b\"");
+	refuse(MODEL("{\"a\":0,\"b\":0}", "[]") "}", bad, "have the same id 0");
+	refuse(MODEL("{\"a\":0,\"b\":1}", "[\"a b\"]") "}", bad,
+	       "joins \"a\" and \"b\" to a token that is not");
+	refuse(MODEL("{\"a\":0}", "[\"a c\"]") "}", bad, "token \"c\" of merge 0");
+	refuse(MODEL("{\"a\":0}", "[\"abc\"]") "}", bad, "merge 0 is not a pair");
+	refuse(MODEL("{\"a\":0}", "[[\"a\",1]]") "}", bad, "merge 0 is not a pair");
+	refuse(MODEL("{\"a\":0}", "[]") ",\"added_tokens\":[{\"id\":3,"
+	                                "\"content\":\"x\"}]}",
+	       bad, "id 3 of added token \"x\" is not below 2");
+	refuse(MODEL("{\"a\":0}", "[]") ",\"added_tokens\":[{\"id\":0,"
+	                                "\"content\":\"x\"}]}",
+	       bad, "\"a\" and \"x\" have the same id 0");
+	refuse(MODEL("{\"a\":0,\"b\":1}", "[]") ",\"added_tokens\":[{\"id\":0,"
+	                                        "\"content\":\"b\"}]}",
+	       bad, "added token \"b\" has id 0, but 1");
+	refuse(MODEL("{\"a\":0,\"b\":2}", "[]") ",\"added_tokens\":[{\"id\":2,"
+	                                        "\"content\":\"b\"}]}",
+	       bad, "is not below 2");
+	refuse(MODEL("{\"a\":0}", "[]") ",\"added_tokens\":[5]}", bad,
+	       "has nothing for a content");
+	refuse(MODEL("{\"a\":0}", "[]") ",\"normalizer\":{\"type\":\"Magic\"}}",
+	       FAILURE_UNSUPPORTED, "normalizers of type \"Magic\"");
+	refuse(MODEL("{\"a\":0}", "[]") ",\"pre_tokenizer\":{\"type\":\"Split\","
+	                                "\"pattern\":{\"Regex\":\"(\"}}}",
+	       bad, "is not a regular expression");
+	refuse(MODEL("{\"a\":0}", "[]") ",\"decoder\":{\"type\":\"Magic\"}}",
+	       FAILURE_UNSUPPORTED, "decoders of type \"Magic\"");
+	refuse(MODEL("{\"a\":0}", "[]") ",\"post_processor\":{\"type\":"
+	                                "\"RobertaProcessing\",\"cls\":[\"a\",9],"
+	                                "\"sep\":[\"a\",0]}}",
+	       bad, "id 9 of the post-processor");
+	unlink(arena_printf(arena, "%s/tokenizer.json", directory));
+	{
+		Tokenizer *tokenizer;
+
+		assert_fails(tokenizer_open(arena, directory, &tokenizer, &failure),
+		             failure, FAILURE_NOT_FOUND, "has neither tokenizer.json");
+	}
+}
+
+/* Cut anywhere, a real file is refused, and nothing worse happens. */
+static void
+a_truncated_file_is_refused(void **state)
+{
+	char *folder = test_shared_path(arena, "golden/tokenizers/llama2");
+	char *text;
+	size_t size;
+
+	(void) state;
+	if (folder == NULL)
+		return;
+	text = file_read(arena, arena_printf(arena, "%s/tokenizer.json", folder),
+	                 (size_t) 1 << 24, &size, &failure);
+	for (size_t length = 0; length < size; length += 97)
+	{
+		Arena *own = arena_create();
+		Tokenizer *tokenizer;
+
+		test_write(arena, directory, "tokenizer.json", text, length);
+		assert_false(tokenizer_open(own, directory, &tokenizer, &failure));
+		arena_destroy(own);
+	}
+}
+
+static void
+older_directories_have_two_files(void **state)
+{
+	char *folder = test_shared_path(arena, "golden/tokenizers/gpt2");
+	static const char *const names[] = {"vocab.json", "merges.txt"};
+	const char *text = "Hello there,  world's 123 \xc3\xa9<|endoftext|>";
+	TokenList lists[2] = {{0}, {0}};
+	Tokenizer *tokenizers[2];
+
+	(void) state;
+	if (folder == NULL)
+		return;
+	for (int i = 0; i < 2; i++)
+	{
+		size_t size;
+		char *content =
+			file_read(arena, arena_printf(arena, "%s/%s", folder, names[i]),
+		              (size_t) 1 << 24, &size, &failure);
+
+		test_write(arena, directory, names[i], content, size);
+	}
+	unlink(arena_printf(arena, "%s/tokenizer.json", directory));
+	for (int i = 0; i < 2; i++)
+	{
+		assert_ok(tokenizer_open(arena, i == 0 ? folder : directory,
+		                         &tokenizers[i], &failure),
+		          failure);
+		assert_ok(tokenizer_encode(tokenizers[i], arena, text, strlen(text),
+		                           true, &lists[i], &failure),
+		          failure);
+	}
+	assert_int_equal(tokenizer_eos(tokenizers[1]),
+	                 tokenizer_eos(tokenizers[0]));
+	assert_int_equal(lists[0].count, lists[1].count);
+	assert_memory_equal(lists[0].ids, lists[1].ids,
+	                    (size_t) lists[0].count * sizeof(int32_t));
+	for (int i = 0; i < 2; i++)
+		unlink(arena_printf(arena, "%s/%s", directory, names[i]));
+}
+
+static void
+pieces_of_a_response_join_to_its_text(void **state)
+{
+	char *folder = test_shared_path(arena, "models/stories260K");
+	const char *text = " Once  upon a time\n\xe2\x82\xac there";
+	DecodeOptions options = {.as_continuation = true};
+	TokenList list = {0};
+	Tokenizer *tokenizer;
+	char joined[256];
+	char *decoded;
+	size_t length;
+	size_t used = 0;
+
+	(void) state;
+	if (folder == NULL)
+		return;
+	assert_ok(tokenizer_open(arena, folder, &tokenizer, &failure), failure);
+	assert_ok(tokenizer_continue(tokenizer, arena, text, strlen(text), &list,
+	                             &failure),
+	          failure);
+	assert_ok(tokenizer_decode(tokenizer, arena, list.ids, list.count, &options,
+	                           &decoded, &length, &failure),
+	          failure);
+	assert_string_equal(decoded, text);
+	for (int i = 0; i < list.count; i++)
+	{
+		const uint8_t *bytes;
+
+		assert_true(
+			tokenizer_token_bytes(tokenizer, list.ids[i], &bytes, &length));
+		memcpy(joined + used, bytes, length);
+		used += length;
+	}
+	assert_int_equal(used, strlen(text));
+	assert_memory_equal(joined, text, used);
+}
+
+static void
+unknown_ids_give_nothing_and_zeros_are_replaced(void **state)
+{
+	Tokenizer *tokenizer = open_text(MODEL(
+		"{\"a\":0,\"\xc4\x80\":1,\"<e>\":2}",
+		"[]") ",\"decoder\":"
+	          "{\"type\":\"ByteLevel\"},\"added_tokens\":[{\"id\":2,\"content\":"
+	          "\"<e>\",\"special\":true}]}");
+	int32_t ids[] = {0, 1, 7, -3, 2, 0};
+	DecodeOptions options = {.skip_special = true, .zero_safe = true};
+	const uint8_t *bytes;
+	char *text;
+	size_t length;
+
+	(void) state;
+	assert_ok(tokenizer_decode(tokenizer, arena, ids, 6, &options, &text,
+	                           &length, &failure),
+	          failure);
+	assert_string_equal(text, "a\xef\xbf\xbd"
+	                          "a");
+	assert_false(tokenizer_token_bytes(tokenizer, -1, &bytes, &length));
+	assert_true(tokenizer_token_bytes(tokenizer, 99, &bytes, &length));
+	assert_int_equal(length, 0);
+	assert_true(tokenizer_is_special(tokenizer, 2));
+	assert_false(tokenizer_is_special(tokenizer, 99));
+}
+
+/* Any bytes at all: no crash, and the same ids as the repaired text. */
+static void
+bytes_that_are_not_utf8_are_repaired(void **state)
+{
+	char *folder = test_shared_path(arena, "golden/tokenizers/qwen2");
+	Tokenizer *tokenizer;
+	uint32_t random = 1;
+
+	(void) state;
+	if (folder == NULL)
+		return;
+	assert_ok(tokenizer_open(arena, folder, &tokenizer, &failure), failure);
+	for (int round = 0; round < 2000; round++)
+	{
+		Arena *own = arena_create();
+		char text[64];
+		TokenList list = {0};
+		size_t length = (size_t) round % sizeof(text);
+
+		for (size_t i = 0; i < length; i++)
+		{
+			random = random * 1664525 + 1013904223;
+			text[i] = (char) (random >> 24);
+		}
+		assert_ok(tokenizer_encode(tokenizer, own, text, length, true, &list,
+		                           &failure),
+		          failure);
+		arena_destroy(own);
+	}
+	{
+		TokenList broken = {0};
+		TokenList repaired = {0};
+
+		assert_true(tokenizer_encode(tokenizer, arena, "a\xf0\x9f\x98z", 5,
+		                             true, &broken, &failure));
+		assert_true(tokenizer_encode(tokenizer, arena, "a\xef\xbf\xbdz", 5,
+		                             true, &repaired, &failure));
+		assert_int_equal(broken.count, repaired.count);
+		assert_memory_equal(broken.ids, repaired.ids,
+		                    (size_t) broken.count * sizeof(int32_t));
+	}
+}
+
+/* Long pieces go through a heap, short ones do not; both agree. */
+static void
+a_long_piece_is_merged_like_its_parts(void **state)
+{
+	Tokenizer *tokenizer =
+		open_text(MODEL("{\"a\":0,\"b\":1,\"aa\":2,\"aab\":3,\"aaaa\":4}",
+	                    "[\"a a\",\"aa b\",\"aa aa\"]") "}");
+	TokenList few = {0};
+	TokenList many = {0};
+	char text[600];
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(text); i++)
+		text[i] = i % 4 == 3 ? 'b' : 'a';
+	assert_true(
+		tokenizer_encode(tokenizer, arena, text, 4, false, &few, &failure));
+	assert_true(tokenizer_encode(tokenizer, arena, text, sizeof(text), false,
+	                             &many, &failure));
+	assert_int_equal(few.count, 3);
+	assert_int_equal(many.count, 450);
+	for (int i = 0; i < many.count; i++)
+		assert_int_equal(many.ids[i], few.ids[i % 3]);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(ids_and_texts_are_those_of_the_reference),
+		cmocka_unit_test(prompts_and_responses_join_like_the_reference),
+		cmocka_unit_test(broken_files_are_refused),
+		cmocka_unit_test(a_truncated_file_is_refused),
+		cmocka_unit_test(older_directories_have_two_files),
+		cmocka_unit_test(pieces_of_a_response_join_to_its_text),
+		cmocka_unit_test(unknown_ids_give_nothing_and_zeros_are_replaced),
+		cmocka_unit_test(bytes_that_are_not_utf8_are_repaired),
+		cmocka_unit_test(a_long_piece_is_merged_like_its_parts),
+	};
+	int failed;
+
+	arena = arena_create();
+	directory = test_directory(arena);
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	unlink(arena_printf(arena, "%s/tokenizer.json", directory));
+	rmdir(directory);
+	arena_destroy(arena);
+	return failed;
+}
