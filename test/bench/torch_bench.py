@@ -1,0 +1,190 @@
+"""The peer's side of the benchmark: the same work in PyTorch and transformers.
+
+    torch_bench.py STYLE MODEL PROMPT RESPONSE BATCH STEPS
+    torch_bench.py make DIRECTORY      random weights in SmolLM2-135M's shapes
+
+STYLE is "naive", as the paper's released code does it: a padded batch, the
+reference policy in every step, logits at every position; or "tuned", as a
+careful user would: the reference once per row, rows grouped by length, the
+head on response positions only.  Lengths are those of engine_bench.c, row by
+row.  Prints one JSON line for scoring and one for training steps.
+"""
+
+import json
+import resource
+import sys
+import time
+
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+MASK = (1 << 64) - 1
+GROUP = 4  # sequences that "tuned" pads together
+
+
+def mix(z):
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
+    return z ^ (z >> 31)
+
+
+def random_bits(seed, stream, counter):
+    """As in src/engine/base/random.c."""
+    z = mix((seed + 0x9E3779B97F4A7C15) & MASK)
+    z = mix(z ^ ((stream * 0xD1342543DE82EF95 + 0x2545F4914F6CDD1D) & MASK))
+    return mix((z + counter * 0x9E3779B97F4A7C15) & MASK)
+
+
+def length_near(mean, stream, counter):
+    """Spread evenly between half and one and a half of the mean."""
+    return mean // 2 + random_bits(1, stream, counter) % mean
+
+
+def make_batch(prompt, response, rows, seed, vocabulary):
+    """[(token ids, prompt length)], as make_batch() in engine_bench.c."""
+    batch = []
+    for i in range(rows):
+        before = length_near(prompt, seed, 2 * i) + 1
+        after = length_near(response, seed, 2 * i + 1) + 1
+        batch.append((torch.randint(0, vocabulary, (before + after,)), before))
+    return batch
+
+
+def pad(rows):
+    longest = max(len(ids) for ids, _ in rows)
+    ids = torch.zeros((len(rows), longest), dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for i, (row, _) in enumerate(rows):
+        ids[i, : len(row)] = row
+        mask[i, : len(row)] = 1
+    return ids, mask
+
+
+def naive_logprobs(model, rows):
+    """Sum of response log-probabilities of each row, all logits at once."""
+    ids, mask = pad(rows)
+    logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
+    token = logits.log_softmax(-1).gather(2, ids[:, 1:, None]).squeeze(2)
+    keep = mask[:, 1:].clone()
+    for i, (_, before) in enumerate(rows):
+        keep[i, : before - 1] = 0
+    return (token * keep).sum(1)
+
+
+def tuned_logprobs(model, rows):
+    ids, mask = pad(rows)
+    head = model.get_output_embeddings()
+    output = model.base_model(input_ids=ids, attention_mask=mask)
+    hidden = output.last_hidden_state
+    sums = []
+    for i, (row, before) in enumerate(rows):
+        logits = head(hidden[i, before - 1 : len(row) - 1]).float()
+        sums.append(
+            -torch.nn.functional.cross_entropy(
+                logits, ids[i, before : len(row)], reduction="sum"
+            )
+        )
+    return torch.stack(sums)
+
+
+def groups(style, rows):
+    if style == "naive":
+        return [rows]
+    rows = sorted(rows, key=lambda row: len(row[0]))
+    return [rows[i : i + GROUP] for i in range(0, len(rows), GROUP)]
+
+
+def score(style, model, rows):
+    logprobs = naive_logprobs if style == "naive" else tuned_logprobs
+    with torch.no_grad():
+        return [logprobs(model, group) for group in groups(style, rows)]
+
+
+def train(style, model, reference, optimizer, rows):
+    """One A-LoL step with advantages of 0.3."""
+    logprobs = naive_logprobs if style == "naive" else tuned_logprobs
+    optimizer.zero_grad(set_to_none=True)
+    for group in groups(style, rows):
+        policy = logprobs(model, group)
+        if style == "naive":
+            with torch.no_grad():
+                before = logprobs(reference, group)
+        else:
+            before = policy.detach()
+        ratio = (policy - before).exp().clamp(0.1, 1.9).detach()
+        (-(0.3 / len(rows)) * (ratio * policy).sum()).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+
+
+def report(work, style, tokens, seconds):
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    line = {
+        "work": work,
+        "style": style,
+        "tokens_per_second": round(tokens / seconds, 1),
+        "seconds": round(seconds, 4),
+        "peak_mib": round(peak),
+    }
+    print(json.dumps(line), flush=True)
+
+
+def measure(work, style, steps, make, run):
+    """Runs one batch to warm up, then steps batches by the clock."""
+    run(make(8))
+    tokens = 0
+    start = time.monotonic()
+    for step in range(steps):
+        rows = make(step + 9)
+        run(rows)
+        tokens += sum(len(ids) for ids, _ in rows)
+    report(work, style, tokens, time.monotonic() - start)
+
+
+def make_model(directory):
+    config = LlamaConfig(
+        hidden_size=576,
+        num_hidden_layers=30,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        intermediate_size=1536,
+        vocab_size=49152,
+        tie_word_embeddings=True,
+        max_position_embeddings=2048,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(directory)
+
+
+def main():
+    if sys.argv[1] == "make":
+        make_model(sys.argv[2])
+        return
+    style, directory = sys.argv[1:3]
+    prompt, response, batch, steps = map(int, sys.argv[3:7])
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+    vocabulary = model.config.vocab_size
+
+    def make(seed):
+        return make_batch(prompt, response, batch, seed, vocabulary)
+
+    measure("score", style, steps, make, lambda rows: score(style, model, rows))
+    reference = None
+    if style == "naive":
+        reference = AutoModelForCausalLM.from_pretrained(
+            directory, dtype=torch.float32
+        )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-5, fused=True)
+    measure(
+        "train",
+        style,
+        steps,
+        make,
+        lambda rows: train(style, model, reference, optimizer, rows),
+    )
+
+
+if __name__ == "__main__":
+    main()
