@@ -150,8 +150,8 @@ static bool
 open_classic(Template *template, const json_t *json, bool is_roberta,
              Failure *failure)
 {
-	int32_t cls;
-	int32_t sep;
+	int32_t cls = -1;
+	int32_t sep = -1;
 	int32_t type = is_roberta ? 0 : 1;
 	Layout *single = &template->single;
 	Layout *pair = &template->pair;
