@@ -66,7 +66,8 @@ $(ENGINE_BUILD)/%.o: src/%.c
 	$(CC) $(ENGINE_CFLAGS) -c -o $@ $<
 
 # Kernels may contract a * b + c: rounding once is exacter, and twice as fast.
-$(ENGINE_BUILD)/engine/device/cpu/%.o: ENGINE_CFLAGS += -ffp-contract=fast
+$(ENGINE_BUILD)/engine/device/cpu/%.o: ENGINE_CFLAGS += -ffp-contract=fast \
+	-mprefer-vector-width=512
 
 -include $(ENGINE_OBJECTS:.o=.d)
 
@@ -95,6 +96,12 @@ engine-tests: $(ENGINE_TESTS)
 list-engine-tests:
 	@echo $(sort $(ENGINE_TESTS))
 
+ENGINE_BENCH = $(ENGINE_BUILD)/bench/engine_bench
+engine-bench: $(ENGINE_BENCH)
+$(ENGINE_BENCH): test/bench/engine_bench.c $(ENGINE_LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(ENGINE_CFLAGS) -o $@ $< $(ENGINE_LIBRARY) $(ENGINE_LIBS)
+
 check-server:
 	PG_CONFIG='$(PG_CONFIG)' tools/prove test/t/*.pl
 
@@ -106,4 +113,4 @@ deps:
 	tools/deps
 
 .PHONY: install-engine uninstall-engine check-engine engine-tests \
-	list-engine-tests check-server bench deps
+	engine-bench list-engine-tests check-server bench deps

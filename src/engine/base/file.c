@@ -80,6 +80,17 @@ file_map(Arena *arena, const char *path, MappedFile *file, Failure *failure)
 	return true;
 }
 
+void
+file_forget(const void *data, size_t size)
+{
+	uintptr_t page = (uintptr_t) sysconf(_SC_PAGESIZE);
+	uintptr_t first = ((uintptr_t) data + page - 1) / page * page;
+	uintptr_t last = ((uintptr_t) data + size) / page * page;
+
+	if (last > first)
+		madvise((void *) first, last - first, MADV_DONTNEED);
+}
+
 char *
 file_read(Arena *arena, const char *path, size_t max_size, size_t *size,
           Failure *failure)

@@ -21,6 +21,10 @@ typedef struct MappedFile
 extern bool file_map(Arena *arena, const char *path, MappedFile *file,
                      Failure *failure);
 
+/* Lets go of the memory behind part of a mapping; it is read from the file
+ * again when it is touched again. */
+extern void file_forget(const void *data, size_t size);
+
 /* Reads a whole file of at most max_size bytes, with a zero byte added. */
 extern char *file_read(Arena *arena, const char *path, size_t max_size,
                        size_t *size, Failure *failure);

@@ -13,8 +13,9 @@
 #define TOKENS_MAX 8192
 #define TOKENS_MIN 256
 
-/* Bytes of passes and logits that we want to hold at most. */
-#define BLOCK_BYTES ((uint64_t) 1 << 30)
+/* Bytes of passes and logits that we want to hold at most; the products run
+ * at full speed from a few hundred tokens on. */
+#define BLOCK_BYTES ((uint64_t) 512 << 20)
 
 int
 batch_targets(const Batch *batch, int first, int count)

@@ -2,6 +2,7 @@
  * train.c
  *		A model as something to train: gradients, micro-batches, AdamW.
  */
+#include "base/file.h"
 #include "model/layers.h"
 
 #include <math.h>
@@ -63,6 +64,7 @@ model_make_trainable(Model *model, Failure *failure)
 		device->upload(device, model->weights + parameter->offset, copy,
 		               (size_t) parameter->count * sizeof(float));
 		parameter->value = model->weights + parameter->offset;
+		file_forget(parameter->stored->data, (size_t) parameter->stored->bytes);
 		free(copy);
 	}
 	return device->sync(device, failure);

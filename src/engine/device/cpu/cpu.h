@@ -23,7 +23,7 @@
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
 #define CPU_KERNEL                                                             \
 	__attribute__((                                                            \
-		target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+		target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define CPU_KERNEL
 #endif

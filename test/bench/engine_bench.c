@@ -1,0 +1,311 @@
+/*
+ * engine_bench.c
+ *		Speed and memory of scoring, an A-LoL step and generation, on random
+ *		tokens: engine_bench MODEL PROMPT RESPONSE BATCH STEPS
+ *
+ * Prints one JSON line for each kind of work: tokens a second (prompt and
+ * response), seconds, peak memory in MiB, and for training the share of the
+ * products' own limit, measured on the same shapes just before.
+ */
+#include "base/random.h"
+#include "device/device.h"
+#include "model/generate.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+static double
+seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double) now.tv_sec + 1e-9 * (double) now.tv_nsec;
+}
+
+static double
+peak_mib(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return (double) usage.ru_maxrss / 1024;
+}
+
+static void
+check(bool done, const Failure *failure)
+{
+	if (done)
+		return;
+	fprintf(stderr, "%s\n%s\n", failure->message, failure->context);
+	exit(1);
+}
+
+/* Lengths spread evenly between half and one and a half of the mean. */
+static int
+length_near(int mean, uint64_t stream, uint64_t i)
+{
+	return mean / 2 + (int) (random_bits(1, stream, i) % (uint64_t) mean);
+}
+
+static Batch
+make_batch(Arena *arena, int vocabulary, int prompt, int response, int rows,
+           uint64_t seed)
+{
+	int32_t *offset = arena_alloc(arena, sizeof(int32_t) * (size_t) (rows + 1));
+	int32_t *target = arena_alloc(arena, sizeof(int32_t) * (size_t) rows);
+	int32_t *ids;
+
+	for (int i = 0; i < rows; i++)
+	{
+		target[i] = offset[i] + length_near(prompt, seed, 2 * (uint64_t) i) + 1;
+		offset[i + 1] =
+			target[i] + length_near(response, seed, 2 * (uint64_t) i + 1) + 1;
+	}
+	ids = arena_alloc(arena, sizeof(int32_t) * (size_t) offset[rows]);
+	for (int t = 0; t < offset[rows]; t++)
+		ids[t] = (int32_t) (random_bits(2, seed, (uint64_t) t) %
+		                    (uint64_t) vocabulary);
+	return (Batch){rows, offset, target, ids};
+}
+
+/* -A l / n with A = 0.3: what a_lol's gradient is at the start. */
+static bool
+gradient(void *argument, int first, int count, const float *logp, float *grad,
+         Failure *failure)
+{
+	const Batch *batch = argument;
+	int n = batch_targets(batch, first, count);
+
+	(void) logp;
+	(void) failure;
+	for (int i = 0; i < n; i++)
+		grad[i] = -0.3f / (float) batch->sequences;
+	return true;
+}
+
+static void
+train_step(Model *model, const Batch *batch, int step)
+{
+	AdamW adamw = {2e-5f,
+	               0.9f,
+	               0.999f,
+	               1e-8f,
+	               0,
+	               (float) (1 - pow(0.9, step)),
+	               (float) (1 - pow(0.999, step)),
+	               1};
+	int budget = model_token_budget(model, true);
+	Failure failure;
+	double norm;
+
+	model_zero_gradients(model);
+	for (int first = 0; first < batch->sequences;)
+	{
+		Arena *arena = arena_create();
+		int count = 1;
+		int start = batch->offset[first];
+		int32_t *numbers;
+		Batch part;
+
+		while (first + count < batch->sequences &&
+		       batch->offset[first + count + 1] - start <= budget)
+			count++;
+		numbers =
+			arena_alloc(arena, 3 * sizeof(int32_t) * (size_t) (count + 1));
+		for (int i = 0; i <= count; i++)
+		{
+			numbers[i] = batch->offset[first + i] - start;
+			numbers[count + 1 + i] = i;
+			if (i < count)
+				numbers[2 * (count + 1) + i] = batch->target[first + i] - start;
+		}
+		part = (Batch){count, numbers, numbers + 2 * (count + 1),
+		               batch->ids + start};
+		check(model_accumulate(model, &part, count, numbers + count + 1,
+		                       gradient, &part, &failure),
+		      &failure);
+		first += count;
+		arena_destroy(arena);
+	}
+	check(model_gradient_norm(model, &norm, &failure), &failure);
+	adamw.gradient_scale = (float) fmin(1, 1 / (norm + 1e-6));
+	check(model_update(model, &adamw, &failure), &failure);
+}
+
+/* GFLOP/s of the products of a layer and the head at m rows, forward. */
+static double
+product_limit(Device *device, const ModelConfig *c, int m)
+{
+	int queries = (c->heads + 2 * c->kv_heads) * c->head_dim;
+	int shapes[4][2] = {{queries, c->hidden},
+	                    {c->hidden, c->heads * c->head_dim},
+	                    {c->feed_forward * (c->gated ? 2 : 1), c->hidden},
+	                    {c->hidden, c->feed_forward}};
+	double work = 0;
+	double time = 0;
+
+	for (int s = 0; s < 4; s++)
+	{
+		int n = shapes[s][0];
+		int k = shapes[s][1];
+		Tensor w = tensor_at(
+			device->alloc(device, sizeof(float) * (size_t) n * (size_t) k), n,
+			k);
+		Tensor x = tensor_at(
+			device->alloc(device, sizeof(float) * (size_t) m * (size_t) k), m,
+			k);
+		Tensor y = tensor_at(
+			device->alloc(device, sizeof(float) * (size_t) m * (size_t) n), m,
+			n);
+		Matrix matrix = {w, false};
+		double start;
+		int times = 0;
+
+		device->matmul(device, y, x, &matrix, NULL, 0);
+		start = seconds();
+		while (seconds() - start < 0.3)
+		{
+			device->matmul(device, y, x, &matrix, NULL, 0);
+			times++;
+		}
+		time += (seconds() - start) / times;
+		work += 2.0 * m * n * k;
+		device->free(device, w.data);
+		device->free(device, x.data);
+		device->free(device, y.data);
+	}
+	return work / time / 1e9;
+}
+
+/* FLOPs of a forward pass: layers over all tokens, the head over targets. */
+static double
+forward_flops(const ModelConfig *c, const Batch *batch)
+{
+	double queries = (double) (c->heads + 2 * c->kv_heads) * c->head_dim;
+	double layer = c->hidden * queries +
+	               (double) c->heads * c->head_dim * c->hidden +
+	               (double) c->feed_forward * c->hidden * (c->gated ? 3 : 2);
+	double tokens = batch->offset[batch->sequences];
+
+	return 2 * tokens * layer * c->layers +
+	       2.0 * batch_targets(batch, 0, batch->sequences) * c->vocabulary *
+	           c->hidden;
+}
+
+static void
+report(const char *work, int64_t tokens, double time, double limit,
+       double flops)
+{
+	printf("{\"work\": \"%s\", \"tokens_per_second\": %.1f, \"seconds\": %.4f, "
+	       "\"peak_mib\": %.0f, \"gflops\": %.1f, \"limit_gflops\": %.1f, "
+	       "\"share\": %.3f}\n",
+	       work, (double) tokens / time, time, peak_mib(), flops / time / 1e9,
+	       limit, flops / time / 1e9 / limit);
+	fflush(stdout);
+}
+
+static void
+bench_generation(Model *model, int prompt, int count)
+{
+	Arena *arena = arena_create();
+	GenerateOptions options = {
+		.max_tokens = 64, .top_p = 1, .repetition_penalty = 1};
+	TokenList *prompts = arena_alloc(arena, sizeof(TokenList) * (size_t) count);
+	Generation *results =
+		arena_alloc(arena, sizeof(Generation) * (size_t) count);
+	Batch batch =
+		make_batch(arena, model_config(model)->vocabulary, prompt, 4, count, 7);
+	Failure failure;
+	double start = seconds();
+	int64_t tokens = 0;
+
+	for (int i = 0; i < count; i++)
+		prompts[i] = (TokenList){(int32_t *) batch.ids + batch.offset[i],
+		                         batch.target[i] - batch.offset[i], 0};
+	check(generate(model, arena, &options, count, prompts, results, NULL, NULL,
+	               &failure),
+	      &failure);
+	for (int i = 0; i < count; i++)
+		tokens += results[i].count;
+	printf("{\"work\": \"generate %d\", \"tokens_per_second\": %.1f, "
+	       "\"peak_mib\": %.0f}\n",
+	       count, (double) tokens / (seconds() - start), peak_mib());
+	arena_destroy(arena);
+}
+
+int
+main(int argc, char **argv)
+{
+	Arena *arena = arena_create();
+	Device *device;
+	Model *model;
+	Failure failure;
+	int prompt;
+	int response;
+	int rows;
+	int steps;
+	double limit;
+	double start = 0;
+	int64_t tokens = 0;
+	double flops = 0;
+	float *logp;
+	Batch batch;
+
+	if (argc != 6)
+	{
+		fprintf(stderr, "usage: %s MODEL PROMPT RESPONSE BATCH STEPS\n",
+		        argv[0]);
+		return 2;
+	}
+	prompt = atoi(argv[2]);
+	response = atoi(argv[3]);
+	rows = atoi(argv[4]);
+	steps = atoi(argv[5]);
+	check(cpu_device_open(0, &device, &failure), &failure);
+	check(model_open(arena, device, argv[1], NULL, &model, &failure), &failure);
+	limit = product_limit(device, model_config(model), 1024);
+
+	for (int step = -1; step < steps; step++)
+	{
+		batch = make_batch(arena, model_config(model)->vocabulary, prompt,
+		                   response, rows, (uint64_t) (step + 9));
+		logp = arena_alloc(arena, sizeof(float) * (size_t) batch.offset[rows]);
+		if (step == 0)
+			start = seconds();
+		check(model_logprobs(model, &batch, logp, &failure), &failure);
+		if (step >= 0)
+		{
+			tokens += batch.offset[rows];
+			flops += forward_flops(model_config(model), &batch);
+		}
+	}
+	report("score", tokens, seconds() - start, limit, flops);
+	bench_generation(model, prompt, 1);
+	bench_generation(model, prompt, 32);
+
+	tokens = 0;
+	flops = 0;
+	check(model_make_trainable(model, &failure), &failure);
+	for (int step = 0; step <= steps; step++)
+	{
+		batch = make_batch(arena, model_config(model)->vocabulary, prompt,
+		                   response, rows, (uint64_t) (step + 9));
+		if (step == 1)
+			start = seconds();
+		train_step(model, &batch, step + 1);
+		if (step >= 1)
+		{
+			tokens += batch.offset[rows];
+			flops += 3 * forward_flops(model_config(model), &batch);
+		}
+	}
+	report("train", tokens, seconds() - start, limit, flops);
+	arena_destroy(arena);
+	device->close(device);
+	return 0;
+}
