@@ -5,6 +5,7 @@
 #include "alol.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
@@ -108,12 +109,25 @@ parse_select(const char *text, const char *argument)
 	return statement;
 }
 
-/* The parsed query, with names resolved and all that we forbid refused. */
+/* The statement's own text, without a semicolon or what follows it. */
+static char *
+statement_text(const char *text, const RawStmt *statement)
+{
+	const char *begin = text + Max(statement->stmt_location, 0);
+
+	return statement->stmt_len > 0 ? pnstrdup(begin, statement->stmt_len)
+	                               : pstrdup(begin);
+}
+
+/*
+ * Parses source->query, with names resolved and all that we forbid refused,
+ * and leaves in it what may stand between parentheses.
+ */
 static Query *
-analyze(const char *query, const Source *source)
+analyze(Source *source)
 {
 	SourceText origin = {
-		.statement = query,
+		.statement = source->query,
 		.what = psprintf("argument \"%s\"", source->argument),
 	};
 	ErrorContextCallback callback = {
@@ -122,10 +136,13 @@ analyze(const char *query, const Source *source)
 		.arg = &origin,
 	};
 	const char *argument = source->argument;
+	RawStmt *statement;
 	Query *result;
 
 	error_context_stack = &callback;
-	result = source_analyze(parse_select(query, argument), query, NULL);
+	statement = parse_select(source->query, argument);
+	source->query = statement_text(source->query, statement);
+	result = source_analyze(statement, origin.statement, NULL);
 	error_context_stack = callback.previous;
 
 	if (result->hasModifyingCTE)
@@ -153,17 +170,21 @@ analyze(const char *query, const Source *source)
 static void
 check_runs(const char *query)
 {
+	bool was_read_only = XactReadOnly;
 	SPIPlanPtr plan;
 	Portal portal;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+	/* An error ends the (sub)transaction, which sets it back as well. */
+	XactReadOnly = true;
 	plan = SPI_prepare(query, 0, NULL);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s",
 		     SPI_result_code_string(SPI_result));
 	portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
 	SPI_cursor_close(portal);
+	XactReadOnly = was_read_only;
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
 }
@@ -279,7 +300,6 @@ open_source(const char *text, const char *argument, Jsonb *options,
 {
 	Source *source = palloc0(sizeof(Source));
 	bool needs_snapshot = !ActiveSnapshotSet();
-	char *query;
 
 	if (text == NULL)
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -289,10 +309,10 @@ open_source(const char *text, const char *argument, Jsonb *options,
 	source->allows_temporary = allows_temporary;
 	if (needs_snapshot)
 		PushActiveSnapshot(GetTransactionSnapshot());
-	query = query_of_name(text, argument);
-	source->query = query != NULL ? query : source->text;
-	source->columns =
-		ExecCleanTypeFromTL(analyze(source->query, source)->targetList);
+	source->query = query_of_name(text, argument);
+	if (source->query == NULL)
+		source->query = source->text;
+	source->columns = ExecCleanTypeFromTL(analyze(source)->targetList);
 	check_columns(source);
 	check_runs(source->query);
 	find_columns(source, options);

@@ -1,0 +1,471 @@
+/*
+ * options.c
+ *		The options jsonb of our functions: keys, types, ranges, defaults.
+ */
+#include "alol.h"
+
+#include <math.h>
+
+#include "utils/json.h"
+
+#include "json.h"
+#include "nearest.h"
+#include "options.h"
+
+/* The functions that know an option. */
+#define TRAIN 1
+#define VALUE 2
+#define SCORE 4
+#define GENERATE 8 /* the members of option "generation" */
+
+typedef enum OptionType
+{
+	OPTION_INT,
+	OPTION_FLOAT,
+	OPTION_BOOL,
+	OPTION_TEXT,
+	OPTION_CHOICE,
+	OPTION_TEXTS, /* an array of text */
+	OPTION_OBJECT /* of GENERATE's options */
+} OptionType;
+
+typedef enum OptionBounds
+{
+	CLOSED,
+	LOW_OPEN, /* greater than low */
+	HIGH_OPEN /* less than high */
+} OptionBounds;
+
+typedef struct Option
+{
+	const char *key;
+	int kinds;
+	OptionType type;
+	const char *fallback; /* JSON; "null": null is a value, and the default */
+	double low;
+	double high;
+	OptionBounds bounds;
+	bool is_nullable;    /* null is a value other than the default */
+	const char *choices; /* between commas: ,a,b, */
+	/* What works so far, as choices; the rest comes later. */
+	const char *available;
+} Option;
+
+#define TEXT_OPTION(key, kinds, fallback)                                      \
+	{                                                                          \
+		key, kinds, OPTION_TEXT, fallback                                      \
+	}
+#define INT_OPTION(key, kinds, fallback, low)                                  \
+	{                                                                          \
+		key, kinds, OPTION_INT, fallback, low, INT32_MAX                       \
+	}
+#define FLOAT_OPTION(key, kinds, fallback, low, high, bounds)                  \
+	{                                                                          \
+		key, kinds, OPTION_FLOAT, fallback, low, high, bounds                  \
+	}
+#define NULLABLE_FLOAT_OPTION(key, kinds, fallback, low, high)                 \
+	{                                                                          \
+		key, kinds, OPTION_FLOAT, fallback, low, high, CLOSED, true            \
+	}
+#define BOOL_OPTION(key, kinds, fallback)                                      \
+	{                                                                          \
+		key, kinds, OPTION_BOOL, fallback                                      \
+	}
+#define CHOICE_OPTION(key, kinds, fallback, choices, available)                \
+	{                                                                          \
+		key, kinds, OPTION_CHOICE, fallback, 0, 0, CLOSED, false, choices,     \
+			available                                                          \
+	}
+
+/* clang-format off */
+static const Option known_options[] = {
+	TEXT_OPTION("prompt_column", TRAIN | VALUE | SCORE, "\"prompt\""),
+	TEXT_OPTION("response_column", TRAIN | VALUE | SCORE, "\"response\""),
+	TEXT_OPTION("key_column", TRAIN | VALUE | SCORE, "null"),
+	TEXT_OPTION("chosen_column", TRAIN, "null"),
+	TEXT_OPTION("rejected_column", TRAIN, "null"),
+	INT_OPTION("max_prompt_tokens", TRAIN | VALUE, "640", 1),
+	INT_OPTION("max_response_tokens", TRAIN | VALUE, "128", 1),
+	/* What is only measured is not cut unless one asks for it. */
+	INT_OPTION("max_prompt_tokens", SCORE, "null", 1),
+	INT_OPTION("max_response_tokens", SCORE, "null", 1),
+	TEXT_OPTION("reference", TRAIN, "null"),
+
+	/* Methods. */
+	NULLABLE_FLOAT_OPTION("clip_range", TRAIN, "0.9", 0, 1e6),
+	FLOAT_OPTION("beta", TRAIN, "0.1", 0, 1e6, CLOSED),
+	FLOAT_OPTION("gold_floor", TRAIN, "0.1", 0, 1, CLOSED),
+	FLOAT_OPTION("sft_weight", TRAIN, "0.05", 0, 1e6, CLOSED),
+	CHOICE_OPTION("sampling", TRAIN, "\"priority\"", ",priority,uniform,", NULL),
+	CHOICE_OPTION("pairs", TRAIN, "\"best_worst\"", ",best_worst,adjacent,all,", NULL),
+	{"max_list", TRAIN, OPTION_INT, "8", 2, 1024},
+
+	/* Optimiser; the defaults are those of training all weights. */
+	INT_OPTION("warmup_steps", TRAIN, "0", 0),
+	CHOICE_OPTION("schedule", TRAIN, "\"linear\"", ",constant,linear,cosine,", NULL),
+	FLOAT_OPTION("weight_decay", TRAIN, "0.01", 0, 1e3, CLOSED),
+	NULLABLE_FLOAT_OPTION("max_grad_norm", TRAIN, "1.0", 0, 1e30),
+	FLOAT_OPTION("adam_beta1", TRAIN, "0.9", 0, 1, HIGH_OPEN),
+	FLOAT_OPTION("adam_beta2", TRAIN, "0.999", 0, 1, HIGH_OPEN),
+	FLOAT_OPTION("adam_eps", TRAIN, "1e-8", 0, 1, LOW_OPEN),
+	CHOICE_OPTION("optimizer", TRAIN, "\"adamw\"", ",adamw,adamw8bit,", ",adamw,"),
+
+	/* Adapters: without effect while all weights are trained. */
+	FLOAT_OPTION("lora_alpha", TRAIN, "16", 0, 1e6, LOW_OPEN),
+	FLOAT_OPTION("lora_dropout", TRAIN, "0.05", 0, 1, HIGH_OPEN),
+	{"lora_targets", TRAIN, OPTION_TEXTS, "null"},
+	CHOICE_OPTION("quantize", TRAIN, "\"none\"", ",none,q8_0,nf4,nf4_double,", ",none,"),
+
+	/* The machine. */
+	CHOICE_OPTION("dtype", TRAIN | VALUE, "\"auto\"", ",auto,fp32,bf16,", ",auto,fp32,"),
+	CHOICE_OPTION("device", TRAIN | VALUE, "\"auto\"", ",auto,cpu,cuda,", ",auto,cpu,"),
+
+	/* The course of the job. */
+	INT_OPTION("evaluate_every", TRAIN, "null", 1),
+	INT_OPTION("evaluation_prompts", TRAIN, "256", 0),
+	INT_OPTION("sample_prompts", TRAIN, "8", 0),
+	INT_OPTION("checkpoint_every", TRAIN, "null", 1),
+	INT_OPTION("log_every", TRAIN, "1", 1),
+	BOOL_OPTION("keep_best", TRAIN, "true"),
+	{"settings", TRAIN | VALUE, OPTION_TEXTS, "null"},
+	/* available: nothing but its default. */
+	{"refresh_reference", TRAIN, OPTION_FLOAT, "null", 0, 1e6, CLOSED, false, NULL, ""},
+
+	/* The value of the reference policy. */
+	INT_OPTION("value_epochs", TRAIN | VALUE, "50", 1),
+	FLOAT_OPTION("value_learning_rate", TRAIN | VALUE, "1e-3", 0, 10, LOW_OPEN),
+	{"value_samples", TRAIN | VALUE, OPTION_INT, "1", 1, 1024},
+	{"generation", TRAIN | VALUE, OPTION_OBJECT, "{}"},
+	INT_OPTION("max_tokens", GENERATE, "null", 1),
+	FLOAT_OPTION("temperature", GENERATE, "null", 0, 100, CLOSED),
+	FLOAT_OPTION("top_p", GENERATE, "null", 0, 1, LOW_OPEN),
+	INT_OPTION("top_k", GENERATE, "null", 0),
+	FLOAT_OPTION("repetition_penalty", GENERATE, "null", 0, 100, LOW_OPEN),
+
+	{"batch_size", SCORE, OPTION_INT, "64", 1, 4096},
+};
+/* clang-format on */
+
+#define NEAREST_MAX 3
+
+/* ---------------------------------------------------------------- lookup */
+
+static const Option *
+find_option(int kind, const char *key)
+{
+	for (int i = 0; i < (int) lengthof(known_options); i++)
+		if ((known_options[i].kinds & kind) != 0 &&
+		    strcmp(known_options[i].key, key) == 0)
+			return &known_options[i];
+	return NULL;
+}
+
+/* "a", "b" or "c": up to three known keys that are near; NULL for none. */
+static char *
+nearest_keys(int kind, const char *key)
+{
+	const char *names[lengthof(known_options)];
+	const char *nearest[NEAREST_MAX];
+	int count = 0;
+	int found = 0;
+	StringInfoData list;
+
+	for (int i = 0; i < (int) lengthof(known_options); i++)
+		if ((known_options[i].kinds & kind) != 0)
+			names[count++] = known_options[i].key;
+	while (found < NEAREST_MAX)
+	{
+		const char *name = nearest_name(key, names, count);
+		int kept = 0;
+
+		if (name == NULL)
+			break;
+		nearest[found++] = name;
+		for (int i = 0; i < count; i++)
+			if (names[i] != name)
+				names[kept++] = names[i];
+		count = kept;
+	}
+	if (found == 0)
+		return NULL;
+	initStringInfo(&list);
+	for (int i = 0; i < found; i++)
+		appendStringInfo(&list, "%s\"%s\"",
+		                 i == 0           ? ""
+		                 : i == found - 1 ? " or "
+		                                  : ", ",
+		                 nearest[i]);
+	return list.data;
+}
+
+static char *
+all_keys(int kind)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < (int) lengthof(known_options); i++)
+		if ((known_options[i].kinds & kind) != 0)
+			appendStringInfo(&list, "%s%s", list.len == 0 ? "" : ", ",
+			                 known_options[i].key);
+	return list.data;
+}
+
+static void
+unknown_option(int kind, const char *prefix, const char *key)
+{
+	char *nearest = nearest_keys(kind, key);
+
+	ereport(ERROR,
+	        (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+	         errmsg("unknown option \"%s%s\"", prefix, key),
+	         nearest != NULL ? errhint("Perhaps you mean %s.", nearest)
+	                         : errhint("The options are %s.", all_keys(kind))));
+}
+
+/* ----------------------------------------------------------- one value */
+
+/* A value as JSON text. */
+static char *
+value_text(JsonbValue *value)
+{
+	Jsonb *json = JsonbValueToJsonb(value);
+
+	return JsonbToCString(NULL, &json->root, VARSIZE(json));
+}
+
+static void
+wrong_type(const char *name, const char *wanted, JsonbValue *value)
+{
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+	                errmsg("option \"%s\" must be %s, not %s", name, wanted,
+	                       value_text(value))));
+}
+
+/* "at least 0 and less than 1" */
+static char *
+range_text(const Option *option)
+{
+	const char *low = option->bounds == LOW_OPEN ? "greater than" : "at least";
+	const char *high = option->bounds == HIGH_OPEN ? "less than" : "at most";
+
+	return psprintf("%s %.15g and %s %.15g", low, option->low, high,
+	                option->high);
+}
+
+static void
+check_number(const Option *option, const char *name, JsonbValue *value)
+{
+	bool is_int = option->type == OPTION_INT;
+	const char *wanted = is_int ? "an integer" : "a number";
+	double number;
+	bool fits;
+
+	if (value->type != jbvNumeric)
+		wrong_type(name, wanted, value);
+	/* Beyond a double it becomes an infinity, and is out of range. */
+	number = DatumGetFloat8(DirectFunctionCall1(
+		numeric_float8_no_overflow, NumericGetDatum(value->val.numeric)));
+	if (is_int && isfinite(number) && number != rint(number))
+		wrong_type(name, wanted, value);
+	fits = number >= option->low && number <= option->high &&
+	       (option->bounds != LOW_OPEN || number > option->low) &&
+	       (option->bounds != HIGH_OPEN || number < option->high);
+	if (!fits)
+		wrong_type(name, range_text(option), value);
+}
+
+/* A list of choices for a message: a, b or c */
+static char *
+choices_text(const char *choices)
+{
+	StringInfoData list;
+	int count = 0;
+
+	initStringInfo(&list);
+	for (const char *at = choices + 1; *at != '\0';)
+	{
+		int length = (int) strcspn(at, ",");
+		bool is_last = at[length + 1] == '\0';
+
+		appendStringInfo(&list, "%s%.*s",
+		                 count++ == 0 ? "" : (is_last ? " or " : ", "), length,
+		                 at);
+		at += length + 1;
+	}
+	return list.data;
+}
+
+static bool
+is_choice(const char *choices, const char *name)
+{
+	return name[0] != '\0' && strchr(name, ',') == NULL &&
+	       strstr(choices, psprintf(",%s,", name)) != NULL;
+}
+
+static void
+check_choice(const Option *option, const char *name, JsonbValue *value)
+{
+	char *chosen = NULL;
+
+	if (value->type == jbvString)
+		chosen = pnstrdup(value->val.string.val, value->val.string.len);
+	if (chosen == NULL || !is_choice(option->choices, chosen))
+		wrong_type(name, choices_text(option->choices), value);
+	if (option->available != NULL && !is_choice(option->available, chosen))
+		ereport(ERROR,
+		        (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+		         errmsg("%s \"%s\" is not available yet", name, chosen)));
+}
+
+static void
+check_texts(const char *name, JsonbValue *value)
+{
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue element;
+
+	if (value->type != jbvBinary ||
+	    !JsonContainerIsArray(value->val.binary.data))
+		wrong_type(name, "an array of strings", value);
+	iterator = JsonbIteratorInit(value->val.binary.data);
+	while ((token = JsonbIteratorNext(&iterator, &element, true)) != WJB_DONE)
+		if (token == WJB_ELEM && element.type != jbvString)
+			wrong_type(name, "an array of strings", value);
+}
+
+/* Raises unless the value fits the option; name is what messages call it. */
+static void
+check_value(const Option *option, const char *name, JsonbValue *value)
+{
+	if (value->type == jbvNull)
+		return;
+	switch (option->type)
+	{
+		case OPTION_INT:
+		case OPTION_FLOAT:
+			check_number(option, name, value);
+			break;
+		case OPTION_BOOL:
+			if (value->type != jbvBool)
+				wrong_type(name, "true or false", value);
+			break;
+		case OPTION_TEXT:
+			if (value->type != jbvString || value->val.string.len == 0)
+				wrong_type(name, "a string that is not empty", value);
+			break;
+		case OPTION_CHOICE:
+			check_choice(option, name, value);
+			break;
+		case OPTION_TEXTS:
+			check_texts(name, value);
+			break;
+		case OPTION_OBJECT:
+			if (value->type != jbvBinary ||
+			    !JsonContainerIsObject(value->val.binary.data))
+				wrong_type(name, "an object", value);
+			break;
+	}
+	if (option->available != NULL && option->type != OPTION_CHOICE)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+		                errmsg("option \"%s\" is not available yet", name)));
+}
+
+/* Checks a whole object; prefix is what it hangs on ("generation."). */
+static void
+check_members(int kind, const char *prefix, JsonbContainer *container)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(container);
+	JsonbIteratorToken token;
+	JsonbValue key;
+
+	while ((token = JsonbIteratorNext(&iterator, &key, true)) != WJB_DONE)
+	{
+		JsonbValue value;
+		const Option *option;
+		char *name;
+
+		if (token != WJB_KEY)
+			continue;
+		name = pnstrdup(key.val.string.val, key.val.string.len);
+		(void) JsonbIteratorNext(&iterator, &value, true);
+		option = find_option(kind, name);
+		if (option == NULL)
+			unknown_option(kind, prefix, name);
+		name = psprintf("%s%s", prefix, name);
+		check_value(option, name, &value);
+		if (option->type == OPTION_OBJECT && value.type == jbvBinary)
+			check_members(GENERATE, psprintf("%s.", name),
+			              value.val.binary.data);
+	}
+}
+
+/* ------------------------------------------------------------- all of them */
+
+static int
+kind_of(const char *name)
+{
+	if (strcmp(name, "train") == 0)
+		return TRAIN;
+	if (strcmp(name, "train_value") == 0)
+		return VALUE;
+	if (strcmp(name, "score") == 0)
+		return SCORE;
+	elog(ERROR, "there are no options of kind \"%s\"", name);
+	return 0; /* for the compiler */
+}
+
+/* What the option is where it is not given. */
+static const char *
+fallback_of(const Option *option, const char *method)
+{
+	/* Supervised training has no weights to draw by. */
+	if (strcmp(option->key, "sampling") == 0 && method != NULL &&
+	    strcmp(method, "nll") == 0)
+		return "\"uniform\"";
+	return option->fallback;
+}
+
+/* The value given, or else the default, as JSON text. */
+static const char *
+final_value(const Option *option, Jsonb *options, const char *method)
+{
+	JsonbValue key = {.type = jbvString};
+	JsonbValue *value = NULL;
+
+	key.val.string.val = unconstify(char *, option->key);
+	key.val.string.len = (int) strlen(option->key);
+	if (options != NULL)
+		value = findJsonbValueFromContainer(&options->root, JB_FOBJECT, &key);
+	if (value == NULL || (value->type == jbvNull && !option->is_nullable))
+		return fallback_of(option, method);
+	/* 2.0 and 2e3 are integers, too: write them as such. */
+	if (option->type == OPTION_INT)
+		return psprintf(
+			INT64_FORMAT,
+			DatumGetInt64(DirectFunctionCall1(
+				numeric_int8, NumericGetDatum(value->val.numeric))));
+	return value_text(value);
+}
+
+Jsonb *
+options_check(const char *kind, const char *method, Jsonb *options)
+{
+	int kind_bit = kind_of(kind);
+	StringInfoData json;
+
+	if (options != NULL && !JB_ROOT_IS_OBJECT(options))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		                errmsg("options must be a JSON object")));
+	if (options != NULL)
+		check_members(kind_bit, "", &options->root);
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	for (int i = 0; i < (int) lengthof(known_options); i++)
+		if ((known_options[i].kinds & kind_bit) != 0)
+			json_add_json(&json, known_options[i].key,
+			              final_value(&known_options[i], options, method));
+	appendStringInfoChar(&json, '}');
+	return DatumGetJsonbP(
+		DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
+}
