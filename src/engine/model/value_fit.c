@@ -47,7 +47,7 @@ value_adamw(float *weights, const float *grad, float *m, float *v, size_t count,
 	float rate = (float) (learning_rate / correction1);
 	float root = (float) sqrt(correction2);
 
-#pragma omp parallel for simd schedule(static)
+#pragma omp parallel for simd schedule(static) if (count > 1000000)
 	for (size_t i = 0; i < count; i++)
 	{
 		m[i] += (float) (1 - BETA1) * (grad[i] - m[i]);

@@ -7,6 +7,9 @@
 #include <math.h>
 #include <string.h>
 
+/* Multiplications of a head from which on threads are used. */
+#define THREADS_WORTH 200000
+
 bool
 value_head_allocate(Arena *arena, int hidden, int heads, double low,
                     double high, ValueHead **head, Failure *failure)
@@ -139,6 +142,14 @@ softmax(float *x, int count)
 		x[i] = (float) (x[i] / sum);
 }
 
+/* Threads cost some 10 us to start and to meet again. */
+static bool
+is_worth_threads(const ValueHead *head, int tokens)
+{
+	return (int64_t) head->hidden * (tokens + head->hidden / head->heads) >
+	       THREADS_WORTH;
+}
+
 /* The key's bias adds the same to every score of a head, which softmax does
  * not see: it is neither read nor has it a gradient. */
 double
@@ -152,7 +163,7 @@ value_forward(ValuePass *pass, const float *x, int tokens, const float *keep,
 	const float *values = tensor(head, VALUE_IN_WEIGHT) + 2 * square;
 	const float *bias = tensor(head, VALUE_IN_BIAS) + 2 * c;
 
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (is_worth_threads(head, tokens))
 	for (int h = 0; h < head->heads; h++)
 	{
 		float *p = attention + (size_t) h * (size_t) tokens;
@@ -230,7 +241,7 @@ value_backward(ValuePass *pass, const float *x, int tokens, const float *keep,
 	add_scaled(grad + head->offset[VALUE_OUT_BIAS], 1, dprojected, c);
 	memset(dattended, 0, (size_t) c * sizeof(float));
 	add_transposed(dattended, tensor(head, VALUE_OUT_WEIGHT), dprojected, c, c);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (is_worth_threads(head, tokens))
 	for (int h = 0; h < head->heads; h++)
 		head_backward(pass, h, x, tokens, attention, dattended + h * width,
 		              grad);

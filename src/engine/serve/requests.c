@@ -7,6 +7,17 @@
 static const RequestHandler handlers[] = {
 	[WIRE_HELLO] = handle_hello,
 	[WIRE_DEVICES] = handle_devices,
+	[WIRE_MODEL_INSPECT] = handle_model_inspect,
+	[WIRE_TOKENIZE] = handle_tokenize,
+	[WIRE_DETOKENIZE] = handle_detokenize,
+	[WIRE_GENERATE] = handle_generate,
+	[WIRE_LOGPROB] = handle_logprob,
+	[WIRE_TOKEN_LOGPROBS] = handle_token_logprobs,
+	[WIRE_VALUE] = handle_value,
+	[WIRE_FIT_VALUE] = handle_fit_value,
+	[WIRE_JOB_OPEN] = handle_job_open,
+	[WIRE_JOB_ROWS] = handle_job_rows,
+	[WIRE_JOB_TRAIN] = handle_job_train,
 };
 
 RequestHandler
