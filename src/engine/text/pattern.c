@@ -2,7 +2,6 @@
  * pattern.c
  *		Plain strings and regular expressions to search texts with.
  */
-#define _GNU_SOURCE /* memmem() */
 #include "text/pattern.h"
 
 #include "text/buffer.h"
