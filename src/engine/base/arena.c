@@ -206,11 +206,12 @@ char *
 arena_printf(Arena *arena, const char *format, ...)
 {
 	va_list arguments;
+	char start[1];
 	char *text;
 	int length;
 
 	va_start(arguments, format);
-	length = vsnprintf(NULL, 0, format, arguments);
+	length = vsnprintf(start, sizeof(start), format, arguments);
 	va_end(arguments);
 	text = arena_alloc(arena, (size_t) length + 1);
 	va_start(arguments, format);
