@@ -1,0 +1,100 @@
+/*
+ * pack_test.c
+ *		Micro-batches: everything once, similar lengths together, no more than
+ *		the budget.
+ */
+#include "testing.h"
+
+#include "train/pack.h"
+
+static void
+rows_are_sorted_and_cut_at_the_budget(void **state)
+{
+	const int32_t length[] = {3, 8, 5, 8, 2};
+	int32_t order[5], begin[6];
+	const int32_t expected[] = {1, 3, 2, 0, 4};
+
+	(void) state;
+	assert_int_equal(pack_rows(length, 5, 10, order, begin), 3);
+	assert_memory_equal(order, expected, sizeof(expected));
+	assert_int_equal(begin[0], 0); /* 8 */
+	assert_int_equal(begin[1], 1); /* 8 */
+	assert_int_equal(begin[2], 2); /* 5 + 3 + 2 */
+	assert_int_equal(begin[3], 5);
+}
+
+static void
+a_row_beyond_the_budget_goes_alone(void **state)
+{
+	const int32_t length[] = {4, 100, 4};
+	int32_t order[3], begin[4];
+
+	(void) state;
+	assert_int_equal(pack_rows(length, 3, 10, order, begin), 2);
+	assert_int_equal(order[0], 1);
+	assert_int_equal(begin[1], 1);
+}
+
+static void
+one_batch_if_it_fits(void **state)
+{
+	const int32_t length[] = {4, 4, 4};
+	int32_t order[3], begin[4];
+
+	(void) state;
+	assert_int_equal(pack_rows(length, 3, 12, order, begin), 1);
+	assert_int_equal(begin[1], 3);
+}
+
+static void
+no_rows_are_no_batches(void **state)
+{
+	int32_t begin[1] = {-1};
+
+	(void) state;
+	assert_int_equal(pack_rows(NULL, 0, 12, NULL, begin), 0);
+	assert_int_equal(begin[0], 0);
+}
+
+static void
+nothing_is_lost_whatever_the_budget(void **state)
+{
+	int32_t length[64], order[64], begin[65];
+
+	(void) state;
+	for (int i = 0; i < 64; i++)
+		length[i] = 1 + i * 37 % 50;
+	for (int budget = 1; budget < 2000; budget += 17)
+	{
+		int batches = pack_rows(length, 64, budget, order, begin);
+		bool seen[64] = {false};
+
+		for (int b = 0; b < batches; b++)
+		{
+			int tokens = 0;
+
+			for (int i = begin[b]; i < begin[b + 1]; i++)
+			{
+				tokens += length[order[i]];
+				seen[order[i]] = true;
+			}
+			assert_true(tokens <= budget || begin[b + 1] - begin[b] == 1);
+		}
+		for (int i = 0; i < 64; i++)
+			assert_true(seen[i]);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(rows_are_sorted_and_cut_at_the_budget),
+		cmocka_unit_test(a_row_beyond_the_budget_goes_alone),
+		cmocka_unit_test(one_batch_if_it_fits),
+		cmocka_unit_test(no_rows_are_no_batches),
+		cmocka_unit_test(nothing_is_lost_whatever_the_budget),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
