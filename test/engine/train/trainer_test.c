@@ -1,0 +1,422 @@
+/*
+ * trainer_test.c
+ *		The loop on a tiny model: ten steps are five, a crash and five, byte
+ *		for byte; the best step is kept; what diverges fails.
+ */
+#include "near.h"
+
+#include "base/poll.h"
+#include "device/device.h"
+#include "train/trainer.h"
+
+#define STEPS 10
+#define ROWS 24
+
+static Device *device;
+
+/* A run's events, remembered; stop_at ends it like a crash. */
+typedef struct Log
+{
+	int64_t stop_at;           /* fails after this step; 0: never */
+	double rewards[STEPS + 1]; /* what each evaluation gets */
+	int evaluations;
+	int checkpoints;
+	int warnings;
+	char warning[512];
+	double loss[STEPS + 1];
+	double rate[STEPS + 1];
+	double last_metric; /* of an evaluation */
+} Log;
+
+static bool
+log_progress(void *argument, int64_t step, int64_t steps, double speed,
+             double loss, Failure *failure)
+{
+	Log *log = argument;
+
+	assert_int_equal(steps, STEPS);
+	assert_true(speed > 0);
+	assert_true(isfinite(loss));
+	return step != log->stop_at ||
+	       (fail) (failure, FAILURE_CANCELLED, "stopped");
+}
+
+static bool
+log_metrics(void *argument, int64_t step, const TrainMetric *metric, int count,
+            Failure *failure)
+{
+	Log *log = argument;
+
+	(void) failure;
+	for (int i = 0; i < count; i++)
+	{
+		if (strcmp(metric[i].name, "loss") == 0)
+			log->loss[step] = metric[i].value;
+		if (strcmp(metric[i].name, "learning_rate") == 0)
+			log->rate[step] = metric[i].value;
+		if (strcmp(metric[i].name, "evaluation/reward") == 0)
+			log->last_metric = metric[i].value;
+	}
+	return true;
+}
+
+static bool
+log_checkpoint(void *argument, int64_t step, Failure *failure)
+{
+	(void) step;
+	(void) failure;
+	((Log *) argument)->checkpoints++;
+	return true;
+}
+
+static bool
+log_warning(void *argument, const char *message, Failure *failure)
+{
+	Log *log = argument;
+
+	(void) failure;
+	log->warnings++;
+	snprintf(log->warning, sizeof(log->warning), "%s", message);
+	return true;
+}
+
+static bool
+log_evaluation(void *argument, int64_t step, double *reward, Failure *failure)
+{
+	Log *log = argument;
+
+	(void) failure;
+	log->evaluations++;
+	*reward = log->rewards[step];
+	return true;
+}
+
+/* A directory with a tiny model, or NULL. */
+static const char *
+model_path(Arena *arena)
+{
+	char *own = test_golden_path(arena, "training/llama");
+
+	return file_exists(own) ? own
+	                        : test_shared_path(arena, "golden/training/llama");
+}
+
+/* Rows of 3 to 12 tokens that the seed of no one knows. */
+static Dataset
+make_rows(Arena *arena)
+{
+	Dataset dataset = {.rows = ROWS, .selected = ROWS, .checksum = 42};
+
+	dataset.row = arena_alloc(arena, ROWS * sizeof(DatasetRow));
+	for (int i = 0; i < ROWS; i++)
+	{
+		int tokens = 3 + i * 7 % 10;
+		int32_t *ids = arena_alloc(arena, (size_t) tokens * sizeof(int32_t));
+		float *ref = arena_alloc(arena, (size_t) tokens * sizeof(float));
+
+		for (int t = 0; t < tokens; t++)
+		{
+			ids[t] = (i * 31 + t * 17) % 200;
+			ref[t] = -5;
+		}
+		dataset.row[i] = (DatasetRow){i + 1, tokens, 1 + i % 2, ids,
+		                              ref,   0.5,    0.25,      0.1 + 0.01 * i};
+	}
+	return dataset;
+}
+
+static TrainOptions
+make_options(const char *method)
+{
+	TrainOptions options;
+	Failure failure = {0};
+	json_t *settings = json_pack(
+		"{s:s, s:i, s:i, s:f, s:f}", "method", method, "steps", STEPS,
+		"batch_size", 5, "learning_rate", 1e-2, "checkpoint_interval_s", 1e9);
+
+	assert_ok(train_options_read(settings, &options, &failure), failure);
+	json_decref(settings);
+	return options;
+}
+
+typedef struct Outcome
+{
+	bool done;
+	TrainResult result;
+	Failure failure;
+	float *weights; /* [parameters] that the run gave */
+	size_t size;
+} Outcome;
+
+/* One process's life: opens the model, runs, and ends. */
+static Outcome
+run(Arena *arena, const char *directory, const TrainOptions *options, Log *log)
+{
+	Outcome outcome = {0};
+	Arena *life = arena_create();
+	Dataset dataset = make_rows(life);
+	TrainEvents events = {log,         log_progress,
+	                      log_metrics, log_checkpoint,
+	                      log_warning, log_evaluation};
+	Model *model;
+
+	assert_ok(model_open(life, device, model_path(life), NULL, &model,
+	                     &outcome.failure),
+	          outcome.failure);
+	outcome.done = train_run(life, model, directory, options, &dataset, &events,
+	                         &outcome.result, &outcome.failure);
+	outcome.size = (size_t) model_state_size(model) * sizeof(float);
+	outcome.weights = arena_alloc(arena, outcome.size);
+	if (outcome.done && outcome.result.weights != NULL)
+		memcpy(outcome.weights, outcome.result.weights, outcome.size);
+	else
+		model_state_download(model, MODEL_WEIGHTS, outcome.weights);
+	arena_destroy(life);
+	return outcome;
+}
+
+static void
+assert_same(const Outcome *a, const Outcome *b)
+{
+	assert_int_equal(a->size, b->size);
+	assert_memory_equal(a->weights, b->weights, a->size);
+}
+
+static void
+ten_steps_are_five_a_crash_and_five(void **state)
+{
+	static const char *const methods[] = {"a_lol", "nll"};
+	Arena *arena = arena_create();
+
+	(void) state;
+	for (int i = 0; i < 2 && model_path(arena) != NULL; i++)
+	{
+		TrainOptions options = make_options(methods[i]);
+		char *whole = test_directory(arena);
+		char *broken = test_directory(arena);
+		Log one = {0}, two = {.stop_at = 7}, three = {0};
+		Outcome a, b;
+
+		options.evaluate_every = 100;
+		options.checkpoint_every = 5;
+		options.keep_best = false;
+		a = run(arena, whole, &options, &one);
+		assert_ok(a.done, a.failure);
+		assert_int_equal(one.checkpoints, 2); /* 5, and 10 evaluated */
+		b = run(arena, broken, &options, &two);
+		assert_false(b.done);
+		b = run(arena, broken, &options, &three);
+		assert_ok(b.done, b.failure);
+		assert_same(&a, &b);
+		assert_near(three.loss[5], 0, 0); /* not done again */
+		assert_near(three.loss[6], two.loss[6], 0);
+		assert_near(three.loss[9], one.loss[9], 0);
+		assert_int_equal(three.warnings, 0);
+	}
+	arena_destroy(arena);
+}
+
+static void
+the_best_step_survives_a_crash(void **state)
+{
+	Arena *arena = arena_create();
+	TrainOptions options = make_options("a_lol");
+	Log one = {.rewards = {0.1, 0.2, 0.5, 0.5, 0.3, 0.2, 0.1}};
+	Log two = one, three = one;
+	Outcome a, b;
+	char *broken;
+
+	(void) state;
+	if (model_path(arena) == NULL)
+		return arena_destroy(arena);
+	a = run(arena, test_directory(arena), &options, &one);
+	assert_ok(a.done, a.failure);
+	assert_int_equal(a.result.step, 2); /* a tie goes to the earlier */
+	assert_near(a.result.best_reward, 0.5, 0);
+	assert_near(a.result.reference_reward, 0.1, 0);
+	assert_non_null(a.result.weights);
+	assert_int_equal(one.evaluations, STEPS + 1);
+	assert_int_equal(one.warnings, 0);
+
+	broken = test_directory(arena);
+	two.stop_at = 8;
+	assert_false(run(arena, broken, &options, &two).done);
+	b = run(arena, broken, &options, &three);
+	assert_ok(b.done, b.failure);
+	assert_int_equal(b.result.step, 2);
+	assert_int_equal(three.evaluations, 3); /* 8, 9, 10 */
+	assert_same(&a, &b);
+	arena_destroy(arena);
+}
+
+static void
+no_better_step_gives_the_last_with_a_warning(void **state)
+{
+	Arena *arena = arena_create();
+	TrainOptions options = make_options("a_lol");
+	Log log = {.rewards = {0.9, 0.2, 0.9}};
+	Outcome outcome;
+
+	(void) state;
+	if (model_path(arena) == NULL)
+		return arena_destroy(arena);
+	outcome = run(arena, test_directory(arena), &options, &log);
+	assert_ok(outcome.done, outcome.failure);
+	assert_int_equal(outcome.result.step, STEPS);
+	assert_null(outcome.result.weights);
+	assert_int_equal(log.warnings, 1);
+	assert_non_null(strstr(log.warning, "no step earned more"));
+	arena_destroy(arena);
+}
+
+static void
+a_torn_checkpoint_gives_way_to_the_one_before(void **state)
+{
+	Arena *arena = arena_create();
+	TrainOptions options = make_options("a_lol");
+	char *directory = test_directory(arena);
+	Log one = {0}, two = {.stop_at = 9}, three = {0};
+	Outcome a, b;
+
+	(void) state;
+	if (model_path(arena) == NULL)
+		return arena_destroy(arena);
+	a = run(arena, test_directory(arena), &options, &one);
+	assert_false(run(arena, directory, &options, &two).done);
+	assert_true(file_exists(arena_printf(arena, "%s/checkpoint-8", directory)));
+	test_write(arena, directory, "checkpoint-8", "torn", 4);
+	b = run(arena, directory, &options, &three);
+	assert_ok(b.done, b.failure);
+	assert_near(three.loss[7], 0, 0);
+	assert_true(three.loss[8] != 0); /* from checkpoint-7 */
+	assert_same(&a, &b);
+	arena_destroy(arena);
+}
+
+static void
+another_split_changes_only_rounding(void **state)
+{
+	Arena *arena = arena_create();
+	TrainOptions options = make_options("a_lol");
+	Log one = {0}, two = {0};
+	Outcome a, b;
+
+	(void) state;
+	if (model_path(arena) == NULL)
+		return arena_destroy(arena);
+	a = run(arena, test_directory(arena), &options, &one);
+	memory_limit_set(memory_used() + (64u << 20));
+	b = run(arena, test_directory(arena), &options, &two);
+	memory_limit_set(0);
+	assert_ok(a.done && b.done, b.failure);
+	for (int step = 1; step <= STEPS; step++)
+		assert_near(two.loss[step], one.loss[step],
+		            1e-4 * fabs(one.loss[step]));
+	arena_destroy(arena);
+}
+
+static void
+a_rate_of_madness_fails_and_names_the_step(void **state)
+{
+	Arena *arena = arena_create();
+	TrainOptions options = make_options("nll");
+	Log log = {0};
+	Outcome outcome;
+
+	(void) state;
+	if (model_path(arena) == NULL)
+		return arena_destroy(arena);
+	options.learning_rate = 1e30;
+	options.schedule = SCHEDULE_CONSTANT;
+	outcome = run(arena, test_directory(arena), &options, &log);
+	assert_false(outcome.done);
+	assert_non_null(strstr(outcome.failure.message, "at step"));
+	assert_int_equal(outcome.failure.code, FAILURE_BAD_INPUT);
+	arena_destroy(arena);
+}
+
+static void
+linear_rate_and_falling_loss(void **state)
+{
+	Arena *arena = arena_create();
+	TrainOptions options = make_options("nll");
+	Log log = {0};
+
+	(void) state;
+	if (model_path(arena) == NULL)
+		return arena_destroy(arena);
+	assert_true(run(arena, test_directory(arena), &options, &log).done);
+	assert_near(log.rate[1], 1e-2, 1e-12);
+	assert_near(log.rate[10], 1e-3, 1e-12);
+	assert_true(log.loss[10] < log.loss[1]);
+	arena_destroy(arena);
+}
+
+static void
+a_lol_kl_tells_what_it_unlearns(void **state)
+{
+	Arena *arena = arena_create();
+	TrainOptions options = make_options("a_lol_kl");
+	Log log = {.rewards = {0, 1}};
+
+	(void) state;
+	if (model_path(arena) == NULL)
+		return arena_destroy(arena);
+	options.objective_options.beta = 0.2; /* 10 of 24 advantages are below */
+	assert_true(run(arena, test_directory(arena), &options, &log).done);
+	assert_int_equal(log.warnings, 1);
+	assert_non_null(strstr(log.warning, "unlearns 42 %"));
+	arena_destroy(arena);
+}
+
+static bool
+stop_now(void *argument, Failure *failure)
+{
+	int *calls = argument;
+
+	return ++*calls < 20 || (fail) (failure, FAILURE_CANCELLED, "stopped");
+}
+
+static void
+a_run_can_be_stopped(void **state)
+{
+	Arena *arena = arena_create();
+	TrainOptions options = make_options("a_lol");
+	Log log = {0};
+	int calls = 0;
+	Outcome outcome;
+
+	(void) state;
+	if (model_path(arena) == NULL)
+		return arena_destroy(arena);
+	poll_install(stop_now, &calls);
+	outcome = run(arena, test_directory(arena), &options, &log);
+	poll_install(NULL, NULL);
+	assert_false(outcome.done);
+	assert_int_equal(outcome.failure.code, FAILURE_CANCELLED);
+	arena_destroy(arena);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(ten_steps_are_five_a_crash_and_five),
+		cmocka_unit_test(the_best_step_survives_a_crash),
+		cmocka_unit_test(no_better_step_gives_the_last_with_a_warning),
+		cmocka_unit_test(a_torn_checkpoint_gives_way_to_the_one_before),
+		cmocka_unit_test(another_split_changes_only_rounding),
+		cmocka_unit_test(a_rate_of_madness_fails_and_names_the_step),
+		cmocka_unit_test(linear_rate_and_falling_loss),
+		cmocka_unit_test(a_lol_kl_tells_what_it_unlearns),
+		cmocka_unit_test(a_run_can_be_stopped),
+	};
+	Failure failure = {0};
+	int failed;
+
+	if (!cpu_device_open(2, &device, &failure))
+		return 1;
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	device->close(device);
+	return failed;
+}
