@@ -1,0 +1,154 @@
+/*
+ * create.c
+ *		New models: WIRE_MODEL_CREATE, WIRE_MODEL_EXPORT.
+ */
+#include "base/poll.h"
+#include "formats/json.h"
+#include "serve/inspect.h"
+#include "serve/requests.h"
+#include "text/bpe_train.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define VOCABULARY_MAX (1 << 24)
+
+/* Feeds the documents of the WIRE_DATA frames that follow to the trainer. */
+static bool
+receive_corpus(Request *request, BpeTrainer *trainer, Failure *failure)
+{
+	bool done = true, ended = false;
+
+	while (done && !ended)
+	{
+		Frame *frame = serve_await(request, failure);
+		Arena *arena;
+		json_t *head;
+		uint32_t count;
+
+		if (frame == NULL)
+			return false;
+		arena = arena_create();
+		done = frame_head(arena, &frame->payload, &head, failure);
+		ended = frame->header.type == WIRE_DATA_END;
+		count = ended ? 0 : wire_get_count(&frame->payload, 4);
+		for (uint32_t i = 0; done && i < count; i++)
+		{
+			size_t length;
+			const char *text = wire_get_text(&frame->payload, &length);
+
+			done = bpe_trainer_add(trainer, text, length, failure) &&
+			       poll_check(failure);
+		}
+		if (done && frame->payload.broken)
+			done = fail_items(request, failure);
+		arena_destroy(arena);
+		frame_free(frame);
+	}
+	return done;
+}
+
+/* transformers reads the ids of its special tokens from the configuration;
+ * those of a tokenizer just made are known now. */
+static void
+settle_config(json_t *config, int entries)
+{
+	if (json_is_null(json_object_get(config, "vocab_size")) ||
+	    json_object_get(config, "vocab_size") == NULL)
+		json_object_set_new(config, "vocab_size", json_integer(entries));
+	json_object_set_new(config, "bos_token_id", json_integer(entries - 1));
+	json_object_set_new(config, "eos_token_id", json_integer(entries - 1));
+	json_object_del(config, "pad_token_id");
+}
+
+static bool
+create(Request *request, json_t *config, uint64_t seed, const char *directory,
+       Failure *failure)
+{
+	BpeTrainer *trainer = bpe_trainer_create(request->arena);
+	int64_t vocabulary;
+	int entries;
+	char *text;
+	bool done;
+
+	if (!json_get_int(config, "vocab_size", 257, 257, VOCABULARY_MAX,
+	                  &vocabulary, failure) ||
+	    !receive_corpus(request, trainer, failure) ||
+	    !bpe_trainer_write(trainer, (int) vocabulary, directory, &entries,
+	                       failure))
+		return false;
+	settle_config(config, entries);
+	text = json_dumps(config, JSON_INDENT(2));
+	if (text == NULL)
+		return fail(failure, FAILURE_BAD_INPUT, "config is not an object");
+	done = model_create(text, strlen(text), seed, directory, failure);
+	free(text);
+	return done;
+}
+
+bool
+handle_model_create(Request *request, Failure *failure)
+{
+	const json_t *seed = json_object_get(request->head, "seed");
+	ModelRef ref = {.name = "new"};
+	json_t *config, *head;
+
+	if (!json_get_object(request->head, "config", &config, failure) ||
+	    !json_get_string(request->head, "directory", NULL, &ref.path, failure))
+		return false;
+	if (config == NULL || ref.path == NULL)
+		return fail(failure, FAILURE_PROTOCOL,
+		            "a new model needs a config and a directory");
+	return create(request, config, (uint64_t) json_integer_value(seed),
+	              ref.path, failure) &&
+	       describe_model(request, &ref, &head, failure) &&
+	       reply_send(request, WIRE_RESULT, head, failure);
+}
+
+/* The names in a directory. */
+static json_t *
+list_directory(const char *path)
+{
+	json_t *names = json_array();
+	DIR *stream = opendir(path);
+	struct dirent *entry;
+
+	while (stream != NULL && (entry = readdir(stream)) != NULL)
+		if (entry->d_name[0] != '.')
+			json_array_append_new(names, json_string(entry->d_name));
+	if (stream != NULL)
+		closedir(stream);
+	return names;
+}
+
+bool
+handle_model_export(Request *request, Failure *failure)
+{
+	const char *directory, *format;
+	ModelRef ref;
+	Model *model;
+
+	if (!json_get_string(request->head, "directory", NULL, &directory,
+	                     failure) ||
+	    !json_get_string(request->head, "format", "safetensors", &format,
+	                     failure) ||
+	    !model_ref_of(request, "model", &ref, failure))
+		return false;
+	if (directory == NULL)
+		return fail(failure, FAILURE_PROTOCOL, "an export needs a directory");
+	if (strcmp(format, "safetensors") != 0)
+		return fail(failure, FAILURE_UNSUPPORTED,
+		            "format \"%s\" is not available, only \"safetensors\"",
+		            format);
+	if (model_ref_is_value(&ref))
+		return fail(failure, FAILURE_UNSUPPORTED,
+		            "\"%s\" is a value model, which cannot be exported",
+		            ref.name);
+	if (!model_use(request, &ref, &model, failure) ||
+	    !model_save(model, NULL, directory, failure))
+		return false;
+	return reply_send(request, WIRE_RESULT,
+	                  json_pack("{s:o}", "files", list_directory(directory)),
+	                  failure);
+}
