@@ -90,3 +90,6 @@ BEGIN
 	END LOOP;
 END
 $$;
+
+-- The view alol_jobs calls it with its reader's rights.
+GRANT EXECUTE ON FUNCTION @extschema@.alol_job_state(bigint, text) TO PUBLIC;

@@ -1,0 +1,267 @@
+/*
+ * job_advantage.c
+ *		What scoring finds of each row: into alol_advantage, and in sum.
+ */
+#include "alol.h"
+
+#include <math.h>
+
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+
+#include "job_advantage.h"
+#include "job_record.h"
+#include "json.h"
+#include "statement.h"
+
+/* ------------------------------------------------------------ the table */
+
+/* Parallel arrays, one element a row, for unnest(). */
+typedef struct Columns
+{
+	int count;
+	Datum number[SCORE_CHUNK];
+	Datum key[SCORE_CHUNK];
+	bool no_key[SCORE_CHUNK];
+	Datum components[SCORE_CHUNK];
+	bool no_components[SCORE_CHUNK];
+	Datum reward[SCORE_CHUNK];
+	bool no_reward[SCORE_CHUNK];
+	Datum value[SCORE_CHUNK];
+	bool no_value[SCORE_CHUNK];
+	Datum advantage[SCORE_CHUNK];
+	bool no_advantage[SCORE_CHUNK];
+	Datum ref_logprob[SCORE_CHUNK];
+	bool no_ref_logprob[SCORE_CHUNK];
+	Datum tokens[SCORE_CHUNK];
+	bool no_tokens[SCORE_CHUNK];
+	Datum selected[SCORE_CHUNK];
+} Columns;
+
+/* The named components of row i as a JSON object. */
+static Datum
+components_of(const ScoredChunk *chunk, int i)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	for (int c = 0; c < chunk->components; c++)
+		json_add_float(&json, chunk->names[c],
+		               chunk->component[i * chunk->components + c]);
+	appendStringInfoChar(&json, '}');
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
+}
+
+static void
+put_number(Datum *datum, bool *none, double value)
+{
+	*none = isnan(value);
+	*datum = Float8GetDatum(value);
+}
+
+static void
+add_row(Columns *columns, const ScoredChunk *chunk, int i)
+{
+	const ScoredRow *row = &chunk->row[i];
+	int at = columns->count++;
+
+	columns->number[at] = Int64GetDatum(row->number);
+	columns->no_key[at] = row->key == NULL;
+	columns->key[at] = row->key == NULL ? 0 : CStringGetTextDatum(row->key);
+	columns->no_components[at] = chunk->components == 0 || isnan(row->reward);
+	columns->components[at] =
+		columns->no_components[at] ? 0 : components_of(chunk, i);
+	put_number(&columns->reward[at], &columns->no_reward[at], row->reward);
+	put_number(&columns->value[at], &columns->no_value[at], row->value);
+	put_number(&columns->advantage[at], &columns->no_advantage[at],
+	           row->advantage);
+	put_number(&columns->ref_logprob[at], &columns->no_ref_logprob[at],
+	           row->ref_logprob);
+	columns->no_tokens[at] = row->skip != SCORE_USED;
+	columns->tokens[at] = Int32GetDatum((int32) row->tokens);
+	columns->selected[at] = BoolGetDatum(row->selected);
+}
+
+void
+advantages_insert(const Job *job, const ScoredChunk *chunk)
+{
+	MemoryContext saved = job_begin_write();
+	Columns *columns = palloc0(sizeof(Columns));
+	Statement statement = {0};
+	OwnerScope scope;
+	int count;
+
+	for (int i = 0; i < chunk->count; i++)
+	{
+		if (chunk->row[i].skip != SCORE_HELD)
+			add_row(columns, chunk, i);
+	}
+	count = columns->count;
+	owner_begin(&scope);
+	statement_int(&statement, job->id);
+	statement_oid(&statement, job->owner);
+	statement_array(&statement, INT8OID, columns->number, NULL, count);
+	statement_array(&statement, TEXTOID, columns->key, columns->no_key, count);
+	statement_array(&statement, FLOAT8OID, columns->reward, columns->no_reward,
+	                count);
+	statement_array(&statement, JSONBOID, columns->components,
+	                columns->no_components, count);
+	statement_array(&statement, FLOAT8OID, columns->value, columns->no_value,
+	                count);
+	statement_array(&statement, FLOAT8OID, columns->advantage,
+	                columns->no_advantage, count);
+	statement_array(&statement, FLOAT8OID, columns->ref_logprob,
+	                columns->no_ref_logprob, count);
+	statement_array(&statement, INT4OID, columns->tokens, columns->no_tokens,
+	                count);
+	statement_array(&statement, BOOLOID, columns->selected, NULL, count);
+	if (count > 0)
+		statement_write(&statement,
+		                "INSERT INTO @schema@.alol_advantage (job, owner, "
+		                "row_number, row_key, reward, components, value, "
+		                "advantage, ref_logprob, tokens, selected) SELECT $1, "
+		                "$2::regrole, r.* FROM unnest($3, $4, $5, $6, $7, $8, "
+		                "$9, $10, $11) r");
+	owner_end(&scope);
+	job_commit(saved);
+}
+
+void
+advantages_delete(const Job *job)
+{
+	MemoryContext saved = job_begin_write();
+	Statement statement = {0};
+	OwnerScope scope;
+
+	owner_begin(&scope);
+	statement_int(&statement, job->id);
+	statement_write(&statement,
+	                "DELETE FROM @schema@.alol_advantage WHERE job = $1");
+	owner_end(&scope);
+	job_commit(saved);
+}
+
+/* ------------------------------------------------------------- in sum */
+
+void
+totals_add(ScoreTotals *totals, const Method *method, const ScoredChunk *chunk)
+{
+	bool by_reward = method->rows == METHOD_POSITIVE_REWARD;
+
+	for (int i = 0; i < chunk->count; i++)
+	{
+		const ScoredRow *row = &chunk->row[i];
+		double measure = by_reward ? row->reward : row->advantage;
+
+		totals->skipped[row->skip]++;
+		if (row->skip == SCORE_HELD)
+			continue;
+		totals->rows++;
+		if (row->skip != SCORE_USED)
+			continue;
+		totals->scored++;
+		totals->selected += row->selected ? 1 : 0;
+		if (isnan(measure))
+			continue;
+		totals->low =
+			totals->measured == 0 ? measure : Min(totals->low, measure);
+		totals->high =
+			totals->measured == 0 ? measure : Max(totals->high, measure);
+		totals->sum += measure;
+		totals->measured++;
+	}
+}
+
+/* "2 with a null response, 1 with ...", or "" when none was skipped. */
+static char *
+list_skipped(const ScoreTotals *totals, int64 *count)
+{
+	static const char *const reasons[SCORE_SKIPS] = {
+		[SCORE_NULL_PROMPT] = "with a null prompt",
+		[SCORE_NULL_RESPONSE] = "with a null response",
+		[SCORE_NULL_REWARD] = "with a null reward",
+		[SCORE_NULL_VALUE] = "with a null value",
+		[SCORE_NULL_ADVANTAGE] = "with a null advantage",
+		[SCORE_EMPTY_PROMPT] = "with a prompt of no tokens",
+		[SCORE_EMPTY_RESPONSE] = "with a response of no tokens",
+	};
+	StringInfoData list;
+
+	initStringInfo(&list);
+	*count = 0;
+	for (int i = 0; i < SCORE_SKIPS; i++)
+	{
+		if (reasons[i] == NULL || totals->skipped[i] == 0)
+			continue;
+		appendStringInfo(&list, "%s" INT64_FORMAT " %s", *count > 0 ? ", " : "",
+		                 totals->skipped[i], reasons[i]);
+		*count += totals->skipped[i];
+	}
+	return list.data;
+}
+
+static void
+say_selected(JobRun *run, const ScoreTotals *totals)
+{
+	int64 left_out = totals->scored - totals->selected;
+
+	if (run->method.rows == METHOD_POSITIVE_ADVANTAGE)
+		job_record_notice(run->job, "notice",
+		                  psprintf(INT64_FORMAT " of " INT64_FORMAT
+		                                        " rows have a positive "
+		                                        "advantage (%.1f %%)",
+		                           totals->selected, totals->scored,
+		                           100.0 * (double) totals->selected /
+		                               (double) totals->scored));
+	else if (run->method.rows == METHOD_POSITIVE_REWARD && left_out > 0)
+		job_record_notice(run->job, "notice",
+		                  psprintf(INT64_FORMAT
+		                           " of " INT64_FORMAT " rows have a reward of "
+		                           "0 or less and are left out by method %s",
+		                           left_out, totals->scored, run->job->method));
+}
+
+/* The job fails with what it knows of its rows. */
+static void
+fail_without_rows(JobRun *run, const ScoreTotals *totals)
+{
+	const char *what =
+		run->method.rows == METHOD_POSITIVE_REWARD ? "reward" : "advantage";
+
+	if (totals->measured == 0)
+		ereport(ERROR,
+		        (errcode(ERRCODE_NO_DATA), errmsg("no row is left to train on"),
+		         errdetail("All " INT64_FORMAT " rows were skipped.",
+		                   totals->rows)));
+	ereport(ERROR, (errcode(ERRCODE_NO_DATA),
+	                errmsg("none of " INT64_FORMAT " rows has a positive %s",
+	                       totals->measured, what),
+	                errdetail("The %s has the mean %.4g, from %.4g to %.4g.",
+	                          what, totals->sum / (double) totals->measured,
+	                          totals->low, totals->high),
+	                errhint("Method %s trains on rows with a positive %s only.",
+	                        run->job->method, what)));
+}
+
+void
+totals_report(JobRun *run, const ScoreTotals *totals)
+{
+	int64 skipped;
+	char *reasons = list_skipped(totals, &skipped);
+
+	job_record_metric(run->job, 0, "rows/total", (double) totals->rows);
+	job_record_metric(run->job, 0, "rows/held_out",
+	                  (double) totals->skipped[SCORE_HELD]);
+	job_record_metric(run->job, 0, "rows/skipped", (double) skipped);
+	job_record_metric(run->job, 0, "rows/selected", (double) totals->selected);
+	job_record_flush(run->job);
+	if (skipped > 0)
+		job_record_notice(run->job, "notice",
+		                  psprintf(INT64_FORMAT " of " INT64_FORMAT
+		                                        " rows are skipped: %s",
+		                           skipped, totals->rows, reasons));
+	if (totals->selected == 0)
+		fail_without_rows(run, totals);
+	say_selected(run, totals);
+}

@@ -1,0 +1,80 @@
+/*
+ * job_method.c
+ *		What the engine says of a method at its handshake.
+ */
+#include "alol.h"
+
+#include "job_method.h"
+#include "json.h"
+#include "nearest.h"
+
+#define METHODS_MAX 64
+
+/* Methods of later releases: better named than unknown. */
+static const char *const coming[] = {"dpo", "dpo_ref_free", "pro", "ppo"};
+
+static void
+describe(Jsonb *entry, Method *method)
+{
+	char *rows = json_text(entry, "rows");
+
+	method->rows = METHOD_ALL;
+	if (rows != NULL && strcmp(rows, "positive_reward") == 0)
+		method->rows = METHOD_POSITIVE_REWARD;
+	if (rows != NULL && strcmp(rows, "positive_advantage") == 0)
+		method->rows = METHOD_POSITIVE_ADVANTAGE;
+	method->uses_value = json_bool(entry, "value", false);
+}
+
+static void
+refuse(const char *name, const char *const *names, int count)
+{
+	const char *nearest = nearest_name(name, names, count);
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < count; i++)
+		appendStringInfo(&list, "%s%s", i == 0 ? "" : ", ", names[i]);
+	for (size_t i = 0; i < lengthof(coming); i++)
+	{
+		if (strcmp(coming[i], name) == 0)
+			ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			                errmsg("method \"%s\" is not available yet", name),
+			                errhint("Methods are %s.", list.data)));
+	}
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+	                errmsg("method \"%s\" does not exist", name),
+	                nearest == NULL
+	                    ? errhint("Methods are %s.", list.data)
+	                    : errhint("Perhaps you mean \"%s\". Methods are %s.",
+	                              nearest, list.data)));
+}
+
+void
+method_get(Engine *engine, const char *name, Method *method)
+{
+	Jsonb *list = json_member(engine_capabilities(engine), "methods");
+	const char *names[METHODS_MAX];
+	int count = 0;
+
+	for (uint32 i = 0; list != NULL && i < METHODS_MAX; i++)
+	{
+		JsonbValue *value = getIthJsonbValueFromContainer(&list->root, i);
+		Jsonb *entry;
+		char *known;
+
+		if (value == NULL)
+			break;
+		entry = JsonbValueToJsonb(value);
+		known = json_text(entry, "name");
+		if (known == NULL)
+			continue;
+		if (strcmp(known, name) == 0)
+		{
+			describe(entry, method);
+			return;
+		}
+		names[count++] = known;
+	}
+	refuse(name, names, count);
+}

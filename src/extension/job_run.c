@@ -1,0 +1,143 @@
+/*
+ * job_run.c
+ *		All phases of a job, from where its files leave off.
+ */
+#include "alol.h"
+
+#include "miscadmin.h"
+
+#include "job_record.h"
+#include "job_run.h"
+#include "json.h"
+#include "model.h"
+
+/* -------------------------------------------------------------- the engine */
+
+static void
+name_models(JobRun *run)
+{
+	Job *job = run->job;
+	MemoryContext saved = job_begin_read();
+
+	MemoryContextSwitchTo(run->context);
+	run->policy_ref = model_ref(model_get_by_id(job->model_id));
+	if (job->reference_id != 0)
+		run->reference_ref = model_ref(model_get_by_id(job->reference_id));
+	if (job->value_id != 0)
+		run->value_ref = model_ref(model_get_by_id(job->value_id));
+	job_commit(saved);
+}
+
+static void
+start_engine(JobRun *run)
+{
+	run->engine = engine_start(run->context);
+	engine_lend(run->engine);
+	run->has_method = run->job->method != NULL;
+	if (run->has_method)
+		method_get(run->engine, run->job->method, &run->method);
+}
+
+static char *
+open_head(JobRun *run)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	json_add_json(&json, "settings",
+	              JsonbToCString(NULL, &run->job->settings->root,
+	                             VARSIZE(run->job->settings)));
+	json_add_text(&json, "directory", run->directory);
+	json_add_json(&json, "model", run->policy_ref);
+	if (run->reference_ref != NULL)
+		json_add_json(&json, "reference", run->reference_ref);
+	appendStringInfoChar(&json, '}');
+	return json.data;
+}
+
+/* Opens the job in the engine; true when its rows are scored already. */
+static bool
+open_job(JobRun *run)
+{
+	EngineFrame result;
+	char *notice;
+
+	engine_ask(run->engine, WIRE_JOB_OPEN, engine_payload(open_head(run)),
+	           &result);
+	notice = json_text(result.head, "notice");
+	if (notice != NULL)
+		job_record_notice(run->job, "warning", notice);
+	job_record_rewind(run->job, json_int(result.head, "step", 0));
+	return json_bool(result.head, "rows_ready", false);
+}
+
+/* -------------------------------------------------------------- the result */
+
+/* How the engine finds what the job has made. */
+static char *
+result_ref(JobRun *run, const char *directory)
+{
+	StringInfoData json;
+
+	if (!run->has_method)
+		return run->value_ref;
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	json_add_text(&json, "name", run->job->output);
+	json_add_text(&json, "path", directory);
+	appendStringInfoChar(&json, '}');
+	return json.data;
+}
+
+/* Model and final state in one transaction: both are there or neither. */
+static void
+save(JobRun *run, const char *directory)
+{
+	Job *job = run->job;
+	Jsonb *description;
+	MemoryContext saved;
+
+	job_record_phase(job, "saving");
+	description = model_inspect(run->engine, result_ref(run, directory));
+	engine_lend(NULL);
+	engine_stop(run->engine);
+	saved = job_begin_write();
+	(void) model_store(job->output, job->owner, directory, description,
+	                   run->has_method ? 0 : job->model_id, job->id);
+	job_insert_success(job);
+	CHECK_FOR_INTERRUPTS();
+	job_commit(saved);
+	directory_remove(run->directory);
+}
+
+void
+job_run(Job *job, MemoryContext context, Engine **engine)
+{
+	JobRun *run = palloc0(sizeof(JobRun));
+	char *directory;
+
+	run->job = job;
+	run->context = context;
+	run->directory = job_directory(job);
+	start_engine(run);
+	*engine = run->engine;
+	job_load(run);
+	name_models(run);
+	if (!run->has_method)
+	{
+		job_fit_value(run);
+		directory = psprintf("%s/value", run->directory);
+	}
+	else
+	{
+		if (!open_job(run))
+		{
+			if (run->uses_value && run->value_ref == NULL)
+				job_fit_value(run);
+			job_score(run);
+		}
+		directory = job_train(run);
+	}
+	save(run, directory);
+}

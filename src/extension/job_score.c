@@ -1,0 +1,276 @@
+/*
+ * job_score.c
+ *		The scoring phase: rewards by SQL, the rest by the engine.
+ *
+ * Chunk by chunk: the rewards in a READ ONLY transaction as the job's owner;
+ * then, with no transaction open, reference log-probabilities and values in
+ * the engine; then a line a row in alol_advantage.  An interrupted scoring
+ * starts over with the same rows in the same chunks.
+ */
+#include "alol.h"
+
+#include <math.h>
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "job_advantage.h"
+#include "job_evaluate.h"
+#include "job_record.h"
+#include "json.h"
+
+/* A request is sent early when its texts grow beyond this. */
+#define REQUEST_SIZE_MAX ((size_t) 64 * 1024 * 1024)
+
+/* ------------------------------------------------------- rewards by SQL */
+
+/* A number out of a column; false, and a skip, when it is NULL. */
+static bool
+take_number(JobRun *run, HeapTuple tuple, AttrNumber column, double *number,
+            const ScoredRow *row, const char *what)
+{
+	if (!source_number(tuple, run->rows->names->columns, column, number))
+		return false;
+	if (!isfinite(*number))
+		ereport(ERROR,
+		        (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+		         errmsg("%s of row " INT64_FORMAT " is not a finite number",
+		                what, row->number)));
+	return true;
+}
+
+/* Value or advantage that the source itself brings. */
+static ScoreSkip
+take_columns(JobRun *run, HeapTuple tuple, ScoredRow *row)
+{
+	const Source *names = run->rows->names;
+
+	if (run->method.rows != METHOD_POSITIVE_ADVANTAGE)
+		return SCORE_USED;
+	if (names->advantage != 0)
+	{
+		if (!take_number(run, tuple, names->advantage, &row->advantage, row,
+		                 "advantage"))
+			return SCORE_NULL_ADVANTAGE;
+		row->flags |= WIRE_ROW_HAS_ADVANTAGE;
+	}
+	else if (names->value != 0)
+	{
+		if (!take_number(run, tuple, names->value, &row->value, row, "value"))
+			return SCORE_NULL_VALUE;
+		row->flags |= WIRE_ROW_HAS_VALUE;
+	}
+	return SCORE_USED;
+}
+
+static char *
+describe_row(const ScoredRow *row)
+{
+	if (row->key == NULL)
+		return psprintf("row " INT64_FORMAT, row->number);
+	return psprintf("row " INT64_FORMAT " (key \"%s\")", row->number, row->key);
+}
+
+/* Fills in one row and appends it to the request if it is used. */
+static void
+take_row(JobRun *run, int64 number, bool no_reward, double reward,
+         ScoredRow *row, MemoryContext context, WireBuffer *items,
+         uint32 *item_count)
+{
+	HeapTuple tuple = spool_row(run->rows->spool, number);
+	char *prompt = rows_prompt(run->rows, tuple);
+	char *response = rows_response(run->rows, tuple);
+	char *key =
+		source_text(tuple, run->rows->names->columns, run->rows->names->key);
+	WireRow wire = {0};
+
+	memset(row, 0, sizeof(*row));
+	row->number = number + 1;
+	row->key = key == NULL ? NULL : MemoryContextStrdup(context, key);
+	row->reward = row->value = row->advantage = row->ref_logprob = NAN;
+	if (run->uses_reward && !no_reward)
+	{
+		evaluate_check(reward, describe_row(row));
+		row->reward = reward;
+		row->flags |= WIRE_ROW_HAS_REWARD;
+	}
+	if (prompt == NULL)
+		row->skip = SCORE_NULL_PROMPT;
+	else if (rows_is_held(run->rows, prompt))
+		row->skip = SCORE_HELD;
+	else if (response == NULL)
+		row->skip = SCORE_NULL_RESPONSE;
+	else if (run->uses_reward && no_reward)
+		row->skip = SCORE_NULL_REWARD;
+	else
+		row->skip = take_columns(run, tuple, row);
+	if (row->skip != SCORE_USED)
+		return;
+	wire.row_number = row->number;
+	wire.prompt = text_to_utf8(prompt, strlen(prompt), &wire.prompt_length);
+	wire.response =
+		text_to_utf8(response, strlen(response), &wire.response_length);
+	wire.flags = row->flags;
+	wire.reward = row->reward;
+	wire.value = row->value;
+	wire.advantage = row->advantage;
+	wire_put_row(items, &wire);
+	(*item_count)++;
+}
+
+static void
+name_components(ScoredChunk *chunk, const Reward *reward, MemoryContext context)
+{
+	chunk->components = reward_components(reward);
+	if (chunk->components == 0)
+		return;
+	chunk->names =
+		MemoryContextAlloc(context, chunk->components * sizeof(const char *));
+	chunk->component = MemoryContextAllocZero(
+		context, (Size) SCORE_CHUNK * chunk->components * sizeof(double));
+	for (int i = 0; i < chunk->components; i++)
+		chunk->names[i] =
+			MemoryContextStrdup(context, reward_component_name(reward, i));
+}
+
+/* Rewards of rows [first, ...) and the request's items, until the chunk or
+ * the request is full. */
+static void
+prepare_chunk(JobRun *run, int64 first, ScoredChunk *chunk, WireBuffer *items,
+              uint32 *item_count)
+{
+	MemoryContext context = CurrentMemoryContext;
+	int count = (int) Min(SCORE_CHUNK, run->rows->count - first);
+	double result[SCORE_CHUNK];
+	bool isnull[SCORE_CHUNK];
+	MemoryContext saved = job_begin_read();
+
+	for (int i = 0; i < count; i++)
+	{
+		result[i] = NAN;
+		isnull[i] = true;
+	}
+	if (run->uses_reward)
+	{
+		Reward *reward = reward_open(
+			run->job->reward, run->rows->names->columns, run->rows->names);
+		Tuplestorestate *store = spool_read(run->rows->spool, first, count);
+
+		name_components(chunk, reward, context);
+		reward_evaluate(reward, store, count, result, isnull, chunk->component);
+		tuplestore_end(store);
+	}
+	for (int i = 0; i < count && items->size < REQUEST_SIZE_MAX; i++)
+	{
+		take_row(run, first + i, isnull[i], result[i], &chunk->row[i], context,
+		         items, item_count);
+		chunk->count = i + 1;
+	}
+	job_commit(saved);
+}
+
+/* ----------------------------------------------------- the rest, and down */
+
+static char *
+rows_head(JobRun *run, bool is_last)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	json_add_bool(&json, "last", is_last);
+	if (run->uses_value)
+		json_add_json(&json, "value", run->value_ref);
+	appendStringInfoChar(&json, '}');
+	return json.data;
+}
+
+/* What the engine found, into the rows that were sent. */
+static void
+take_results(ScoredChunk *chunk, EngineFrame *result, uint32 item_count)
+{
+	static const ScoreSkip skips[] = {
+		[WIRE_ROW_USED] = SCORE_USED,
+		[WIRE_ROW_EMPTY_PROMPT] = SCORE_EMPTY_PROMPT,
+		[WIRE_ROW_EMPTY_RESPONSE] = SCORE_EMPTY_RESPONSE,
+	};
+	uint32 count = wire_get_count(&result->items, WIRE_ROW_RESULT_SIZE);
+
+	for (int i = 0; i < chunk->count && count == item_count; i++)
+	{
+		ScoredRow *row = &chunk->row[i];
+		WireRowResult found;
+
+		if (row->skip != SCORE_USED)
+			continue;
+		wire_get_row_result(&result->items, &found);
+		if (result->items.broken || found.status >= lengthof(skips))
+			break;
+		row->skip = skips[found.status];
+		row->value = found.value;
+		row->advantage = found.advantage;
+		row->ref_logprob = found.ref_logprob;
+		row->tokens = found.tokens;
+		row->selected = found.selected != 0;
+	}
+	if (count != item_count || result->items.broken)
+		ereport(ERROR, (errcode(ERRCODE_PROTOCOL_VIOLATION),
+		                errmsg("the engine sent a broken answer to job_rows")));
+}
+
+static void
+show_scoring(JobRun *run, int64 done)
+{
+	JobProgress progress = JOB_PROGRESS_NONE;
+
+	progress.phase = "scoring";
+	progress.done = done;
+	progress.total = run->rows->count;
+	job_record_progress(run->job, &progress);
+}
+
+/* Scores rows from first on; returns behind the last of them. */
+static int64
+score_chunk(JobRun *run, int64 first, ScoreTotals *totals)
+{
+	ScoredChunk *chunk = palloc0(sizeof(ScoredChunk));
+	WireBuffer items = engine_payload("");
+	uint32 item_count = 0;
+	EngineFrame result;
+	WireBuffer payload;
+	int64 next;
+
+	items.size = 0;
+	prepare_chunk(run, first, chunk, &items, &item_count);
+	next = first + chunk->count;
+	payload = engine_payload(rows_head(run, next == run->rows->count));
+	wire_put_u32(&payload, item_count);
+	wire_put_bytes(&payload, items.data, items.size);
+	engine_ask(run->engine, WIRE_JOB_ROWS, payload, &result);
+	take_results(chunk, &result, item_count);
+	advantages_insert(run->job, chunk);
+	totals_add(totals, &run->method, chunk);
+	show_scoring(run, next);
+	return next;
+}
+
+void
+job_score(JobRun *run)
+{
+	ScoreTotals totals = {0};
+
+	job_record_phase(run->job, "scoring");
+	advantages_delete(run->job);
+	for (int64 next = 0; next < run->rows->count;)
+	{
+		MemoryContext context = AllocSetContextCreate(
+			CurrentMemoryContext, "alol chunk", ALLOCSET_DEFAULT_SIZES);
+		MemoryContext saved = MemoryContextSwitchTo(context);
+
+		CHECK_FOR_INTERRUPTS();
+		next = score_chunk(run, next, &totals);
+		MemoryContextSwitchTo(saved);
+		MemoryContextDelete(context);
+	}
+	totals_report(run, &totals);
+}

@@ -1,0 +1,33 @@
+/*
+ * job_source.h
+ *		The sources of a job as its caller gave them, opened and checked.
+ */
+#pragma once
+
+#include "reward.h"
+#include "source.h"
+
+#include "job.h"
+#include "job_method.h"
+
+typedef struct JobSources
+{
+	Source *source;
+	Source *validation; /* NULL: a part of the source */
+	Reward *reward;     /* over the source; NULL: the job has no rewards */
+	bool needs_value;   /* a value model, of the user's or fitted */
+} JobSources;
+
+/*
+ * Opens what a job reads, as the current user, and raises for all that
+ * cannot work.  method is NULL for kind "value".
+ */
+extern void job_sources_open(const char *source, const char *validation,
+                             const char *reward, const Method *method,
+                             Jsonb *settings, JobSources *sources);
+
+/* What a job does about rewards and values, given the columns it has. */
+extern bool job_uses_reward(const char *reward, const Method *method,
+                            bool has_advantage);
+extern bool job_uses_value(const Method *method, bool has_advantage,
+                           bool has_value);

@@ -1,0 +1,153 @@
+/*
+ * job_submit.c
+ *		From a checked call to a job's row: what cannot work fails here.
+ */
+#include "alol.h"
+
+#include <math.h>
+
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/fmgrprotos.h"
+
+#include "job_source.h"
+#include "job_start.h"
+#include "job_submit.h"
+#include "json.h"
+#include "model.h"
+#include "options.h"
+#include "statement.h"
+
+#define LEARNING_RATE 2e-5
+
+/* What the names in a call stand for. */
+typedef struct JobModels
+{
+	Model *policy;
+	Model *value;     /* NULL: none is named */
+	Model *reference; /* NULL: the policy */
+} JobModels;
+
+/* options with their defaults, and the main parameters beside them. */
+static Jsonb *
+resolve_settings(const JobCall *call)
+{
+	bool is_value = strcmp(call->kind, "value") == 0;
+	Jsonb *options = options_check(is_value ? "train_value" : "train",
+	                               call->method, call->options);
+	StringInfoData json;
+	Datum merged;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	if (!is_value)
+	{
+		json_add_text(&json, "method", call->method);
+		json_add_int(&json, "batch_size", call->batch_size);
+		json_add_float(&json, "epochs", call->epochs);
+		json_add_float(&json, "learning_rate",
+		               isnan(call->learning_rate) ? LEARNING_RATE
+		                                          : call->learning_rate);
+		if (call->steps > 0)
+			json_add_int(&json, "steps", call->steps);
+		json_add_int(&json, "checkpoint_interval_s",
+		             alol_checkpoint_interval_s);
+	}
+	json_add_int(&json, "seed", call->seed);
+	appendStringInfoChar(&json, '}');
+	merged = DirectFunctionCall2(
+		jsonb_concat, JsonbPGetDatum(options),
+		DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
+	return DatumGetJsonbP(merged);
+}
+
+static void
+find_models(const JobCall *call, Jsonb *settings, JobModels *models)
+{
+	char *reference = json_text(settings, "reference");
+
+	memset(models, 0, sizeof(*models));
+	models->policy = model_get(call->model, GetUserId());
+	model_check_kind(models->policy, 'l', "model");
+	if (reference != NULL)
+	{
+		models->reference = model_get(reference, GetUserId());
+		model_check_kind(models->reference, 'l', "reference");
+	}
+	if (call->value == NULL)
+		return;
+	models->value = model_get(call->value, GetUserId());
+	model_check_kind(models->value, 'v', "value");
+	if (models->value->base != models->policy->id &&
+	    (models->reference == NULL ||
+	     models->value->base != models->reference->id))
+		ereport(ERROR,
+		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		         errmsg("value model \"%s\" is of model \"%s\", not of \"%s\"",
+		                call->value, model_get_by_id(models->value->base)->name,
+		                call->model),
+		         errhint("Fit one with alol_train_value().")));
+}
+
+static int64
+insert_row(const JobCall *call, const JobModels *models, Jsonb *settings)
+{
+	Statement statement = {0};
+	Oid owner = GetUserId();
+	Jsonb *session = session_record(settings);
+	OwnerScope scope;
+	int64 id;
+
+	owner_begin(&scope);
+	statement_oid(&statement, owner);
+	statement_text(&statement, call->kind);
+	statement_text(&statement, call->source);
+	statement_text(&statement, call->model);
+	statement_text(&statement, call->output);
+	statement_text(&statement, call->method);
+	statement_text(&statement, call->reward);
+	statement_text(&statement, call->value);
+	statement_text(&statement, call->validation);
+	statement_id(&statement, models->policy->id);
+	statement_id(&statement, models->value == NULL ? 0 : models->value->id);
+	statement_id(&statement,
+	             models->reference == NULL ? 0 : models->reference->id);
+	statement_jsonb(&statement, call->options);
+	statement_jsonb(&statement, settings);
+	statement_jsonb(&statement, session);
+	statement_write(&statement,
+	                "INSERT INTO @schema@.alol_job (owner, kind, source, "
+	                "model, output, method, reward, value, validation, "
+	                "model_id, value_id, reference_id, options, settings, "
+	                "session) VALUES ($1::regrole, $2, $3, $4, $5, $6, $7, $8, "
+	                "$9, $10, $11, $12, $13, $14, $15) RETURNING id");
+	id = result_int(0, 1);
+	owner_end(&scope);
+	return id;
+}
+
+int64
+job_submit(JobCall *call)
+{
+	Jsonb *settings;
+	JobModels models;
+	JobSources sources;
+	Method method;
+	int64 id;
+
+	job_call_check(call);
+	settings = resolve_settings(call);
+	find_models(call, settings, &models);
+	model_check_new_name(call->output);
+	if (call->method != NULL)
+		method_get(engine_session(), call->method, &method);
+	job_sources_open(call->source, call->validation, call->reward,
+	                 call->method == NULL ? NULL : &method, settings, &sources);
+	job_check_owner(GetUserId());
+	id = insert_row(call, &models, settings);
+	job_start_at_commit(id, GetUserId());
+	/* Whoever starts a job also gives the waiting ones a chance. */
+	(void) job_restart_interrupted();
+	return id;
+}

@@ -1,0 +1,223 @@
+/*
+ * job_worker.c
+ *		The background worker of a job: claim it, run it, say how it ended.
+ *
+ * The worker holds two locks for its whole life, that of the job and one of
+ * alol.max_jobs slots; they go with the process, so that a job whose row says
+ * "running" and whose lock is free is interrupted.
+ */
+#include "alol.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/memutils.h"
+
+#include "engine.h"
+#include "job_record.h"
+#include "job_run.h"
+#include "job_start.h"
+#include "job_submit.h"
+#include "lock.h"
+
+/* Who resumes a job may hold its lock for a moment. */
+#define CLAIM_TRIES 40
+#define CLAIM_WAIT_MS 50
+
+PGDLLEXPORT void alol_job_main(Datum argument);
+
+static JobArguments arguments;
+static int slot = -1;
+static MemoryContext job_context = NULL;
+
+/* --------------------------------------------------------------- claiming */
+
+static bool
+take_job_lock(void)
+{
+	for (int i = 0; i < CLAIM_TRIES; i++)
+	{
+		if (job_lock_acquire(arguments.database, arguments.job))
+			return true;
+		(void) WaitLatch(MyLatch,
+		                 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+		                 CLAIM_WAIT_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return false;
+}
+
+void
+job_hold_locks(void)
+{
+	if (slot < 0)
+		return;
+	/* The user's SQL may have called pg_advisory_unlock_all(). */
+	if (!job_lock_acquire(arguments.database, arguments.job) ||
+	    !slot_hold(LOCK_JOB_SLOT, slot))
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+		     errmsg("job " INT64_FORMAT " has lost its locks", arguments.job),
+		     errhint("Its SQL must not call pg_advisory_unlock_all().")));
+}
+
+/* The job, if it is to be run and this worker is the one to do it. */
+static Job *
+claim(void)
+{
+	MemoryContext saved;
+	Job *job;
+
+	if (!take_job_lock())
+		return NULL;
+	slot = slot_acquire(LOCK_JOB_SLOT, alol_max_jobs);
+	if (slot < 0)
+	{
+		job_lock_release(arguments.database, arguments.job);
+		return NULL;
+	}
+	saved = job_begin_write();
+	MemoryContextSwitchTo(job_context);
+	job = job_find(arguments.job);
+	job_sweep_directories();
+	job_commit(saved);
+	if (job == NULL || job->owner != arguments.owner ||
+	    (strcmp(job->state, "queued") != 0 &&
+	     strcmp(job->state, "running") != 0))
+		return NULL;
+	job_record_start(job);
+	return job;
+}
+
+/* ---------------------------------------------------------------- running */
+
+/* Back to a clean state after an error; the error, in context. */
+static ErrorData *
+recover(MemoryContext context)
+{
+	ErrorData *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	EmitErrorReport();
+	HOLD_INTERRUPTS();
+	FlushErrorState();
+	AbortOutOfAnyTransaction();
+	job_transaction_reset();
+	RESUME_INTERRUPTS();
+	MemoryContextSwitchTo(context);
+	return error;
+}
+
+/* The worker becomes like its caller's session. */
+static void
+take_session(const Job *job)
+{
+	MemoryContext saved = job_begin_read();
+
+	session_apply(job->session);
+	job_commit(saved);
+}
+
+/*
+ * One attempt; NULL when it succeeded.  is_engine_gone: the engine's process
+ * died, and the job's files are as good as its last checkpoint.
+ */
+static ErrorData *
+attempt(Job *job, bool *is_engine_gone)
+{
+	MemoryContext context = AllocSetContextCreate(job_context, "alol attempt",
+	                                              ALLOCSET_DEFAULT_SIZES);
+	MemoryContext saved = MemoryContextSwitchTo(context);
+	ErrorData *volatile error = NULL;
+	Engine *engine = NULL;
+	Engine **volatile started = &engine;
+
+	PG_TRY();
+	{
+		take_session(job);
+		job_run(job, context, started);
+	}
+	PG_CATCH();
+	{
+		error = recover(job_context);
+	}
+	PG_END_TRY();
+	/* engine_died() is asked before its memory, and so the process, goes. */
+	*is_engine_gone = error != NULL &&
+	                  error->sqlerrcode == ERRCODE_SYSTEM_ERROR &&
+	                  *started != NULL && engine_died(*started);
+	engine_lend(NULL);
+	MemoryContextSwitchTo(saved);
+	MemoryContextDelete(context);
+	return error;
+}
+
+static void
+run(Job *job)
+{
+	bool is_engine_gone;
+	ErrorData *error = attempt(job, &is_engine_gone);
+
+	if (error != NULL && is_engine_gone)
+	{
+		job_record_notice(
+			job, "warning",
+			psprintf("%s; the job goes on from step " INT64_FORMAT,
+		             error->message, job->checkpoint));
+		error = attempt(job, &is_engine_gone);
+	}
+	/* From here on nothing is left to cancel. */
+	QueryCancelPending = false;
+	if (error == NULL)
+		return;
+	job_record_flush(job);
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		job_record_end(job, "cancelled", NULL);
+	else
+		job_record_end(job, "failed", error);
+}
+
+/* ------------------------------------------------------------ the process */
+
+static void
+start_next(void)
+{
+	MemoryContext saved = job_begin_write();
+
+	job_start_queued();
+	job_commit(saved);
+}
+
+void
+alol_job_main(Datum argument)
+{
+	Job *job;
+
+	memcpy(&arguments, MyBgworkerEntry->bgw_extra, sizeof(arguments));
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(arguments.database,
+	                                          arguments.owner, 0);
+	job_context = AllocSetContextCreate(TopMemoryContext, "alol job",
+	                                    ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(job_context);
+	/* A cancel that comes before the work begins ends the work. */
+	HOLD_CANCEL_INTERRUPTS();
+	job = claim();
+	RESUME_CANCEL_INTERRUPTS();
+	if (job != NULL)
+		run(job);
+	if (slot >= 0)
+		slot_release(LOCK_JOB_SLOT, slot);
+	slot = -1;
+	job_lock_release(arguments.database, arguments.job);
+	start_next();
+	proc_exit(0);
+}
