@@ -20,7 +20,6 @@ PG_CFLAGS = -Werror -fvisibility=hidden
 
 REGRESS = $(sort $(patsubst test/sql/%.sql,%,$(wildcard test/sql/*.sql)))
 REGRESS_OPTS = --inputdir=test --outputdir=build/regress --load-extension=pgtap
-TAP_TESTS = 0
 
 EXTRA_CLEAN = build alol--$(EXTVERSION).sql
 
