@@ -15,6 +15,14 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* Its name from 18 on. */
+#ifndef pg_attribute_noreturn
+#define pg_attribute_noreturn() pg_noreturn
+#endif
 
 /* Marks a C function that SQL calls; nothing else is exported. */
 #define ALOL_FUNCTION(name)                                                    \
