@@ -76,3 +76,64 @@ AS $$
 $$;
 COMMENT ON FUNCTION @extschema@.alol_score(text, text, text, text, jsonb) IS
 	'reward, value, advantage and log-probability of each row of a table or SELECT, in its order; NULL for what was not asked for';
+
+-- Written by alol_tfidf_fit() only, as the extension's owner.
+CREATE SEQUENCE @extschema@.alol_tfidf_model_id;
+
+CREATE TABLE @extschema@.alol_tfidf_model (
+	id bigint PRIMARY KEY DEFAULT nextval('@extschema@.alol_tfidf_model_id'),
+	name text NOT NULL UNIQUE
+		CHECK (name <> '' AND octet_length(name) <= 63),
+	owner regrole NOT NULL,
+	documents bigint NOT NULL,
+	created_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE @extschema@.alol_tfidf_model IS
+	'document frequencies by name; read the view alol_tfidf_models instead';
+
+CREATE TABLE @extschema@.alol_tfidf_term (
+	model bigint NOT NULL,
+	term text COLLATE "C" NOT NULL,
+	documents bigint NOT NULL,       -- that have the term
+	PRIMARY KEY (model, term)
+);
+COMMENT ON TABLE @extschema@.alol_tfidf_term IS
+	'in how many documents of a TF-IDF model each term is';
+
+ALTER TABLE @extschema@.alol_tfidf_model ENABLE ROW LEVEL SECURITY;
+ALTER TABLE @extschema@.alol_tfidf_term ENABLE ROW LEVEL SECURITY;
+
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.alol_tfidf_model_id', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.alol_tfidf_model', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.alol_tfidf_term', '');
+
+CREATE VIEW @extschema@.alol_tfidf_models WITH (security_barrier) AS
+SELECT m.name, m.owner, m.documents,
+	(SELECT count(*) FROM @extschema@.alol_tfidf_term t
+		WHERE t.model = m.id) AS terms,
+	m.created_at
+FROM @extschema@.alol_tfidf_model m
+WHERE pg_catalog.pg_has_role(m.owner, 'MEMBER');
+COMMENT ON VIEW @extschema@.alol_tfidf_models IS
+	'the TF-IDF models that you own';
+GRANT SELECT ON @extschema@.alol_tfidf_models TO PUBLIC;
+
+CREATE FUNCTION @extschema@.alol_tfidf_fit(name text, source text)
+	RETURNS bigint
+	AS 'MODULE_PATHNAME', 'alol_tfidf_fit'
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.alol_tfidf_fit(text, text) IS
+	'learns document frequencies from the first column of a table or SELECT, anew where you own the name; returns the number of documents';
+
+CREATE FUNCTION @extschema@.alol_tfidf_drop(name text) RETURNS void
+	AS 'MODULE_PATHNAME', 'alol_tfidf_drop'
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.alol_tfidf_drop(text) IS
+	'forgets a TF-IDF model that you own';
+
+CREATE FUNCTION @extschema@.alol_tfidf(name text, response text)
+	RETURNS float8
+	AS 'MODULE_PATHNAME', 'alol_tfidf'
+	LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 10000;
+COMMENT ON FUNCTION @extschema@.alol_tfidf(text, text) IS
+	'informativeness of a text: mean TF-IDF weight of its terms that the model knows';
