@@ -17,7 +17,8 @@ python=${PYTHON:-python3}
 prompt=${PROMPT:-256}
 response=${RESPONSE:-64}
 batch=${BATCH:-16}
-export OMP_NUM_THREADS="$threads" MKL_NUM_THREADS="$threads"
+# As the extension starts its engines.
+export GOMP_SPINCOUNT=2000 OMP_NUM_THREADS="$threads" MKL_NUM_THREADS="$threads"
 work=$(mktemp -d "${TMPDIR:-/tmp}/alol-bench-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
