@@ -187,8 +187,22 @@ die_unless_open(Serve *serve)
 		exit(0);
 }
 
-/* Takes the WIRE_CANCEL frames out of the queue.  One for a request that is
- * done already means nothing any more. */
+/* Does a frame before this one start the request that it means? */
+static bool
+is_still_queued(const Serve *serve, const Frame *cancel)
+{
+	for (const Frame *frame = serve->connection.first; frame != cancel;
+	     frame = frame->next)
+		if (frame->header.request == cancel->header.request)
+			return true;
+	return false;
+}
+
+/*
+ * Takes the WIRE_CANCEL frames out of the queue.  One for a request that is
+ * done already means nothing any more; one for a request that still waits
+ * waits with it.
+ */
 static void
 collect_cancels(Serve *serve)
 {
@@ -196,16 +210,19 @@ collect_cancels(Serve *serve)
 
 	while (*place != NULL)
 	{
-		if ((*place)->header.type != WIRE_CANCEL)
-		{
-			place = &(*place)->next;
-			continue;
-		}
-		for (Request *request = serve->current; request != NULL;
+		const Frame *frame = *place;
+		bool is_known = false;
+
+		for (Request *request = serve->current;
+		     request != NULL && frame->header.type == WIRE_CANCEL;
 		     request = request->outer)
-			if (request->id == (*place)->header.request)
-				request->cancelled = true;
-		frame_free(connection_take(&serve->connection, place));
+			if (request->id == frame->header.request)
+				is_known = request->cancelled = true;
+		if (frame->header.type != WIRE_CANCEL ||
+		    (!is_known && is_still_queued(serve, frame)))
+			place = &(*place)->next;
+		else
+			frame_free(connection_take(&serve->connection, place));
 	}
 }
 
