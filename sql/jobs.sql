@@ -113,12 +113,14 @@ ALTER TABLE @extschema@.alol_advantage ENABLE ROW LEVEL SECURITY;
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.alol_job_id', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.alol_job',
 	'WHERE state IN (''succeeded'', ''failed'', ''cancelled'')');
-SELECT pg_catalog.pg_extension_config_dump(
-	('@extschema@.' || child)::regclass,
-	'WHERE job IN (SELECT id FROM @extschema@.alol_job WHERE state IN '
-		'(''succeeded'', ''failed'', ''cancelled''))')
-FROM unnest(ARRAY['alol_job_progress', 'alol_metric', 'alol_sample',
-	'alol_advantage']) child;
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.alol_job_progress',
+	'WHERE job IN (SELECT id FROM @extschema@.alol_job WHERE state IN (''succeeded'', ''failed'', ''cancelled''))');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.alol_metric',
+	'WHERE job IN (SELECT id FROM @extschema@.alol_job WHERE state IN (''succeeded'', ''failed'', ''cancelled''))');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.alol_sample',
+	'WHERE job IN (SELECT id FROM @extschema@.alol_job WHERE state IN (''succeeded'', ''failed'', ''cancelled''))');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.alol_advantage',
+	'WHERE job IN (SELECT id FROM @extschema@.alol_job WHERE state IN (''succeeded'', ''failed'', ''cancelled''))');
 
 CREATE FUNCTION @extschema@.alol_job_state(job bigint, state text)
 	RETURNS text

@@ -194,34 +194,61 @@ job_record_metrics_frame(Job *job, EngineFrame *event)
 
 /* -------------------------------------------------------------- progress */
 
-/* The phase that is being measured, for the time that is left of it. */
-static struct
+/* What is being measured, for the time that is left of it. */
+typedef struct Clock
 {
-	char phase[32];
 	TimestampTz started_at;
-	int64 first_done; /* what was done when it started */
-	TimestampTz written_at;
-} progress_clock;
+	int64 first; /* what was done when it started; -1: not started */
+} Clock;
+
+static char phase_now[32];
+static Clock phase_clock;
+static TimestampTz progress_written_at;
+
+/* Steps, with the evaluations between them: the time that the whole job
+ * takes. */
+static Clock step_clock = {.first = -1};
+static int64 last_step = -1;
+static int64 last_steps = -1;
 
 static void
-start_clock(const char *phase, int64 done)
+start_clock(Clock *clock, int64 done)
 {
-	strlcpy(progress_clock.phase, phase, sizeof(progress_clock.phase));
-	progress_clock.started_at = GetCurrentTimestamp();
-	progress_clock.first_done = done;
+	clock->started_at = GetCurrentTimestamp();
+	clock->first = done;
 }
 
-/* Seconds until the phase is over, at the speed it had so far; or NaN. */
+static void
+start_phase(const char *phase, int64 done)
+{
+	strlcpy(phase_now, phase, sizeof(phase_now));
+	start_clock(&phase_clock, done);
+}
+
+/* Seconds until done is total, at the speed it had so far; or NaN. */
+static double
+time_left(const Clock *clock, int64 done, int64 total, TimestampTz now)
+{
+	double seconds = (double) (now - clock->started_at) / USECS_PER_SEC;
+
+	if (clock->first < 0 || total < 0 || done <= clock->first || done > total)
+		return NAN;
+	return seconds / (double) (done - clock->first) * (double) (total - done);
+}
+
 static double
 seconds_left(const JobProgress *progress, TimestampTz now)
 {
-	int64 done = progress->done - progress_clock.first_done;
-	double seconds = (double) (now - progress_clock.started_at) / USECS_PER_SEC;
-
-	if (progress->total < 0 || done <= 0 || progress->done > progress->total)
-		return NAN;
-	return seconds / (double) done *
-	       (double) (progress->total - progress->done);
+	if (progress->step >= 0)
+	{
+		if (step_clock.first < 0)
+			start_clock(&step_clock, progress->step);
+		last_step = progress->step;
+		last_steps = progress->steps;
+	}
+	if (last_step >= 0)
+		return time_left(&step_clock, last_step, last_steps, now);
+	return time_left(&phase_clock, progress->done, progress->total, now);
 }
 
 /* A parameter that is NULL below 0. */
@@ -265,7 +292,7 @@ write_progress(Job *job, const JobProgress *progress, TimestampTz now)
 		"coalesce(excluded.loss, p.loss), memory_bytes = "
 		"greatest(excluded.memory_bytes, p.memory_bytes)");
 	scratch_end(scratch, saved);
-	progress_clock.written_at = now;
+	progress_written_at = now;
 }
 
 void
@@ -274,7 +301,8 @@ job_record_phase(Job *job, const char *phase)
 	JobProgress progress = JOB_PROGRESS_NONE;
 
 	progress.phase = phase;
-	start_clock(phase, 0);
+	start_phase(phase, 0);
+	last_step = last_steps = step_clock.first = -1;
 	write_progress(job, &progress, GetCurrentTimestamp());
 }
 
@@ -283,9 +311,9 @@ job_record_progress(Job *job, const JobProgress *progress)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (strcmp(progress_clock.phase, progress->phase) != 0)
-		start_clock(progress->phase, Max(progress->done, 0));
-	else if (!TimestampDifferenceExceeds(progress_clock.written_at, now,
+	if (strcmp(phase_now, progress->phase) != 0)
+		start_phase(progress->phase, Max(progress->done, 0));
+	else if (!TimestampDifferenceExceeds(progress_written_at, now,
 	                                     WRITE_INTERVAL_MS) &&
 	         progress->done != progress->total)
 		return;

@@ -34,6 +34,7 @@ typedef struct Waiting
 	int poll_ms;
 	uint32 notices_shown;
 	char phase[64]; /* that was shown last */
+	char line[256]; /* the same */
 	TimestampTz shown_at;
 } Waiting;
 
@@ -133,6 +134,10 @@ show_progress(Waiting *waiting, const Job *job)
 	if (line == NULL)
 		return;
 	waiting->shown_at = now;
+	/* Nothing new to say. */
+	if (strncmp(line, waiting->line, sizeof(waiting->line) - 1) == 0)
+		return;
+	strlcpy(waiting->line, line, sizeof(waiting->line));
 	ereport(NOTICE,
 	        (errmsg_internal("job " INT64_FORMAT ": %s", job->id, line)));
 }
