@@ -8,7 +8,9 @@
 #include "base/poll.h"
 #include "formats/json.h"
 #include "method/objective.h"
+#include "model/layers.h"
 #include "serve/requests.h"
+#include "serve/sandbox.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +33,16 @@ list_methods(void)
 		              (int) objective->needs_reference, "value",
 		              (int) (objective->rows == ROWS_POSITIVE_ADVANTAGE)));
 	}
+	return list;
+}
+
+static json_t *
+list_architectures(void)
+{
+	json_t *list = json_array();
+
+	for (int i = 0; architecture_name(i) != NULL; i++)
+		json_array_append_new(list, json_string(architecture_name(i)));
 	return list;
 }
 
@@ -79,14 +91,15 @@ handle_hello(Request *request, Failure *failure)
 		return fail_hint(failure, "Devices here are \"auto\" and \"cpu\".");
 	}
 	memory_limit_set((uint64_t) limit);
+	sandbox_enter();
 	if (!cpu_device_open((int) threads, &serve->device, failure))
 		return false;
 	serve->idle_timeout_s = (int) idle;
 	return reply_send(request, WIRE_RESULT,
-	                  json_pack("{s:i, s:s, s:o, s:[s, s], s:[s], s:i}",
-	                            "version", WIRE_VERSION, "engine", ALOL_VERSION,
-	                            "methods", list_methods(), "architectures",
-	                            "gpt2", "llama", "formats", "safetensors",
+	                  json_pack("{s:i, s:s, s:o, s:o, s:[s], s:i}", "version",
+	                            WIRE_VERSION, "engine", ALOL_VERSION, "methods",
+	                            list_methods(), "architectures",
+	                            list_architectures(), "formats", "safetensors",
 	                            "pid", (int) getpid()),
 	                  failure);
 }
