@@ -16,9 +16,10 @@ struct Job
 	Model *model;          /* a copy of its own, to be trained */
 	const char *reference; /* JSON text of the reference's ModelRef, or NULL */
 	DatasetWriter writer;
-	bool is_writing; /* rows are coming */
-	bool is_ready;   /* they are complete: dataset is open */
-	int64_t rows;    /* that came */
+	bool is_writing;  /* rows are coming */
+	bool is_ready;    /* they are complete: dataset is open */
+	bool has_trained; /* or tried to: the model is no longer as it was */
+	int64_t rows;     /* that came */
 	Dataset dataset;
 };
 

@@ -293,6 +293,9 @@ handle_job_train(Request *request, Failure *failure)
 		return false;
 	if (!job->is_ready)
 		return fail(failure, FAILURE_PROTOCOL, "a job without rows");
+	if (job->has_trained)
+		return fail(failure, FAILURE_PROTOCOL, "a job is trained twice");
+	job->has_trained = true;
 	if (!read_prompts(&training, failure))
 		return false;
 	events.evaluate = training.count > 0 ? evaluate : NULL;

@@ -7,6 +7,7 @@
 
 #include "base/poll.h"
 #include "device/device.h"
+#include "train/step.h"
 #include "train/trainer.h"
 
 #define STEPS 10
@@ -293,25 +294,53 @@ a_torn_checkpoint_gives_way_to_the_one_before(void **state)
 	arena_destroy(arena);
 }
 
+/* Three steps with this token budget: losses and weights. */
+static void
+run_split(Arena *arena, int64_t budget, double *loss, float **weights,
+          int64_t *count)
+{
+	TrainOptions options = make_options("a_lol");
+	const int32_t drawn[] = {3, 17, 3, 9, 22};
+	Dataset dataset = make_rows(arena);
+	Failure failure = {0};
+	StepReport report;
+	Model *model;
+
+	assert_ok(
+		model_open(arena, device, model_path(arena), NULL, &model, &failure),
+		failure);
+	assert_ok(model_make_trainable(model, &failure), failure);
+	for (int step = 0; step < 3; step++)
+	{
+		assert_ok(step_run(model, &options, &dataset, drawn, 5, budget,
+		                   step + 1, 1e-3, &report, &failure),
+		          failure);
+		loss[step] = report.loss;
+	}
+	assert_int_equal(report.responses, 5);
+	*count = model_state_size(model);
+	*weights = arena_alloc(arena, (size_t) *count * sizeof(float));
+	model_state_download(model, MODEL_WEIGHTS, *weights);
+}
+
 static void
 another_split_changes_only_rounding(void **state)
 {
 	Arena *arena = arena_create();
-	TrainOptions options = make_options("a_lol");
-	Log one = {0}, two = {0};
-	Outcome a, b;
+	double whole[3], split[3];
+	float *a, *b;
+	int64_t count;
 
 	(void) state;
 	if (model_path(arena) == NULL)
 		return arena_destroy(arena);
-	a = run(arena, test_directory(arena), &options, &one);
-	memory_limit_set(memory_used() + (64u << 20));
-	b = run(arena, test_directory(arena), &options, &two);
-	memory_limit_set(0);
-	assert_ok(a.done && b.done, b.failure);
-	for (int step = 1; step <= STEPS; step++)
-		assert_near(two.loss[step], one.loss[step],
-		            1e-4 * fabs(one.loss[step]));
+	run_split(arena, 1000, whole, &a, &count);
+	run_split(arena, 1, split, &b, &count);
+	for (int step = 0; step < 3; step++)
+		assert_near(split[step], whole[step], 1e-5 * fabs(whole[step]));
+	/* Where a gradient is all rounding, AdamW makes a step of it: 3 e-3. */
+	for (int64_t i = 0; i < count; i++)
+		assert_near(b[i], a[i], 7e-3);
 	arena_destroy(arena);
 }
 
