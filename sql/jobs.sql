@@ -34,6 +34,7 @@ CREATE TABLE @extschema@.alol_job (
 	error text,
 	detail text,
 	hint text,
+	context text,
 	created_at timestamptz NOT NULL DEFAULT now(),
 	started_at timestamptz,
 	finished_at timestamptz,

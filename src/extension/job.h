@@ -36,6 +36,7 @@ typedef struct Job
 	char *error;
 	char *detail;
 	char *hint;
+	char *context;
 	Jsonb *notices; /* [{"severity", "message"}] */
 } Job;
 

@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "catalog/pg_type.h"
+#include "common/shortest_dec.h"
 #include "lib/stringinfo.h"
 
 #include "job_advantage.h"
@@ -47,8 +48,13 @@ components_of(const ScoredChunk *chunk, int i)
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '{');
 	for (int c = 0; c < chunk->components; c++)
-		json_add_float(&json, chunk->names[c],
-		               chunk->component[i * chunk->components + c]);
+	{
+		double value = chunk->component[i * chunk->components + c];
+
+		json_add_json(&json, chunk->names[c],
+		              isfinite(value) ? double_to_shortest_decimal(value)
+		                              : NULL);
+	}
 	appendStringInfoChar(&json, '}');
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
 }

@@ -98,7 +98,8 @@ queue_again(const Job *job)
 					&statement,
 					"UPDATE @schema@.alol_job SET state = 'queued', starts "
 					"= 0, pid = NULL, finished_at = NULL, sqlstate = NULL, "
-					"error = NULL, detail = NULL, hint = NULL WHERE id = "
+					"error = NULL, detail = NULL, hint = NULL, context = NULL "
+					"WHERE id = "
 					"$1 AND state IN ('running', 'failed', 'cancelled')") > 0;
 	owner_end(&scope);
 	return is_queued;

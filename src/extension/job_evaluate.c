@@ -36,7 +36,7 @@ take_rewards(const JobRows *rows, double *reward, const bool *isnull,
 			reward[i] = NAN;
 		else
 			evaluate_check(reward[i],
-			               psprintf("%s row " INT64_FORMAT, kind, row[i] + 1));
+			               psprintf("%s " INT64_FORMAT, kind, row[i] + 1));
 	}
 }
 
@@ -62,7 +62,10 @@ evaluate_chunk(JobRun *run, Reward *reward, const Response *responses,
 	}
 	reward_evaluate(reward, store, count, result, isnull, NULL);
 	take_rewards(rows, result, isnull, numbers, count,
-	             "the generated response to the prompt of validation");
+	             rows == run->rows
+	                 ? "the generated response to the prompt of row"
+	                 : "the generated response to the prompt of validation "
+	                   "row");
 	tuplestore_end(store);
 }
 
@@ -99,6 +102,7 @@ evaluate_stored(JobRun *run, JobRows *rows, int64 first, int count,
 	for (int i = 0; i < count; i++)
 		numbers[i] = first + i;
 	reward_evaluate(reward, store, count, result, isnull, NULL);
-	take_rewards(rows, result, isnull, numbers, count, "validation");
+	take_rewards(rows, result, isnull, numbers, count,
+	             rows == run->rows ? "row" : "validation row");
 	tuplestore_end(store);
 }

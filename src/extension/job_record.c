@@ -331,12 +331,13 @@ job_record_start(Job *job)
 	statement_int(&statement, job->id);
 	statement_int(&statement, MyProcPid);
 	statement_int(&statement, is_restart ? 1 : 0);
-	write_alone(&statement,
-	            "UPDATE @schema@.alol_job SET state = 'running', pid = $2, "
-	            "starts = starts + $3, started_at = coalesce(started_at, "
-	            "clock_timestamp()), finished_at = NULL, sqlstate = NULL, "
-	            "error = NULL, detail = NULL, hint = NULL, device = 'cpu' "
-	            "WHERE id = $1");
+	write_alone(
+		&statement,
+		"UPDATE @schema@.alol_job SET state = 'running', pid = $2, "
+		"starts = starts + $3, started_at = coalesce(started_at, "
+		"clock_timestamp()), finished_at = NULL, sqlstate = NULL, "
+		"error = NULL, detail = NULL, hint = NULL, context = NULL, device = 'cpu' "
+		"WHERE id = $1");
 }
 
 void
@@ -441,10 +442,12 @@ job_record_end(Job *job, const char *state, ErrorData *error)
 	statement_text(&statement, error == NULL ? NULL : error->message);
 	statement_text(&statement, error == NULL ? NULL : error->detail);
 	statement_text(&statement, error == NULL ? NULL : error->hint);
-	write_alone(&statement,
-	            "UPDATE @schema@.alol_job SET state = $2, sqlstate = $3, "
-	            "error = $4, detail = $5, hint = $6, finished_at = "
-	            "clock_timestamp(), pid = NULL WHERE id = $1");
+	statement_text(&statement, error == NULL ? NULL : error->context);
+	write_alone(
+		&statement,
+		"UPDATE @schema@.alol_job SET state = $2, sqlstate = $3, "
+		"error = $4, detail = $5, hint = $6, context = $7, finished_at = "
+		"clock_timestamp(), pid = NULL WHERE id = $1");
 }
 
 void

@@ -24,6 +24,9 @@
 /* Restarts by themselves without a new checkpoint. */
 #define STARTS_MAX 3
 
+/* A job this young is left to the worker that its commit has started. */
+#define FRESH_S 2.0
+
 /* Jobs looked at in one go. */
 #define LOOK_MAX 64
 
@@ -243,6 +246,8 @@ list_jobs(const char *query, Waiting *waiting)
 
 	owner_begin(&scope);
 	statement_int(&statement, STARTS_MAX);
+	/* A job's own worker may be on its way; one that ends knows better. */
+	statement_float(&statement, MyBgworkerEntry == NULL ? FRESH_S : 0);
 	found = statement_read(&statement, query);
 	for (uint64 i = 0; i < found && count < LOOK_MAX; i++)
 	{
@@ -296,8 +301,9 @@ job_start_queued(void)
 	if (cannot_start())
 		return;
 	(void) start_listed("SELECT id, owner::oid FROM @schema@.alol_job "
-	                    "WHERE state = 'queued' AND $1 > 0 ORDER BY id "
-	                    "LIMIT 64");
+	                    "WHERE state = 'queued' AND $1 > 0 AND created_at <= "
+	                    "clock_timestamp() - make_interval(secs => $2) "
+	                    "ORDER BY id LIMIT 64");
 }
 
 int
@@ -306,6 +312,8 @@ job_restart_interrupted(void)
 	if (cannot_start())
 		return 0;
 	return start_listed("SELECT id, owner::oid FROM @schema@.alol_job "
-	                    "WHERE state = 'queued' OR (state = 'running' AND "
-	                    "starts < $1) ORDER BY state DESC, id LIMIT 64");
+	                    "WHERE (state = 'queued' AND created_at <= "
+	                    "clock_timestamp() - make_interval(secs => $2)) OR "
+	                    "(state = 'running' AND starts < $1) "
+	                    "ORDER BY state DESC, id LIMIT 64");
 }

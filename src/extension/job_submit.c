@@ -6,6 +6,7 @@
 
 #include <math.h>
 
+#include "common/shortest_dec.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -45,10 +46,12 @@ resolve_settings(const JobCall *call)
 	{
 		json_add_text(&json, "method", call->method);
 		json_add_int(&json, "batch_size", call->batch_size);
-		json_add_float(&json, "epochs", call->epochs);
-		json_add_float(&json, "learning_rate",
-		               isnan(call->learning_rate) ? LEARNING_RATE
-		                                          : call->learning_rate);
+		json_add_json(&json, "epochs",
+		              double_to_shortest_decimal(call->epochs));
+		json_add_json(&json, "learning_rate",
+		              double_to_shortest_decimal(isnan(call->learning_rate)
+		                                             ? LEARNING_RATE
+		                                             : call->learning_rate));
 		if (call->steps > 0)
 			json_add_int(&json, "steps", call->steps);
 		json_add_int(&json, "checkpoint_interval_s",

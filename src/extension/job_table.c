@@ -43,6 +43,7 @@ read_row(MemoryContext context)
 	job->detail = result_text(context, 0, 23);
 	job->hint = result_text(context, 0, 24);
 	job->notices = result_jsonb(context, 0, 25);
+	job->context = result_text(context, 0, 26);
 	return job;
 }
 
@@ -63,7 +64,7 @@ job_find(int64 id)
 			"SELECT id, uuid::text, owner::oid, kind, state, source, model, "
 			"output, method, reward, value, validation, model_id, value_id, "
 			"reference_id, settings, session, is_spooled, checkpoint, "
-			"starts::bigint, sqlstate, error, detail, hint, notices "
+			"starts::bigint, sqlstate, error, detail, hint, notices, context "
 			"FROM @schema@.alol_job WHERE id = $1") > 0)
 		job = read_row(context);
 	PopActiveSnapshot();

@@ -160,7 +160,8 @@ raise_failure(const Job *job)
 	         errmsg_internal("job " INT64_FORMAT " failed: %s", job->id,
 	                         job->error == NULL ? "" : job->error),
 	         job->detail == NULL ? 0 : errdetail_internal("%s", job->detail),
-	         job->hint == NULL ? 0 : errhint("%s", job->hint)));
+	         job->hint == NULL ? 0 : errhint("%s", job->hint),
+	         job->context == NULL ? 0 : errcontext("%s", job->context)));
 }
 
 /* --------------------------------------------------------------- the wait */
@@ -206,7 +207,7 @@ look(Waiting *waiting)
 	show_progress(waiting, job);
 	if (GetCurrentTimestamp() >= waiting->until)
 		return state;
-	if (waiting->poll_ms == POLL_MAX_MS || strcmp(state, "queued") == 0)
+	if (waiting->poll_ms == POLL_MAX_MS)
 		job_start_queued();
 	return NULL;
 }
