@@ -22,7 +22,8 @@ FROM (SELECT format('%s returns %s', p.oid::regprocedure,
 		d.description AS response
 	FROM pg_proc p
 	JOIN pg_description d ON d.objoid = p.oid
-		AND d.classoid = 'pg_proc'::regclass AND d.objsubid = 0) AS s
+		AND d.classoid = 'pg_proc'::regclass AND d.objsubid = 0
+	WHERE p.pronamespace = 'pg_catalog'::regnamespace) AS s
 ORDER BY 1 LIMIT 3200;
 
 -- By the hash of the signature: 256 prompts are never trained on, 256 more
@@ -38,15 +39,15 @@ SELECT prompt, response FROM training ORDER BY id LIMIT 6;
 
 \echo '== 2. The policy: a small transformer is created, with a tokenizer from these texts'
 SELECT alol_model_create('blank', '{
-	"model_type": "llama", "vocab_size": 2048, "hidden_size": 128,
-	"intermediate_size": 384, "num_hidden_layers": 4,
-	"num_attention_heads": 4, "num_key_value_heads": 2,
+	"model_type": "llama", "vocab_size": 1024, "hidden_size": 192,
+	"intermediate_size": 512, "num_hidden_layers": 4,
+	"num_attention_heads": 6, "num_key_value_heads": 3,
 	"max_position_embeddings": 192, "tie_word_embeddings": true}',
 	seed => 1, corpus => 'SELECT prompt || response FROM training') \gset
-SELECT name, architecture, parameters FROM alol_models;
+SELECT name, architecture, parameters, stored FROM alol_models;
 
 \echo '== 3. Supervised: it learns to describe functions as the catalogue does'
-SELECT alol_sft('training', 'blank', 'supervised', epochs => 8,
+SELECT alol_sft('training', 'blank', 'supervised', epochs => 5,
 	batch_size => 16, learning_rate => 1e-3, validation => 'validation',
 	options => '{"evaluate_every": 100000}') AS job \gset
 CALL alol_follow(:job);
@@ -69,7 +70,7 @@ FROM (VALUES ('I/O'), ('implementation of + operator'), ('square root'),
 \echo '== 5. A-LoL: reward, value of the policy, advantage; train on what is better than expected'
 SELECT alol_train('training', 'supervised', 'informed',
 	method => 'a_lol', reward => 'informative(response)',
-	validation => 'validation', epochs => 4, learning_rate => 3e-4,
+	validation => 'validation', epochs => 6, learning_rate => 1e-3,
 	seed => 1) AS job \gset
 CALL alol_follow(:job);
 
@@ -95,8 +96,7 @@ UNION ALL
 
 \echo '== 6. Before and after: responses to 256 signatures that no model has seen'
 CREATE TABLE answer AS
-SELECT id, model, alol_generate(model, prompt, max_tokens => 40,
-	temperature => 0.7, seed => id) AS response
+SELECT id, model, alol_generate(model, prompt, max_tokens => 40) AS response
 FROM unseen, (VALUES ('supervised'), ('informed')) AS m (model);
 
 SELECT CASE model WHEN 'supervised' THEN 'before' ELSE 'after' END AS "when",
