@@ -46,6 +46,16 @@ read_method(const json_t *settings, TrainOptions *options, Failure *failure)
 	return true;
 }
 
+/* Known to SQL, but not built yet: better refused than ignored. */
+static bool
+refuse_refresh(const json_t *settings, Failure *failure)
+{
+	if (json_member(settings, "refresh_reference") == NULL)
+		return true;
+	return fail(failure, FAILURE_UNSUPPORTED,
+	            "option refresh_reference is not available yet");
+}
+
 static bool
 read_length(const json_t *settings, TrainOptions *options, Failure *failure)
 {
@@ -108,7 +118,8 @@ train_options_read(const json_t *settings, TrainOptions *options,
                    Failure *failure)
 {
 	memset(options, 0, sizeof(TrainOptions));
-	return read_method(settings, options, failure) &&
+	return refuse_refresh(settings, failure) &&
+	       read_method(settings, options, failure) &&
 	       read_length(settings, options, failure) &&
 	       read_optimizer(settings, options, failure) &&
 	       json_get_int(settings, "evaluate_every", 0, 0, STEPS_MAX,

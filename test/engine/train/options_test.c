@@ -98,6 +98,8 @@ what_cannot_be_is_refused(void **state)
 	refuse("{\"method\": \"ppo\"}", FAILURE_UNSUPPORTED, "\"ppo\"");
 	refuse("{\"sampling\": \"random\"}", FAILURE_BAD_INPUT, "\"random\"");
 	refuse("{\"schedule\": \"step\"}", FAILURE_BAD_INPUT, "\"step\"");
+	refuse("{\"refresh_reference\": 0.1}", FAILURE_UNSUPPORTED,
+	       "refresh_reference");
 	refuse("{\"seed\": 0.5}", FAILURE_BAD_INPUT, "seed");
 }
 
