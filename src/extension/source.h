@@ -16,7 +16,9 @@ typedef struct Source
 {
 	char *text;            /* as the user gave it */
 	const char *argument;  /* what errors call it: "source", "validation" */
-	char *query;           /* one SELECT: pass it to SPI read-only */
+	char *query;           /* one SELECT, without a semicolon; pass it to SPI
+	                       * read-only, or put it between parentheses (with a
+	                       * newline after it: it may end in a comment) */
 	TupleDesc columns;     /* of the result, without constraints */
 	bool allows_temporary; /* its expressions may use temporary objects, too */
 

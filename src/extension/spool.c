@@ -12,9 +12,9 @@
 #include "access/xact.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "storage/fd.h"
 #include "utils/memutils.h"
+#include "utils/wait_event.h"
 
 #include "spool.h"
 #include "spool_format.h"
@@ -138,6 +138,16 @@ prepare_row(SpoolWriter *writer, HeapTuple row)
 	return row;
 }
 
+static MinimalTuple
+minimal_tuple(HeapTuple row)
+{
+#if PG_VERSION_NUM >= 180000
+	return minimal_tuple_from_heap_tuple(row, 0);
+#else
+	return minimal_tuple_from_heap_tuple(row);
+#endif
+}
+
 /* Offsets grow beyond the 1 GB of a StringInfo only after 134 million rows. */
 static void
 check_room(const SpoolWriter *writer)
@@ -157,7 +167,7 @@ spool_add(SpoolWriter *writer, HeapTuple row)
 	SpoolRow head;
 
 	check_room(writer);
-	tuple = minimal_tuple_from_heap_tuple(prepare_row(writer, row));
+	tuple = minimal_tuple(prepare_row(writer, row));
 	head.length = tuple->t_len;
 	head.crc = spool_crc(tuple, tuple->t_len);
 	MemoryContextSwitchTo(saved);

@@ -10,9 +10,9 @@
 
 #include "access/htup_details.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "storage/fd.h"
 #include "utils/memutils.h"
+#include "utils/wait_event.h"
 
 #include "spool.h"
 #include "spool_format.h"
