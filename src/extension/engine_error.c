@@ -45,7 +45,7 @@ engine_raise(Jsonb *head)
 	                                   : "the engine failed without a word"),
 	         is_said(detail) ? errdetail_internal("%s", detail) : 0,
 	         is_said(hint) ? errhint("%s", hint) : 0,
-	         is_said(context) ? errcontext("%s", context) : 0));
+	         is_said(context) ? (errcontext("%s", context)) : 0));
 	pg_unreachable();
 }
 
