@@ -26,10 +26,8 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "job_start.h"
 #include "launcher.h"
-
-/* Of the jobs' files; weak, as the launcher also works without it. */
-extern int job_restart_interrupted(void) __attribute__((weak));
 
 PGDLLEXPORT void alol_launcher_main(Datum argument);
 PGDLLEXPORT void alol_launcher_database_main(Datum argument);
@@ -139,16 +137,13 @@ alol_launcher_main(Datum argument)
 void
 alol_launcher_database_main(Datum argument)
 {
-	bool is_created;
-
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(argument),
 	                                          InvalidOid, 0);
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	is_created = OidIsValid(get_extension_oid("alol", true));
-	if (is_created && job_restart_interrupted != NULL)
+	if (OidIsValid(get_extension_oid("alol", true)))
 		(void) job_restart_interrupted();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
