@@ -12,6 +12,7 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 
+#include "batch.h"
 #include "engine.h"
 #include "inference.h"
 #include "json.h"
@@ -90,11 +91,21 @@ ALOL_FUNCTION(alol_logprob);
 Datum
 alol_logprob(PG_FUNCTION_ARGS)
 {
-	Model *model = inference_model(fcinfo, 0, 'l', "model");
-	EngineFrame reply = ask(WIRE_LOGPROB, text_request(fcinfo, model, 1, 2));
+	Model *model;
+	EngineFrame reply;
 	double logprob;
 	uint32 tokens;
+	bool isnull;
 
+	if (batch_take(WIRE_LOGPROB, PG_GETARG_TEXT_PP(0), PG_GETARG_TEXT_PP(1),
+	               PG_GETARG_TEXT_PP(2), &logprob, &isnull))
+	{
+		if (isnull)
+			PG_RETURN_NULL();
+		PG_RETURN_FLOAT8(logprob);
+	}
+	model = inference_model(fcinfo, 0, 'l', "model");
+	reply = ask(WIRE_LOGPROB, text_request(fcinfo, model, 1, 2));
 	(void) wire_get_count(&reply.items, 8 + 4);
 	logprob = wire_get_f64(&reply.items);
 	tokens = wire_get_u32(&reply.items);
@@ -109,10 +120,16 @@ ALOL_FUNCTION(alol_value);
 Datum
 alol_value(PG_FUNCTION_ARGS)
 {
-	Model *model = inference_model(fcinfo, 0, 'v', "model");
-	EngineFrame reply = ask(WIRE_VALUE, text_request(fcinfo, model, 1, 1));
+	Model *model;
+	EngineFrame reply;
 	double value;
+	bool isnull;
 
+	if (batch_take(WIRE_VALUE, PG_GETARG_TEXT_PP(0), PG_GETARG_TEXT_PP(1), NULL,
+	               &value, &isnull))
+		PG_RETURN_FLOAT8(value);
+	model = inference_model(fcinfo, 0, 'v', "model");
+	reply = ask(WIRE_VALUE, text_request(fcinfo, model, 1, 1));
 	(void) wire_get_count(&reply.items, 8);
 	value = wire_get_f64(&reply.items);
 	inference_check(&reply);

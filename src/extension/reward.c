@@ -4,7 +4,8 @@
  *
  * An expression is never pasted into a statement before PostgreSQL's own
  * parser has shown that, between two parentheses, it is one value and nothing
- * else.  Rows come to it as a named tuplestore, never as text.
+ * else.  Rows come to it as a named tuplestore, never as text.  Where it asks
+ * models it is run twice, so that they are asked in batches (batch.h).
  */
 #include "alol.h"
 
@@ -16,7 +17,10 @@
 #include "parser/parser.h"
 #include "utils/float.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
 
+#include "batch.h"
 #include "reward.h"
 #include "source_check.h"
 
@@ -31,6 +35,7 @@ typedef struct Component
 	char *label;      /* for messages: reward, or reward "x" */
 	char *statement;  /* SELECT ( expression ) FROM alol_row */
 	Bitmapset *reads; /* attribute numbers of the row */
+	bool is_batched;  /* asks models, and may be run twice */
 } Component;
 
 struct Reward
@@ -245,6 +250,7 @@ analyze(Component *component, TupleDesc columns, bool allows_temporary)
 	if (findings.reads_rows)
 		refuse(component->label, "\"" REWARD_ROW "\" as a table");
 	component->reads = findings.reads;
+	component->is_batched = batch_is_useful((Node *) query);
 }
 
 /* ---------------------------------------------------------------- opening */
@@ -409,23 +415,30 @@ evaluate_error_callback(void *argument)
 	errcontext("evaluating %s", (const char *) argument);
 }
 
-/* Runs one component over the rows that are registered as REWARD_ROW. */
+/* Runs a statement over the rows that are registered as REWARD_ROW; its rows
+ * are in SPI_tuptable. */
 static void
-evaluate_component(const Component *component, int count, double *result,
-                   bool *isnull)
+run_statement(const char *statement)
+{
+	int code = SPI_execute(statement, true, 0);
+
+	if (code != SPI_OK_SELECT)
+		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(code));
+}
+
+static void
+run_component(const Component *component, int count, double *result,
+              bool *isnull)
 {
 	ErrorContextCallback callback = {
 		.previous = error_context_stack,
 		.callback = evaluate_error_callback,
 		.arg = component->label,
 	};
-	int code;
 	Oid type;
 
 	error_context_stack = &callback;
-	code = SPI_execute(component->statement, true, 0);
-	if (code != SPI_OK_SELECT)
-		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(code));
+	run_statement(component->statement);
 	if (SPI_processed != (uint64) count)
 		elog(ERROR, "reward gave " UINT64_FORMAT " values for %d rows",
 		     SPI_processed, count);
@@ -440,6 +453,83 @@ evaluate_component(const Component *component, int count, double *result,
 	}
 	SPI_freetuptable(SPI_tuptable);
 	error_context_stack = callback.previous;
+}
+
+/* The two steps before a component is run with answers from a batch. */
+typedef enum BatchStep
+{
+	BATCH_COLLECT,
+	BATCH_SEND
+} BatchStep;
+
+/*
+ * Takes a step in a subtransaction.  What fails here may be due to a stand-in
+ * (a logarithm of it, say), or to a call that is not made in the end: it is
+ * forgotten, and raised again if it is real.
+ */
+static void
+try_step(BatchStep step, const Component *component, Batch *batch)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		if (step == BATCH_SEND)
+			batch_send(batch);
+		else
+		{
+			run_statement(component->statement);
+			SPI_freetuptable(SPI_tuptable);
+		}
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		/* A cancel or a shutdown is nobody's mistake. */
+		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) ==
+		    ERRCODE_OPERATOR_INTERVENTION)
+			ReThrowError(error);
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+}
+
+/* run_component() with the models' answers at hand. */
+static void
+run_component_batched(const Component *component, int count, double *result,
+                      bool *isnull)
+{
+	MemoryContext context = AllocSetContextCreate(
+		CurrentMemoryContext, "alol batch", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext saved = MemoryContextSwitchTo(context);
+	Batch *batch = batch_begin();
+
+	PG_TRY();
+	{
+		try_step(BATCH_COLLECT, component, batch);
+		try_step(BATCH_SEND, component, batch);
+		run_component(component, count, result, isnull);
+	}
+	PG_FINALLY();
+	{
+		batch_end(batch);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(saved);
+	MemoryContextDelete(context);
 }
 
 void
@@ -470,7 +560,13 @@ reward_evaluate(Reward *reward, Tuplestorestate *rows, int count,
 	XactReadOnly = true;
 	for (int c = 0; c < reward->count; c++)
 	{
-		evaluate_component(&reward->components[c], count, values, nulls);
+		const Component *component = &reward->components[c];
+
+		/* A subtransaction cannot be had beside parallel workers. */
+		if (component->is_batched && count > 1 && !IsInParallelMode())
+			run_component_batched(component, count, values, nulls);
+		else
+			run_component(component, count, values, nulls);
 		for (int i = 0; i < count; i++)
 		{
 			result[i] += values[i];

@@ -10,7 +10,7 @@ SET client_min_messages = warning;
 
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS alol;
-SELECT plan(73);
+SELECT plan(81);
 
 -- n-grams
 SELECT is(alol_ngrams('The quick  Brown fox', 2),
@@ -200,6 +200,34 @@ SELECT lives_ok($$SELECT * FROM alol_score(
 SELECT throws_ok($$SELECT * FROM alol_score('pairs', value => 'alol_score_test')$$,
 	NULL, 'value "alol_score_test" is a language model, not a value model',
 	'a value model is a value model');
+
+-- Model calls inside rewards go in batches; nothing else may change by that.
+CREATE FUNCTION scored(reward text) RETURNS float8[] LANGUAGE sql AS
+	$$ SELECT array_agg(s.reward ORDER BY row_number)
+	FROM alol_score('SELECT * FROM pairs WHERE key <= 40', reward => $1) s $$;
+CREATE FUNCTION called(reward text) RETURNS float8[] LANGUAGE plpgsql AS $$
+	DECLARE result float8[]; BEGIN EXECUTE 'SELECT array_agg(' || reward
+	|| ' ORDER BY key) FROM pairs WHERE key <= 40' INTO result;
+	RETURN result; END $$;
+-- A batch is another shape of products: it differs by rounding.
+CREATE FUNCTION equal(a float8[], b float8[]) RETURNS bool LANGUAGE sql AS
+	$$ SELECT count(*) = 40 AND bool_and(x IS NULL AND y IS NULL
+		OR abs(x - y) < 1e-4) FROM unnest(a, b) AS u (x, y) $$;
+SELECT is(equal(scored(r), called(r)), true, r) FROM (VALUES
+	($$alol_logprob('alol_score_test', prompt, response)$$),
+	($$alol_logprob('alol_score_test', prompt, response) + random() * 0$$),
+	($$ln(alol_logprob('alol_score_test', prompt, response) + 100)$$),
+	($$sqrt(-11 - alol_logprob('alol_score_test', prompt, response))$$),
+	($$alol_logprob('alol_score_test', nullif(prompt, 'prompt 7'), response)$$),
+	($$CASE WHEN alol_logprob('alol_score_test', prompt, 'a') > -5
+		THEN alol_logprob('alol_score_test', prompt, repeat('too long', 20))
+		ELSE alol_logprob('alol_score_test', prompt, 'b') END$$)) v (r);
+SELECT throws_ok($$SELECT * FROM alol_score('pairs',
+	reward => 'alol_logprob(''nobody'', prompt, response)')$$, NULL,
+	'model "nobody" does not exist', 'a missing model in a reward');
+SELECT throws_like($$SELECT * FROM alol_score('pairs', reward =>
+	'alol_logprob(''alol_score_test'', prompt, repeat(response, 20))')$$,
+	'%is longer than 64%', 'a text that is too long in a reward');
 SELECT throws_ok('SELECT * FROM alol_score(NULL)', '22004',
 	'source must not be null', 'a source is needed');
 
