@@ -13,6 +13,7 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "job_evaluate.h"
 #include "job_record.h"
@@ -25,7 +26,10 @@ typedef struct Training
 	int64 *prompts; /* evaluation prompts: rows of validation, from 0 */
 	int count;
 	int samples; /* the first so many are shown */
-	int64 steps;
+	TimestampTz started_at;
+	double loss;   /* of the last step */
+	double tokens; /* trained on so far */
+	double tokens_per_second;
 } Training;
 
 /* ------------------------------------------------------------- responses */
@@ -101,6 +105,27 @@ answer(Training *training, Engine *engine, EngineFrame *event)
 	engine_answer(engine, event, &payload);
 }
 
+/* Remembers what the last line of progress will say. */
+static void
+take_metrics(Training *training, EngineFrame *event)
+{
+	WireReader items = event->items;
+	uint32 count = wire_get_count(&items, 4 + 8);
+
+	for (uint32 i = 0; i < count; i++)
+	{
+		size_t length;
+		const char *name = wire_get_text(&items, &length);
+		double value = wire_get_f64(&items);
+
+		if (length == 4 && strncmp(name, "loss", 4) == 0)
+			training->loss = value;
+		if (length == 10 && strncmp(name, "num_tokens", 10) == 0)
+			training->tokens = value;
+	}
+	job_record_metrics_frame(training->run->job, event);
+}
+
 static void
 show_training(Training *training, EngineFrame *event)
 {
@@ -119,6 +144,8 @@ show_training(Training *training, EngineFrame *event)
 		progress.tokens_per_second =
 			json_float(event->head, "tokens_per_second", NAN);
 		progress.loss = json_float(event->head, "loss", NAN);
+		if (!isnan(progress.tokens_per_second))
+			training->tokens_per_second = progress.tokens_per_second;
 	}
 	job_record_progress(training->run->job, &progress);
 }
@@ -146,7 +173,7 @@ take_event(Engine *engine, EngineFrame *event, void *argument)
 			show_training(training, event);
 			break;
 		case WIRE_METRICS:
-			job_record_metrics_frame(job, event);
+			take_metrics(training, event);
 			break;
 		case WIRE_CHECKPOINT:
 			job_record_checkpoint(job, json_int(event->head, "step", 0));
@@ -212,6 +239,25 @@ train_payload(Training *training)
 	return payload;
 }
 
+/* The last step's line, which the once-a-second rule may have left out. */
+static void
+report_end(Training *training, Jsonb *result)
+{
+	JobProgress progress = JOB_PROGRESS_NONE;
+	double seconds =
+		(double) (GetCurrentTimestamp() - training->started_at) / USECS_PER_SEC;
+
+	progress.phase = "training";
+	progress.step = progress.steps = json_int(result, "steps", -1);
+	progress.done = progress.total = progress.steps;
+	progress.loss = training->loss;
+	progress.tokens_per_second = training->tokens_per_second;
+	if (isnan(progress.tokens_per_second) && seconds > 0)
+		progress.tokens_per_second = training->tokens / seconds;
+	job_record_flush(training->run->job);
+	job_record_progress(training->run->job, &progress);
+}
+
 static void
 report_best(Training *training, Jsonb *result)
 {
@@ -233,7 +279,11 @@ report_best(Training *training, Jsonb *result)
 char *
 job_train(JobRun *run)
 {
-	Training training = {.run = run};
+	Training training = {.run = run,
+	                     .started_at = GetCurrentTimestamp(),
+	                     .loss = NAN,
+	                     .tokens = NAN,
+	                     .tokens_per_second = NAN};
 	EngineCall call = {
 		.type = WIRE_JOB_TRAIN, .on_event = take_event, .argument = &training};
 	EngineFrame result;
@@ -247,7 +297,7 @@ job_train(JobRun *run)
 		                  "kept, without evaluation");
 	call.payload = train_payload(&training);
 	engine_call(run->engine, &call, &result);
-	job_record_flush(run->job);
+	report_end(&training, result.head);
 	report_best(&training, result.head);
 	directory = json_text(result.head, "directory");
 	if (directory == NULL)

@@ -233,9 +233,32 @@ make_targets(JobRun *run, Targets *targets)
 
 /* -------------------------------------------------------------- fitting */
 
-/* [0, 1] if every reward lies in it, else from the least to the greatest. */
+/* Widens the range by the rewards of the first rows of the source. */
 static void
-find_range(const Targets *targets, double *low, double *high)
+look_at_rows(JobRun *run, double *low, double *high)
+{
+	int count = (int) Min(CHUNK, run->rows->count);
+	MemoryContext saved = job_begin_read();
+	double reward[CHUNK];
+
+	evaluate_stored(run, run->rows, 0, count, reward);
+	for (int i = 0; i < count; i++)
+	{
+		if (isnan(reward[i]))
+			continue;
+		*low = Min(*low, reward[i]);
+		*high = Max(*high, reward[i]);
+	}
+	job_commit(saved);
+}
+
+/*
+ * [0, 1] if every reward lies in it, else from the least to the greatest.  A
+ * policy may earn the same everywhere; the reward is constant only if the
+ * rows, too, all have the same.
+ */
+static void
+find_range(JobRun *run, const Targets *targets, double *low, double *high)
 {
 	*low = *high = targets->target[0];
 	for (int i = 1; i < targets->count; i++)
@@ -249,10 +272,12 @@ find_range(const Targets *targets, double *low, double *high)
 		*high = 1;
 	}
 	else if (*low == *high)
+		look_at_rows(run, low, high);
+	if (*low == *high)
 		ereport(ERROR,
 		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-		         errmsg("the reward is constant: it is %g for all %d "
-		                "validation prompts",
+		         errmsg("the reward is constant: it is %g for all validation "
+		                "prompts (%d) and for the first rows of the source",
 		                *low, targets->count),
 		         errhint("A constant reward prefers no response to another.")));
 }
@@ -285,7 +310,7 @@ fit_head(JobRun *run, const Targets *targets, const char *directory)
 	double low;
 	double high;
 
-	find_range(targets, &low, &high);
+	find_range(run, targets, &low, &high);
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '{');
 	json_add_json(&json, "model", run->policy_ref);
@@ -306,6 +331,7 @@ static void
 report_fit(JobRun *run, Jsonb *result)
 {
 	int64 epoch = json_int(result, "epoch", 0);
+	int64 held_out = json_int(result, "held_out", 0);
 	double r2 = json_float(result, "r2", NAN);
 	double mse = json_float(result, "mse", NAN);
 
@@ -316,13 +342,19 @@ report_fit(JobRun *run, Jsonb *result)
 	job_record_metric(run->job, epoch, "value/prompts",
 	                  (double) json_int(result, "prompts", 0));
 	job_record_flush(run->job);
-	if (r2 < R2_POOR)
+	if (held_out == 0)
+		job_record_notice(run->job, "warning",
+		                  psprintf("the value is hardly more than the mean "
+		                           "reward of " INT64_FORMAT " validation "
+		                           "prompts: they are too few to check it",
+		                           json_int(result, "prompts", 0)));
+	else if (r2 < R2_POOR)
 		job_record_notice(
 			run->job, "warning",
 			psprintf("the value explains hardly anything of the reward (R2 "
 		             "%.3f, MSE %.3g on " INT64_FORMAT " held-out prompts): "
 		             "it is about the constant mean",
-		             r2, mse, json_int(result, "held_out", 0)));
+		             r2, mse, held_out));
 }
 
 static void

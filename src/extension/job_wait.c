@@ -161,7 +161,7 @@ raise_failure(const Job *job)
 	                         job->error == NULL ? "" : job->error),
 	         job->detail == NULL ? 0 : errdetail_internal("%s", job->detail),
 	         job->hint == NULL ? 0 : errhint("%s", job->hint),
-	         job->context == NULL ? 0 : errcontext("%s", job->context)));
+	         job->context == NULL ? 0 : (errcontext("%s", job->context))));
 }
 
 /* --------------------------------------------------------------- the wait */

@@ -85,7 +85,6 @@ claim(void)
 	saved = job_begin_write();
 	MemoryContextSwitchTo(job_context);
 	job = job_find(arguments.job);
-	job_sweep_directories();
 	job_commit(saved);
 	if (job == NULL || job->owner != arguments.owner ||
 	    (strcmp(job->state, "queued") != 0 &&
@@ -115,13 +114,14 @@ recover(MemoryContext context)
 	return error;
 }
 
-/* The worker becomes like its caller's session. */
+/* The worker becomes like its caller's session, in a tidy place. */
 static void
 take_session(const Job *job)
 {
 	MemoryContext saved = job_begin_read();
 
 	session_apply(job->session);
+	job_sweep_directories();
 	job_commit(saved);
 }
 
