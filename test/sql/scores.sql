@@ -211,8 +211,8 @@ CREATE FUNCTION called(reward text) RETURNS float8[] LANGUAGE plpgsql AS $$
 	RETURN result; END $$;
 -- A batch is another shape of products: it differs by rounding.
 CREATE FUNCTION equal(a float8[], b float8[]) RETURNS bool LANGUAGE sql AS
-	$$ SELECT count(*) = 40 AND bool_and(x IS NULL AND y IS NULL
-		OR abs(x - y) < 1e-4) FROM unnest(a, b) AS u (x, y) $$;
+	$$ SELECT count(*) = 40 AND bool_and(coalesce(abs(x - y) < 1e-4,
+		x IS NULL AND y IS NULL)) FROM unnest(a, b) AS u (x, y) $$;
 SELECT is(equal(scored(r), called(r)), true, r) FROM (VALUES
 	($$alol_logprob('alol_score_test', prompt, response)$$),
 	($$alol_logprob('alol_score_test', prompt, response) + random() * 0$$),

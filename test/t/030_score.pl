@@ -85,6 +85,18 @@ SELECT sum(s.reward) = 3 * 240 FROM alol_score('SELECT id FROM pairs WHERE id <=
 	reward => '(SELECT count(*) FROM alol_score(''pairs''))') AS s
 SQL
 
+# So it is in a job, where the engine that trains also answers the reward.
+my $job = start_job($node, output => q('asked'), steps => 4,
+	reward => q('exp(alol_logprob(''tiny'', prompt, response) / 100)'),
+	options => q('{"max_response_tokens": 16, "evaluate_every": 2}'));
+wait_until($node, "SELECT state NOT IN ('queued', 'running') FROM alol_jobs WHERE job = $job");
+is($node->safe_psql('postgres', "SELECT state, error FROM alol_jobs WHERE job = $job"),
+	'succeeded|', 'a job with a reward that asks a model');
+is($node->safe_psql('postgres', <<"SQL"), 't', 'its rewards are those of a plain query');
+SELECT max(abs(a.reward - exp(alol_logprob('tiny', p.prompt, p.response) / 100))) < 1e-5
+FROM alol_advantages AS a JOIN pairs AS p ON p.id = a.row_number WHERE a.job = $job
+SQL
+
 # Parallel plans beside it.
 is($node->safe_psql('postgres', <<'SQL'), '240', 'beside a parallel plan');
 SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
