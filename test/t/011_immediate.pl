@@ -12,13 +12,13 @@ my $node = start_node('immediate', conf => "alol.threads = 1\n");
 create_model($node, 'tiny');
 create_pairs($node);
 
-my %settings = (steps => 600, seed => 3,
-	options => q('{"checkpoint_every": 50, "evaluate_every": 200, "evaluation_prompts": 4}'));
+my %settings = (steps => 3000, seed => 3,
+	options => q('{"checkpoint_every": 100, "evaluate_every": 1000, "evaluation_prompts": 4}'));
 my $whole = start_job($node, output => q('whole'), %settings);
 wait_until($node, "SELECT state = 'succeeded' FROM alol_jobs WHERE job = $whole", 180);
 
 my $job = start_job($node, output => q('broken'), %settings);
-wait_until($node, "SELECT step > 120 FROM alol_jobs WHERE job = $job");
+wait_until($node, "SELECT step > 150 FROM alol_jobs WHERE job = $job");
 my @engines = engines_of($node);
 ok(@engines >= 1, 'there is an engine');
 $node->stop('immediate');

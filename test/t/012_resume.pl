@@ -54,8 +54,9 @@ is($node->safe_psql('postgres', "SELECT alol_cancel($next)"), 'f', 'one that is 
 $node->safe_psql('postgres', "SELECT alol_cancel($job)");
 wait_until($node, "SELECT state = 'cancelled' FROM alol_jobs WHERE job = $job", 5);
 
-# Every worker slot of the server is taken: the job waits for one.
-$node->append_conf('postgresql.conf', "max_worker_processes = 1\nalol.max_jobs = 4\n");
+# Every worker slot of the server is taken (logical replication has one): the
+# job waits for another.
+$node->append_conf('postgresql.conf', "max_worker_processes = 2\nalol.max_jobs = 4\n");
 $node->restart;
 $job = start_job($node, output => q('slot'), steps => 1000000);
 wait_until($node, "SELECT state = 'running' FROM alol_jobs WHERE job = $job");

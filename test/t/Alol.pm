@@ -70,7 +70,7 @@ SQL
 }
 
 # A reward that can be computed for any response.
-sub reward_sql { return 'least(1, length(response) / 20.0)'; }
+sub reward_sql { return '4.0 / (4 + length(response))'; }
 
 # Polls until a query gives t; dies with the query when it does not in time.
 sub wait_until
@@ -128,7 +128,8 @@ sub engines_of
 		  if $name eq "alol-engine\n"
 		  && ($parent{$backend} // 0) == $postmaster;
 	}
-	return sort { $a <=> $b } @engines;
+	@engines = sort { $a <=> $b } @engines;
+	return @engines;
 }
 
 # A process that is there and not a zombie.
