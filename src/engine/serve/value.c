@@ -18,8 +18,10 @@
 #define BATCH_SIZE 16
 #define DROPOUT 0.1
 
-/* Prompts whose hidden states are computed at once. */
+/* Prompts whose hidden states are computed at once, and their tokens unless
+ * it is one alone. */
 #define CHUNK 64
+#define CHUNK_TOKENS 8192
 
 /* Encoded prompts: ids[i] of tokens[i], in the order of the request; those
  * with no token have none. */
@@ -82,12 +84,16 @@ predict_values(Model *policy, const ValueHead *head, int count,
 		float *hidden;
 		int32_t *offset;
 		int n = 0;
+		int total = 0;
 
 		for (; next < count && n < CHUNK; next++)
 		{
 			value[next] = NAN;
 			if (tokens[next] == 0)
 				continue;
+			if (n > 0 && total + tokens[next] > CHUNK_TOKENS)
+				break;
+			total += tokens[next];
 			chunk_ids[n] = ids[next];
 			chunk_tokens[n] = tokens[next];
 			chunk_place[n++] = next;
@@ -158,26 +164,32 @@ hidden_of_prompts(void *argument, const int32_t *prompt, int count,
 	size_t width = (size_t) model_config(fit->policy)->hidden;
 	bool done = true;
 
-	for (int first = 0; done && first < count; first += CHUNK)
+	for (int next = 0; done && next < count;)
 	{
 		Arena *arena = arena_create();
-		int n = count - first < CHUNK ? count - first : CHUNK;
 		const int32_t *ids[CHUNK];
 		int32_t tokens[CHUNK];
 		int32_t *offset;
 		float *part;
+		int n = 0;
+		int total = 0;
 
-		for (int i = 0; i < n; i++)
+		for (; next < count && n < CHUNK; next++, n++)
 		{
-			ids[i] = fit->prompts.ids[prompt[first + i]];
-			tokens[i] = fit->prompts.tokens[prompt[first + i]];
+			ids[n] = fit->prompts.ids[prompt[next]];
+			tokens[n] = fit->prompts.tokens[prompt[next]];
+			if (n > 0 && total + tokens[n] > CHUNK_TOKENS)
+				break;
+			total += tokens[n];
 		}
 		done = prompt_hidden(fit->policy, arena, n, ids, tokens, &part, &offset,
 		                     failure);
 		if (done)
 		{
-			memcpy(hidden, part, (size_t) offset[n] * width * sizeof(float));
-			hidden += (size_t) offset[n] * width;
+			size_t numbers = (size_t) total * width;
+
+			memcpy(hidden, part, numbers * sizeof(float));
+			hidden += numbers;
 		}
 		arena_destroy(arena);
 	}
