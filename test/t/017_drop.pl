@@ -38,8 +38,8 @@ $node->safe_psql('other', q(SELECT alol_model_create('tiny', '{"model_type": "ll
 	"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
 	"max_position_embeddings": 128, "tie_word_embeddings": true}')));
 my $job = $node->safe_psql('other', q(SELECT alol_train(
-	'SELECT ''a'' AS prompt, repeat(''b'', i) AS response FROM generate_series(1, 60) AS i',
-	'tiny', 'x', reward => 'length(response) / 100.0', steps => 1000000)));
+	'SELECT ''a'' || i AS prompt, repeat(''b'', i) AS response FROM generate_series(1, 60) AS i',
+	'tiny', 'x', reward => '4.0 / (4 + length(response))', steps => 1000000)));
 wait_until($node, "SELECT state = 'running' AND step > 5 FROM alol_jobs WHERE job = $job", 60, 'other');
 @engines = engines_of($node);
 is(scalar @engines, 1, 'a job runs in another database');

@@ -25,8 +25,9 @@ ALTER ROLE alice SET search_path = alice, public;
 -- Row security: alice sees a part of this table.
 CREATE TABLE secured AS SELECT * FROM pairs;
 ALTER TABLE secured ENABLE ROW LEVEL SECURITY;
-CREATE POLICY some ON secured FOR SELECT TO alice USING (id <= 100);
+CREATE POLICY part ON secured FOR SELECT TO alice USING (id <= 100);
 GRANT SELECT ON secured TO alice;
+GRANT SELECT ON public.pairs TO PUBLIC;
 SQL
 
 sub as_role
