@@ -67,17 +67,21 @@ generation_head(JobRun *run, bool is_greedy, int64 seed)
 	Jsonb *settings = run->job->settings;
 	Jsonb *given = json_member(settings, "generation");
 	int64 max_tokens = json_int(settings, "max_response_tokens", 128);
+	double temperature = is_greedy ? 0 : 1;
 	StringInfoData json;
 
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '{');
 	json_add_json(&json, "model", run->policy_ref);
 	if (given != NULL)
+	{
 		max_tokens = json_int(given, "max_tokens", max_tokens);
+		temperature = json_float(given, "temperature", temperature);
+	}
 	json_add_int(&json, "max_tokens", max_tokens);
 	json_add_int(&json, "max_prompt_tokens",
 	             json_int(settings, "max_prompt_tokens", 640));
-	json_add_float(&json, "temperature", is_greedy ? 0 : 1);
+	json_add_float(&json, "temperature", temperature);
 	json_add_int(&json, "seed", seed);
 	if (given != NULL)
 	{

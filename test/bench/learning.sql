@@ -38,7 +38,8 @@ SELECT m, 'learned_' || m,
                   validation => 'SELECT prompt, response FROM stories WHERE split = ''dev''',
                   steps => 192, learning_rate => 3e-4,
                   options => '{"schedule": "constant", "weight_decay": 0,
-                               "keep_best": false, "evaluate_every": 192}')
+                               "keep_best": false, "evaluate_every": 192,
+                               "generation": {"max_tokens": 64, "temperature": 1}}')
 FROM unnest('{nll,wbc,r_lol,a_lol,a_lol_ref_free,a_lol_kl,a_lol_seq,r_gold}'::text[])
      WITH ORDINALITY AS method(m, n)
 ORDER BY n;

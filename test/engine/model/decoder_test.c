@@ -25,7 +25,7 @@ list_of(Arena *arena, json_t *array)
 
 	for (int i = 0; i < count; i++)
 		list.ids[i] =
-		    (int32_t) json_integer_value(json_array_get(array, (size_t) i));
+			(int32_t) json_integer_value(json_array_get(array, (size_t) i));
 	return list;
 }
 
@@ -86,13 +86,11 @@ check_pair(Arena *arena, Model *model, json_t *pair)
 	Batch prompt = batch;
 	int32_t ends[2] = {0, batch.target[0]};
 	const ModelConfig *config = model_config(model);
-	float *logp =
-	    arena_alloc(arena, sizeof(float) * (size_t) batch.offset[1]);
+	float *logp = arena_alloc(arena, sizeof(float) * (size_t) batch.offset[1]);
 	float *logits =
-	    arena_alloc(arena, sizeof(float) * (size_t) config->vocabulary);
-	float *hidden = arena_alloc(
-	    arena,
-	    sizeof(float) * (size_t) ends[1] * (size_t) config->hidden);
+		arena_alloc(arena, sizeof(float) * (size_t) config->vocabulary);
+	float *hidden = arena_alloc(arena, sizeof(float) * (size_t) ends[1] *
+	                                       (size_t) config->hidden);
 	Failure failure;
 
 	assert_ok(model_logprobs(model, &batch, logp, &failure), failure);
@@ -133,11 +131,11 @@ check_sampling(Arena *arena, Model *model, json_t *pair)
 	for (int i = 0; i < count; i++)
 	{
 		assert_int_equal(ids[i], expected.ids[i]);
-		assert_near(probabilities[i],
-		            json_number_value(json_array_get(
-		                json_object_get(sampling, "probabilities"),
-		                (size_t) i)),
-		            TOLERANCE);
+		assert_near(
+			probabilities[i],
+			json_number_value(json_array_get(
+				json_object_get(sampling, "probabilities"), (size_t) i)),
+			TOLERANCE);
 	}
 }
 
@@ -146,26 +144,26 @@ check_generation(Arena *arena, Model *model, json_t *prompts, const char *mode,
                  double penalty)
 {
 	int count = (int) json_array_size(prompts);
-	GenerateOptions options = {.max_tokens = 24,
-	                           .top_p = 1,
-	                           .repetition_penalty = penalty};
-	TokenList *lists = arena_alloc(arena, sizeof(TokenList) * (size_t) count + 1);
+	GenerateOptions options = {
+		.max_tokens = 24, .top_p = 1, .repetition_penalty = penalty};
+	TokenList *lists =
+		arena_alloc(arena, sizeof(TokenList) * (size_t) count + 1);
 	Generation *results =
-	    arena_alloc(arena, sizeof(Generation) * (size_t) count + 1);
+		arena_alloc(arena, sizeof(Generation) * (size_t) count + 1);
 	Failure failure;
 
 	for (int i = 0; i < count; i++)
-		lists[i] = list_of(
-		    arena, json_object_get(json_array_get(prompts, (size_t) i),
-		                           "prompt_ids"));
+		lists[i] =
+			list_of(arena, json_object_get(json_array_get(prompts, (size_t) i),
+		                                   "prompt_ids"));
 	assert_ok(generate(model, arena, &options, count, lists, results, NULL,
 	                   NULL, &failure),
 	          failure);
 	for (int i = 0; i < count; i++)
 	{
 		json_t *expected = json_object_get(
-		    json_object_get(json_array_get(prompts, (size_t) i), "results"),
-		    mode);
+			json_object_get(json_array_get(prompts, (size_t) i), "results"),
+			mode);
 		TokenList ids = list_of(arena, json_object_get(expected, "ids"));
 
 		assert_int_equal(results[i].count, ids.count);
@@ -242,8 +240,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(own_models_give_the_golden_numbers),
-	    cmocka_unit_test(shared_models_give_the_golden_numbers),
+		cmocka_unit_test(own_models_give_the_golden_numbers),
+		cmocka_unit_test(shared_models_give_the_golden_numbers),
 	};
 	Failure failure;
 	int failed;

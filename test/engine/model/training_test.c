@@ -50,20 +50,19 @@ rows_of(Arena *arena, json_t *all, json_t *chosen)
 	for (size_t i = 0; i < count; i++)
 	{
 		json_t *row = json_array_get(
-		    all, (size_t) json_integer_value(json_array_get(chosen, i)));
+			all, (size_t) json_integer_value(json_array_get(chosen, i)));
 		json_t *tokens = json_object_get(row, "ids");
 		json_t *reference = json_object_get(row, "ref_logprobs");
 
-		target[i] =
-		    offset[i] +
-		    (int32_t) json_integer_value(json_object_get(row, "prompt_length"));
+		target[i] = offset[i] + (int32_t) json_integer_value(
+									json_object_get(row, "prompt_length"));
 		for (size_t t = 0; t < json_array_size(tokens); t++)
 			ids[(size_t) offset[i] + t] =
-			    (int32_t) json_integer_value(json_array_get(tokens, t));
+				(int32_t) json_integer_value(json_array_get(tokens, t));
 		offset[i + 1] = offset[i] + (int32_t) json_array_size(tokens);
 		for (size_t t = 0; t < json_array_size(reference); t++)
 			rows.ref_logp[targets++] =
-			    (float) json_number_value(json_array_get(reference, t));
+				(float) json_number_value(json_array_get(reference, t));
 		rows.reward[i] = number(row, "reward");
 		rows.advantage[i] = number(row, "advantage");
 		rows.group_offset[i + 1] = (int32_t) i + 1;
@@ -93,16 +92,16 @@ gradient(void *argument, int first, int count, const float *logp, float *grad,
 		ObjectiveStats stats = {0};
 		json_t *expected = json_array_get(rows->expected_grad, (size_t) i);
 
-		rows->loss += rows->objective->loss(&group, &rows->options, grad + at,
-		                                    &stats) /
-		              rows->count;
+		rows->loss +=
+			rows->objective->loss(&group, &rows->options, grad + at, &stats) /
+			rows->count;
 		for (int t = 0; t < offset[1]; t++)
 		{
 			grad[at + t] /= (float) rows->count;
 			if (expected != NULL)
 			{
 				double want =
-				    json_number_value(json_array_get(expected, (size_t) t));
+					json_number_value(json_array_get(expected, (size_t) t));
 
 				assert_near(grad[at + t], want, 1e-4 * fabs(want) + 1e-7);
 			}
@@ -135,7 +134,7 @@ static void
 check_gradients(Model *model, Arena *arena, json_t *norms)
 {
 	float *state =
-	    arena_alloc(arena, sizeof(float) * (size_t) model_state_size(model));
+		arena_alloc(arena, sizeof(float) * (size_t) model_state_size(model));
 	const char *name;
 	json_t *expected;
 
@@ -155,7 +154,7 @@ static void
 check_parameters(Model *model, Arena *arena, json_t *tensors, json_t *after)
 {
 	float *state =
-	    arena_alloc(arena, sizeof(float) * (size_t) model_state_size(model));
+		arena_alloc(arena, sizeof(float) * (size_t) model_state_size(model));
 	const char *name;
 	json_t *expected;
 
@@ -164,7 +163,7 @@ check_parameters(Model *model, Arena *arena, json_t *tensors, json_t *after)
 	{
 		ParameterView view = model_parameter(model, index_of(model, name));
 		json_t *positions =
-		    json_object_get(json_object_get(tensors, name), "positions");
+			json_object_get(json_object_get(tensors, name), "positions");
 		json_t *values = json_object_get(expected, "values");
 
 		for (size_t i = 0; i < json_array_size(values); i++)
@@ -190,8 +189,7 @@ one_step(Model *model, Rows *rows, Failure *failure)
 static void
 check_method(const char *directory, json_t *golden, const char *name)
 {
-	json_t *method =
-	    json_object_get(json_object_get(golden, "methods"), name);
+	json_t *method = json_object_get(json_object_get(golden, "methods"), name);
 	json_t *settings = json_object_get(golden, "settings");
 	json_t *steps = json_object_get(method, "steps");
 	Arena *arena = arena_create();
@@ -217,14 +215,14 @@ check_method(const char *directory, json_t *golden, const char *name)
 		               .beta2 = 0.999f,
 		               .eps = 1e-6f,
 		               .correction1 = (float) (1 - pow(0.9, (double) k + 1)),
-		               .correction2 =
-		                   (float) (1 - pow(0.999, (double) k + 1))};
+		               .correction2 = (float) (1 - pow(0.999, (double) k + 1))};
 
 		(void) settings;
 		one_step(model, &rows, &failure);
 		assert_near(rows.loss, want, 1e-5 * fabs(want) + 1e-6);
 		if (k == 0)
-			check_gradients(model, arena, json_object_get(method, "grad_norms"));
+			check_gradients(model, arena,
+			                json_object_get(method, "grad_norms"));
 		rows.expected_grad = NULL;
 		assert_ok(model_gradient_norm(model, &norm, &failure), failure);
 		assert_near(norm, number(step, "grad_norm"),
@@ -289,8 +287,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(own_training_gives_the_golden_numbers),
-	    cmocka_unit_test(shared_training_gives_the_golden_numbers),
+		cmocka_unit_test(own_training_gives_the_golden_numbers),
+		cmocka_unit_test(shared_training_gives_the_golden_numbers),
 	};
 	Failure failure;
 	int failed;
