@@ -11,6 +11,7 @@
 #include <limits.h>
 
 #include "common/hashfn.h"
+#include "access/htup_details.h"
 #include "miscadmin.h"
 
 #include "job_rows.h"

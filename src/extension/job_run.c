@@ -63,7 +63,7 @@ open_job(JobRun *run)
 	EngineFrame result;
 	char *notice;
 
-	engine_ask(run->engine, WIRE_JOB_OPEN, engine_payload(open_head(run)),
+	engine_ask(run->engine, WIRE_JOB_OPEN, job_payload(open_head(run)),
 	           &result);
 	notice = json_text(result.head, "notice");
 	if (notice != NULL)
@@ -90,6 +90,20 @@ result_ref(JobRun *run, const char *directory)
 	return json.data;
 }
 
+/* In a transaction, as names may have to be converted. */
+static Jsonb *
+inspect(JobRun *run, const char *ref)
+{
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext saved = job_begin_read();
+	Jsonb *description;
+
+	MemoryContextSwitchTo(context);
+	description = model_inspect(run->engine, ref);
+	job_commit(saved);
+	return description;
+}
+
 /* Model and final state in one transaction: both are there or neither. */
 static void
 save(JobRun *run, const char *directory)
@@ -99,7 +113,7 @@ save(JobRun *run, const char *directory)
 	MemoryContext saved;
 
 	job_record_phase(job, "saving");
-	description = model_inspect(run->engine, result_ref(run, directory));
+	description = inspect(run, result_ref(run, directory));
 	engine_lend(NULL);
 	engine_stop(run->engine);
 	saved = job_begin_write();

@@ -45,6 +45,9 @@ extern MemoryContext job_begin_read(void);
 extern MemoryContext job_begin_write(void);
 extern void job_commit(MemoryContext saved);
 
+/* engine_payload() outside of a transaction: converting text needs one. */
+extern WireBuffer job_payload(const char *head_json);
+
 /* Reading only, with one snapshot for all its statements. */
 extern MemoryContext job_begin_snapshot(void);
 

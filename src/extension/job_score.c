@@ -243,7 +243,7 @@ score_chunk(JobRun *run, int64 first, ScoreTotals *totals)
 	items.size = 0;
 	prepare_chunk(run, first, chunk, &items, &item_count);
 	next = first + chunk->count;
-	payload = engine_payload(rows_head(run, next == run->rows->count));
+	payload = job_payload(rows_head(run, next == run->rows->count));
 	wire_put_u32(&payload, item_count);
 	wire_put_bytes(&payload, items.data, items.size);
 	engine_ask(run->engine, WIRE_JOB_ROWS, payload, &result);

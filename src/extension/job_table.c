@@ -4,6 +4,7 @@
  */
 #include "alol.h"
 
+#include "access/xlog.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -107,7 +108,8 @@ latest_state(int64 id, const char *stored)
 const char *
 job_state(int64 id, const char *stored)
 {
-	if (strcmp(stored, "running") != 0 ||
+	/* A standby sees rows, not the locks of its primary. */
+	if (strcmp(stored, "running") != 0 || RecoveryInProgress() ||
 	    job_lock_holder(MyDatabaseId, id) != 0)
 		return stored;
 	stored = latest_state(id, stored);
@@ -129,6 +131,7 @@ job_write_state(int64 id, const char *state, const char *error)
 	statement_text(&statement, error);
 	statement_write(&statement,
 	                "UPDATE @schema@.alol_job SET state = $2, error = $3, "
+	                "sqlstate = CASE WHEN $3 IS NOT NULL THEN '28000' END, "
 	                "finished_at = clock_timestamp(), pid = NULL "
 	                "WHERE id = $1");
 	owner_end(&scope);

@@ -6,6 +6,7 @@
 
 #include "access/xact.h"
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "utils/snapmgr.h"
@@ -67,6 +68,22 @@ job_commit(MemoryContext saved)
 	MemoryContextSwitchTo(saved);
 	if (was_reading)
 		job_hold_locks();
+}
+
+WireBuffer
+job_payload(const char *head_json)
+{
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext saved;
+	WireBuffer payload;
+
+	if (GetDatabaseEncoding() == PG_UTF8)
+		return engine_payload(head_json);
+	saved = job_begin_read();
+	MemoryContextSwitchTo(context);
+	payload = engine_payload(head_json);
+	job_commit(saved);
+	return payload;
 }
 
 void

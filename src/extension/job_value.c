@@ -108,7 +108,7 @@ generate_chunk(Generating *generating, int first, int count, int sample,
 	EngineFrame result;
 	MemoryContext saved;
 
-	call.payload = engine_payload(generation_head(run, samples == 1, seed));
+	call.payload = job_payload(generation_head(run, samples == 1, seed));
 	wire_put_u32(&call.payload, (uint32) count);
 	saved = job_begin_read();
 	for (int i = 0; i < count; i++)
@@ -369,7 +369,7 @@ fit(JobRun *run, const Targets *targets, const char *directory)
 	EngineFrame result;
 	MemoryContext saved;
 
-	call.payload = engine_payload(fit_head(run, targets, directory));
+	call.payload = job_payload(fit_head(run, targets, directory));
 	wire_put_u32(&call.payload, (uint32) targets->count);
 	saved = job_begin_read();
 	for (int i = 0; i < targets->count; i++)

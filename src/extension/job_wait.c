@@ -16,6 +16,7 @@
 #include "pgstat.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "job.h"
@@ -113,6 +114,8 @@ show_progress(Waiting *waiting, const Job *job)
 	char *line = NULL;
 
 	owner_begin(&scope);
+	/* Whatever the isolation level: what the worker has written by now. */
+	PushActiveSnapshot(GetLatestSnapshot());
 	statement_int(&statement, job->id);
 	if (strcmp(job->state, "running") == 0 &&
 	    statement_read(&statement,
@@ -130,6 +133,7 @@ show_progress(Waiting *waiting, const Job *job)
 			strlcpy(waiting->phase, phase, sizeof(waiting->phase));
 		}
 	}
+	PopActiveSnapshot();
 	owner_end(&scope);
 	if (line == NULL)
 		return;
