@@ -11,14 +11,16 @@
 #include "job_submit.h"
 
 #define BATCH_SIZE_MAX 65536
+#define EPOCHS_MAX 1000000
 
 void
 job_call_check(const JobCall *call)
 {
-	if (!(call->epochs > 0) || isinf(call->epochs))
+	if (!(call->epochs > 0) || call->epochs > EPOCHS_MAX)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-		                errmsg("epochs must be greater than 0, not %g",
-		                       call->epochs)));
+		                errmsg("epochs must be greater than 0 and at most %d, "
+		                       "not %g",
+		                       EPOCHS_MAX, call->epochs)));
 	if (call->steps < 0)
 		ereport(ERROR,
 		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE),

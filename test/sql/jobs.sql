@@ -50,11 +50,11 @@ SELECT throws_ok(call($$'pairs', 'jobs_policy', 'o', 'a_lolly'$$), '22023',
 SELECT throws_ok(call($$'pairs', 'jobs_policy', 'o', 'ppo'$$), '0A000',
 	'method "ppo" is not available yet');
 SELECT throws_ok(call($$'pairs', 'jobs_policy', 'o', epochs => 0$$), '22023',
-	'epochs must be greater than 0, not 0');
+	'epochs must be greater than 0 and at most 1000000, not 0');
 SELECT throws_ok(call($$'pairs', 'jobs_policy', 'o', epochs => 'NaN'$$),
-	'22023', 'epochs must be greater than 0, not NaN');
+	'22023', 'epochs must be greater than 0 and at most 1000000, not NaN');
 SELECT throws_ok(call($$'pairs', 'jobs_policy', 'o', epochs => 'Infinity'$$),
-	'22023', 'epochs must be greater than 0, not Infinity');
+	'22023', 'epochs must be greater than 0 and at most 1000000, not Infinity');
 SELECT throws_ok(call($$'pairs', 'jobs_policy', 'o', steps => 0$$), '22023',
 	'steps must be at least 1, not 0');
 SELECT throws_ok(call($$'pairs', 'jobs_policy', 'o', batch_size => 0$$),
