@@ -39,7 +39,7 @@ SELECT prompt, response FROM training ORDER BY id LIMIT 6;
 
 \echo '== 2. The policy: a small transformer is created, with a tokenizer from these texts'
 SELECT alol_model_create('blank', '{
-	"model_type": "llama", "vocab_size": 1024, "hidden_size": 192,
+	"model_type": "llama", "vocab_size": 3072, "hidden_size": 192,
 	"intermediate_size": 512, "num_hidden_layers": 4,
 	"num_attention_heads": 6, "num_key_value_heads": 3,
 	"max_position_embeddings": 192, "tie_word_embeddings": true}',
@@ -70,7 +70,7 @@ FROM (VALUES ('I/O'), ('implementation of + operator'), ('square root'),
 \echo '== 5. A-LoL: reward, value of the policy, advantage; train on what is better than expected'
 SELECT alol_train('training', 'supervised', 'informed',
 	method => 'a_lol', reward => 'informative(response)',
-	validation => 'validation', epochs => 6, learning_rate => 1e-3,
+	validation => 'validation', epochs => 8, learning_rate => 7e-4,
 	seed => 1) AS job \gset
 CALL alol_follow(:job);
 
