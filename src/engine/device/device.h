@@ -79,7 +79,10 @@ typedef struct Device Device;
 
 struct Device
 {
-	const char *name; /* "cpu", "cuda:0" */
+	const char *name;        /* "cpu", "cuda:0" */
+	const char *description; /* instruction set, library: what roundings
+	                          * depend on */
+	int threads;             /* 0: not the host's */
 
 	/* Memory.  alloc gives zeroed bytes aligned to 64, or NULL with a failure
 	 * kept for sync(). */

@@ -13,8 +13,6 @@
 #include "train/step.h"
 
 #include <math.h>
-#include <omp.h>
-#include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -66,13 +64,12 @@ train_steps(const TrainOptions *options, int64_t selected)
 Plan
 train_plan(const Model *model)
 {
-	const dnnl_version_t *library = dnnl_version();
-	Plan plan = {.threads = omp_get_max_threads()};
+	const Device *device = model_device(model);
+	Plan plan = {.threads = device->threads};
 
 	snprintf(plan.description, sizeof(plan.description),
-	         "%s, %s, fp32, alol %s, oneDNN %d.%d.%d",
-	         model_device(model)->name, cpu_isa(), ALOL_VERSION, library->major,
-	         library->minor, library->patch);
+	         "%s, %s, fp32, alol %s", device->name, device->description,
+	         ALOL_VERSION);
 	return plan;
 }
 

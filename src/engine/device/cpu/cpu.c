@@ -7,6 +7,7 @@
 #include "base/arena.h"
 
 #include <omp.h>
+#include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,7 +125,7 @@ cpu_close(Device *device)
 {
 	CpuDevice *cpu = (CpuDevice *) device;
 
-	for (int i = 0; i < cpu->threads; i++)
+	for (int i = 0; i < device->threads; i++)
 		free(cpu->scratch[i]);
 	free(cpu->scratch);
 	free(cpu->scratch_size);
@@ -163,10 +164,23 @@ static const Device operations = {
 	.adamw = cpu_adamw,
 };
 
+const char *
+cpu_isa(void)
+{
+#ifdef __x86_64__
+	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw"))
+		return __builtin_cpu_supports("avx512bf16") ? "avx512_bf16" : "avx512";
+	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+		return "avx2";
+#endif
+	return "generic";
+}
+
 bool
 cpu_device_open(int threads, Device **device, Failure *failure)
 {
 	CpuDevice *cpu = calloc(1, sizeof(CpuDevice));
+	const dnnl_version_t *library;
 
 	if (threads <= 0)
 		threads = omp_get_num_procs();
@@ -178,20 +192,12 @@ cpu_device_open(int threads, Device **device, Failure *failure)
 	}
 	if (cpu == NULL || cpu->scratch == NULL || cpu->scratch_size == NULL)
 		return fail(failure, FAILURE_OUT_OF_MEMORY, "cannot open the CPU");
+	library = dnnl_version();
+	snprintf(cpu->description, sizeof(cpu->description), "%s, oneDNN %d.%d.%d",
+	         cpu_isa(), library->major, library->minor, library->patch);
 	cpu->device = operations;
-	cpu->threads = threads;
+	cpu->device.description = cpu->description;
+	cpu->device.threads = threads;
 	*device = &cpu->device;
 	return true;
-}
-
-const char *
-cpu_isa(void)
-{
-#ifdef __x86_64__
-	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw"))
-		return __builtin_cpu_supports("avx512bf16") ? "avx512_bf16" : "avx512";
-	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-		return "avx2";
-#endif
-	return "generic";
 }

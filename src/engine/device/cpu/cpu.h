@@ -31,7 +31,7 @@
 typedef struct CpuDevice
 {
 	Device device; /* first: the operation table */
-	int threads;
+	char description[64];
 	Failure failure; /* the first, until sync reports it */
 	bool has_failed;
 	float **scratch;      /* [threads], grown as needed */
