@@ -517,9 +517,28 @@ format_header(const TensorToStore *tensors, int count)
 	return text;
 }
 
+/* The numbers of a tensor that lies nowhere as a whole. */
+static void
+write_pieces(FileWriter *writer, const TensorToStore *tensors, int index,
+             TensorSource source, void *argument)
+{
+	uint8_t piece[1 << 15];
+	int64_t size = (int64_t) dtype_size(tensors[index].dtype);
+	int64_t numbers = bytes_to_store(&tensors[index]) / size;
+	int64_t most = (int64_t) sizeof(piece) / size;
+
+	for (int64_t first = 0; first < numbers; first += most)
+	{
+		int64_t count = numbers - first < most ? numbers - first : most;
+
+		source(argument, index, first, count, piece);
+		file_write(writer, piece, (size_t) (count * size));
+	}
+}
+
 bool
 safetensors_write(const char *path, const TensorToStore *tensors, int count,
-                  Failure *failure)
+                  TensorSource source, void *argument, Failure *failure)
 {
 	FileWriter writer;
 	uint8_t length[8];
@@ -550,7 +569,10 @@ safetensors_write(const char *path, const TensorToStore *tensors, int count,
 	file_write(&writer, "       ", padded - used);
 	free(header);
 	for (int i = 0; i < count; i++)
-		file_write(&writer, tensors[i].data,
-		           (size_t) bytes_to_store(&tensors[i]));
+		if (tensors[i].data == NULL)
+			write_pieces(&writer, tensors, i, source, argument);
+		else
+			file_write(&writer, tensors[i].data,
+			           (size_t) bytes_to_store(&tensors[i]));
 	return file_writer_commit(&writer, failure);
 }

@@ -58,12 +58,20 @@ typedef struct TensorToStore
 	DType dtype;
 	int dimensions;
 	int64_t shape[4];
-	const void *data; /* of dtype; written from where it lies */
+	const void *data; /* of dtype, written from where it lies; NULL: asked for
+	                   * piece by piece */
 } TensorToStore;
+
+/* Gives numbers [first, first + count) of the tensor at this index, of its
+ * dtype. */
+typedef void (*TensorSource)(void *argument, int index, int64_t first,
+                             int64_t count, void *target);
 
 /*
  * Writes a file whole or not at all (FileWriter): the header, padded to eight
  * bytes, with metadata {"format": "pt"}, then the data in the order given.
+ * source may be NULL where every tensor has its data.
  */
 extern bool safetensors_write(const char *path, const TensorToStore *tensors,
-                              int count, Failure *failure);
+                              int count, TensorSource source, void *argument,
+                              Failure *failure);

@@ -26,6 +26,9 @@ typedef struct Slot
 	int length;    /* tokens in the cache */
 	int limit;     /* new tokens at most */
 	int32_t last;  /* sampled, not yet in the cache */
+	int32_t *ids;  /* sampled so far */
+	int capacity;  /* of ids */
+	int count;     /* of ids */
 	uint8_t *seen; /* [V] for the repetition penalty, or NULL */
 	char *bytes;   /* raw text so far, for stop texts */
 	size_t byte_count;
@@ -66,7 +69,9 @@ cache_row_bytes(const Model *model)
 static int
 choose_slots(const Generator *g)
 {
-	uint64_t slot = (uint64_t) g->rows * cache_row_bytes(g->model);
+	uint64_t logits =
+		(uint64_t) g->model->config.vocabulary * 2 * sizeof(float);
+	uint64_t slot = (uint64_t) g->rows * cache_row_bytes(g->model) + logits;
 	uint64_t allowed = CACHE_BYTES;
 	uint64_t slots;
 
@@ -120,6 +125,30 @@ open_cache(Generator *g, Failure *failure)
 	return device->sync(device, failure);
 }
 
+/* What each slot keeps beside the cache. */
+static bool
+open_slots(Generator *g, Failure *failure)
+{
+	size_t vocabulary = (size_t) g->model->config.vocabulary;
+
+	for (int i = 0; i < g->slot_count; i++)
+	{
+		Slot *slot = &g->slots[i];
+
+		slot->prompt = -1;
+		slot->bytes =
+			arena_try(g->scratch, 2 * g->longest_stop + 1, 1, failure);
+		if (slot->bytes == NULL)
+			return false;
+		if (g->options->repetition_penalty == 1)
+			continue;
+		slot->seen = arena_try(g->scratch, vocabulary, 1, failure);
+		if (slot->seen == NULL)
+			return false;
+	}
+	return true;
+}
+
 static bool
 begin(Generator *g, Failure *failure)
 {
@@ -142,12 +171,6 @@ begin(Generator *g, Failure *failure)
 	              ? longest + g->options->max_tokens
 	              : c->context;
 	g->slot_count = choose_slots(g);
-	for (int i = 0; i < g->slot_count; i++)
-	{
-		g->slots[i].prompt = -1;
-		if (g->options->repetition_penalty != 1)
-			g->slots[i].seen = arena_alloc(g->scratch, vocabulary);
-	}
 	for (int i = 0; i < g->options->stops; i++)
 	{
 		size_t length = strlen(g->options->stop[i]);
@@ -156,10 +179,12 @@ begin(Generator *g, Failure *failure)
 	}
 	g->logits = arena_try(g->scratch, (size_t) g->slot_count * vocabulary,
 	                      sizeof(float), failure);
-	g->sample.ids = arena_alloc(g->scratch, vocabulary * sizeof(int32_t));
+	g->sample.ids = arena_try(g->scratch, vocabulary, sizeof(int32_t), failure);
 	g->sample.probabilities =
-		arena_alloc(g->scratch, vocabulary * sizeof(double));
-	return g->logits != NULL && open_cache(g, failure);
+		arena_try(g->scratch, vocabulary, sizeof(double), failure);
+	return g->logits != NULL && g->sample.ids != NULL &&
+	       g->sample.probabilities != NULL && open_slots(g, failure) &&
+	       open_cache(g, failure);
 }
 
 /* Gives a waiting prompt the slot. */
@@ -173,10 +198,7 @@ occupy(Generator *g, Slot *slot)
 	slot->length = prompt->count;
 	slot->limit = g->options->max_tokens < room ? g->options->max_tokens : room;
 	slot->byte_count = 0;
-	g->results[slot->prompt].ids =
-		arena_alloc(g->arena, (size_t) slot->limit * sizeof(int32_t));
-	if (g->options->stops > 0)
-		slot->bytes = arena_alloc(g->scratch, 2 * g->longest_stop + 1);
+	slot->count = 0;
 	if (slot->seen != NULL)
 	{
 		memset(slot->seen, 0, (size_t) g->model->config.vocabulary);
@@ -243,6 +265,12 @@ finish(Generator *g, Slot *slot, Failure *failure)
 
 	slot->prompt = -1;
 	g->done++;
+	result->count = slot->count;
+	result->ids =
+		arena_try(g->arena, (size_t) slot->count, sizeof(int32_t), failure);
+	if (result->ids == NULL)
+		return false;
+	memcpy(result->ids, slot->ids, (size_t) slot->count * sizeof(int32_t));
 	if (!tokenizer_decode(g->model->tokenizer, g->arena, result->ids,
 	                      result->count, &decode, &result->text,
 	                      &result->length, failure))
@@ -261,6 +289,27 @@ finish(Generator *g, Slot *slot, Failure *failure)
 	return true;
 }
 
+/* One token more: most responses end long before their limit. */
+static bool
+append(Generator *g, Slot *slot, int32_t id, Failure *failure)
+{
+	if (slot->count == slot->capacity)
+	{
+		int capacity = slot->capacity == 0 ? 64 : 2 * slot->capacity;
+		int32_t *ids =
+			arena_try(g->scratch, (size_t) capacity, sizeof(int32_t), failure);
+
+		if (ids == NULL)
+			return false;
+		if (slot->count > 0)
+			memcpy(ids, slot->ids, (size_t) slot->count * sizeof(int32_t));
+		slot->ids = ids;
+		slot->capacity = capacity;
+	}
+	slot->ids[slot->count++] = id;
+	return true;
+}
+
 /* Takes the slot's next token from its logits. */
 static bool
 take_token(Generator *g, Slot *slot, float *logits, Failure *failure)
@@ -269,7 +318,7 @@ take_token(Generator *g, Slot *slot, float *logits, Failure *failure)
 	Generation *result = &g->results[slot->prompt];
 	double u = random_uniform(
 		g->options->seed, g->options->first_stream + (uint64_t) slot->prompt,
-		(uint64_t) result->count);
+		(uint64_t) slot->count);
 	int32_t id;
 
 	if (slot->seen != NULL)
@@ -278,11 +327,12 @@ take_token(Generator *g, Slot *slot, float *logits, Failure *failure)
 	id = sample_token(logits, c->vocabulary, g->options, u, &g->sample);
 	if (slot->seen != NULL)
 		slot->seen[id] = 1;
-	result->ids[result->count++] = id;
+	if (!append(g, slot, id, failure))
+		return false;
 	slot->last = id;
 	g->tokens++;
 	result->ended = is_stop_token(c, id) || meets_stop(g, slot, id);
-	if (result->ended || result->count == slot->limit)
+	if (result->ended || slot->count == slot->limit)
 		return finish(g, slot, failure);
 	return true;
 }

@@ -145,6 +145,15 @@ extern Tensor plan_tensor(Plan *plan, int64_t rows, int64_t cols);
 
 /* ------------------------------------------------- parameters (model.c) */
 
+/* Numbers [first, first + count) as the file has them, widened. */
+extern void parameter_read(const Parameter *parameter, int64_t first,
+                           int64_t count, float *target);
+/* All of them to the device at target. */
+extern void parameter_upload(Model *model, const Parameter *parameter,
+                             float *target);
+/* Lets go of what was opened at parameter->value: not of a trained copy. */
+extern void parameter_release(Model *model, Parameter *parameter);
+
 extern Tensor parameter_vector(const Parameter *parameter);
 extern Matrix parameter_matrix(const Parameter *parameter);
 /* The same places in the gradient. */

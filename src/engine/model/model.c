@@ -126,6 +126,50 @@ check_shape(const Parameter *parameter, const StoredTensor *stored,
 	                                      : 1LL);
 }
 
+void
+parameter_read(const Parameter *parameter, int64_t first, int64_t count,
+               float *target)
+{
+	const StoredTensor *stored = parameter->stored;
+
+	dtype_to_f32(target,
+	             (const char *) stored->data +
+	                 (size_t) first * dtype_size(stored->dtype),
+	             stored->dtype, (size_t) count);
+}
+
+void
+parameter_upload(Model *model, const Parameter *parameter, float *target)
+{
+	Device *device = model->device;
+	float part[8192];
+	int64_t size = sizeof(part) / sizeof(part[0]);
+
+	for (int64_t first = 0; first < parameter->count; first += size)
+	{
+		int64_t left = parameter->count - first;
+		int64_t count = left < size ? left : size;
+
+		parameter_read(parameter, first, count, part);
+		device->upload(device, target + first, part,
+		               (size_t) count * sizeof(float));
+	}
+}
+
+void
+parameter_release(Model *model, Parameter *parameter)
+{
+	Device *device = model->device;
+
+	if (parameter->value == NULL)
+		return;
+	if (parameter->stored->dtype == DTYPE_F32)
+		device->release(device, parameter->value);
+	else
+		device->free(device, parameter->value);
+	parameter->value = NULL;
+}
+
 /* Weights in fp32 are used where the file lies; others are widened. */
 static bool
 place(Model *model, Parameter *parameter, Failure *failure)
@@ -133,8 +177,6 @@ place(Model *model, Parameter *parameter, Failure *failure)
 	const StoredTensor *stored = parameter->stored;
 	Device *device = model->device;
 	size_t bytes = (size_t) parameter->count * sizeof(float);
-	Arena *arena;
-	float *wide;
 	void *target;
 
 	if (stored->dtype == DTYPE_F32)
@@ -149,16 +191,8 @@ place(Model *model, Parameter *parameter, Failure *failure)
 	if (target == NULL)
 		return device->sync(device, failure);
 	parameter->value = target;
-	arena = arena_create();
-	wide = arena_try(arena, (size_t) parameter->count, sizeof(float), failure);
-	if (wide != NULL)
-	{
-		dtype_to_f32(wide, stored->data, stored->dtype,
-		             (size_t) parameter->count);
-		device->upload(device, target, wide, bytes);
-	}
-	arena_destroy(arena);
-	return wide != NULL;
+	parameter_upload(model, parameter, target);
+	return true;
 }
 
 static bool
@@ -206,14 +240,12 @@ close_model(void *object)
 
 	for (int i = 0; i < model->parameter_count; i++)
 	{
-		const Parameter *parameter = &model->parameters[i];
+		Parameter *parameter = &model->parameters[i];
 
-		if (parameter->value == NULL || model->weights != NULL)
-			continue;
-		if (parameter->stored->dtype == DTYPE_F32)
-			device->release(device, parameter->value);
-		else
-			device->free(device, parameter->value);
+		/* Those of a trainable model went when they were copied. */
+		if (model->weights == NULL ||
+		    parameter->value != model->weights + parameter->offset)
+			parameter_release(model, parameter);
 	}
 	device->free(device, model->weights);
 	device->free(device, model->gradients);

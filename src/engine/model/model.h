@@ -94,8 +94,12 @@ extern Device *model_device(const Model *model);
 extern const char *model_directory(const Model *model);
 
 /* True when the files of the directory are those the model was opened from
- * (device, inode, size and time of each). */
+ * (inode, size and time of each; of shards those of their index). */
 extern bool model_is_current(const Model *model);
+
+/* Gives back the memory that passes reuse, unless it is little; the next pass
+ * takes it again. */
+extern void model_rest(Model *model);
 
 /* The largest micro-batch, in tokens, that fits the memory limit: for
  * scoring, or for training with gradients. */
@@ -161,9 +165,11 @@ typedef enum ModelState
 } ModelState;
 
 extern int64_t model_state_size(const Model *model); /* elements */
-extern void model_state_download(Model *model, ModelState state, float *target);
-extern void model_state_upload(Model *model, ModelState state,
-                               const float *source);
+/* Elements [first, first + count): a part at a time needs no second copy. */
+extern void model_state_download(Model *model, ModelState state, int64_t first,
+                                 int64_t count, float *target);
+extern void model_state_upload(Model *model, ModelState state, int64_t first,
+                               int64_t count, const float *source);
 
 /* Parameter by parameter (tests, golden values); NULL past the end. */
 typedef struct ParameterView
@@ -182,8 +188,8 @@ extern ParameterView model_parameter(const Model *model, int index);
 
 /*
  * Writes a directory that `transformers` opens: config.json, fp32
- * model.safetensors with these weights (as by model_state_download(), NULL:
- * the model's own), and the tokenizer's files.
+ * model.safetensors with these weights (laid out as MODEL_WEIGHTS; NULL: those
+ * the model has now), and the tokenizer's files.
  */
 extern bool model_save(Model *model, const float *weights,
                        const char *directory, Failure *failure);

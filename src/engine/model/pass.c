@@ -12,6 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What a model that rests may keep of the workspace. */
+#define RESTING_BYTES ((size_t) 16 << 20)
+
 void *
 plan_bytes(Plan *plan, size_t bytes)
 {
@@ -115,6 +118,16 @@ reach_block(Model *model, size_t size, Failure *failure)
 		       fail(failure, FAILURE_OUT_OF_MEMORY, "no memory for a pass");
 	model->block_size = size;
 	return true;
+}
+
+void
+model_rest(Model *model)
+{
+	if (model->block_size <= RESTING_BYTES)
+		return;
+	model->device->free(model->device, model->block);
+	model->block = NULL;
+	model->block_size = 0;
 }
 
 /* Frequencies of the rotation, with the scaling of the configuration. */

@@ -68,9 +68,26 @@ write_config(Arena *arena, const Model *model, const char *directory,
 	                  failure);
 }
 
+/* TensorSource: what the model has now. */
+static void
+read_current(void *argument, int index, int64_t first, int64_t count,
+             void *target)
+{
+	Model *model = argument;
+	const Parameter *parameter = &model->parameters[index];
+
+	if (model->weights != NULL)
+		model_state_download(model, MODEL_WEIGHTS, parameter->offset + first,
+		                     count, target);
+	else
+		parameter_read(parameter, first, count, target);
+}
+
+/* All weights in fp32: from weights, or where it is NULL from source. */
 static bool
-write_weights(Arena *arena, Model *model, const float *weights,
-              const char *directory, Failure *failure)
+write_weights(Arena *arena, const Model *model, const float *weights,
+              TensorSource source, void *argument, const char *directory,
+              Failure *failure)
 {
 	size_t count = (size_t) model->parameter_count;
 	TensorToStore *tensors = arena_alloc(arena, count * sizeof(TensorToStore));
@@ -87,23 +104,10 @@ write_weights(Arena *arena, Model *model, const float *weights,
 		tensor->shape[1] = parameter->shape[1];
 		if (weights != NULL)
 			tensor->data = weights + parameter->offset;
-		else if (parameter->stored->dtype == DTYPE_F32)
-			tensor->data = parameter->stored->data;
-		else
-		{
-			float *wide = arena_try(arena, (size_t) parameter->count,
-			                        sizeof(float), failure);
-
-			if (wide == NULL)
-				return false;
-			dtype_to_f32(wide, parameter->stored->data,
-			             parameter->stored->dtype, (size_t) parameter->count);
-			tensor->data = wide;
-		}
 	}
 	return safetensors_write(
 		arena_printf(arena, "%s/model.safetensors", directory), tensors,
-		(int) count, failure);
+		(int) count, source, argument, failure);
 }
 
 bool
@@ -111,10 +115,13 @@ model_save(Model *model, const float *weights, const char *directory,
            Failure *failure)
 {
 	Arena *arena = arena_create();
-	bool done = write_config(arena, model, directory, failure) &&
-	            copy_file(arena, model->directory, directory,
-	                      "generation_config.json", failure) &&
-	            write_weights(arena, model, weights, directory, failure);
+	bool done =
+		write_config(arena, model, directory, failure) &&
+		copy_file(arena, model->directory, directory, "generation_config.json",
+	              failure) &&
+		write_weights(arena, model, weights, read_current, model, directory,
+	                  failure) &&
+		(model->weights == NULL || model->device->sync(model->device, failure));
 
 	for (size_t i = 0; done && i < sizeof(companions) / sizeof(companions[0]);
 	     i++)
@@ -147,25 +154,37 @@ is_norm_weight(const Model *model, const Parameter *parameter)
 	return false;
 }
 
-static void
-fill_random(const Model *model, int index, uint64_t seed, float *data)
+/* A model that is not written yet: its shapes, and the seed of its weights. */
+typedef struct NewModel
 {
+	Model model;
+	uint64_t seed;
+} NewModel;
+
+/* TensorSource: random numbers by tensor and place. */
+static void
+read_random(void *argument, int index, int64_t first, int64_t count,
+            void *target)
+{
+	const NewModel *new = argument;
+	const Model *model = &new->model;
 	const Parameter *parameter = &model->parameters[index];
 	double scale = model->config.initializer_range;
+	float *data = target;
 
 	if (parameter->dimensions == 1)
 	{
 		float value = is_norm_weight(model, parameter) ? 1 : 0;
 
-		for (int64_t i = 0; i < parameter->count; i++)
+		for (int64_t i = 0; i < count; i++)
 			data[i] = value;
 		return;
 	}
 	if (is_residual(model, parameter))
 		scale /= sqrt(2.0 * model->config.layers);
-	for (int64_t i = 0; i < parameter->count; i++)
-		data[i] = (float) (scale *
-		                   random_normal(seed, (uint64_t) index, (uint64_t) i));
+	for (int64_t i = 0; i < count; i++)
+		data[i] = (float) (scale * random_normal(new->seed, (uint64_t) index,
+		                                         (uint64_t) (first + i)));
 }
 
 /* The user's configuration with what the tokenizer decides filled in. */
@@ -202,9 +221,10 @@ static bool
 create(Arena *arena, const char *text, size_t length, uint64_t seed,
        const char *directory, Failure *failure)
 {
-	Model *model = arena_alloc(arena, sizeof(Model));
-	float *weights;
+	NewModel *new = arena_alloc(arena, sizeof(NewModel));
+	Model *model = &new->model;
 
+	new->seed = seed;
 	model->arena = arena;
 	if (!config_parse(arena, text, length, &model->config, failure) ||
 	    !tokenizer_open(arena, directory, &model->tokenizer, failure))
@@ -218,13 +238,8 @@ create(Arena *arena, const char *text, size_t length, uint64_t seed,
 		return false;
 	model_list_parameters(
 		model, architecture_find(model->config.architecture)->prefixes[0]);
-	weights = arena_try(arena, (size_t) model->parameter_total, sizeof(float),
-	                    failure);
-	if (weights == NULL)
-		return false;
-	for (int i = 0; i < model->parameter_count; i++)
-		fill_random(model, i, seed, weights + model->parameters[i].offset);
-	return write_weights(arena, model, weights, directory, failure);
+	return write_weights(arena, model, NULL, read_random, new, directory,
+	                     failure);
 }
 
 bool

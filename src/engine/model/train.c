@@ -54,18 +54,11 @@ model_make_trainable(Model *model, Failure *failure)
 	for (int i = 0; i < model->parameter_count; i++)
 	{
 		Parameter *parameter = &model->parameters[i];
-		float *copy = malloc((size_t) parameter->count * sizeof(float));
 
-		if (copy == NULL)
-			return fail(failure, FAILURE_OUT_OF_MEMORY,
-			            "no memory for parameter \"%s\"", parameter->name);
-		dtype_to_f32(copy, parameter->stored->data, parameter->stored->dtype,
-		             (size_t) parameter->count);
-		device->upload(device, model->weights + parameter->offset, copy,
-		               (size_t) parameter->count * sizeof(float));
+		parameter_upload(model, parameter, model->weights + parameter->offset);
+		parameter_release(model, parameter);
 		parameter->value = model->weights + parameter->offset;
 		file_forget(parameter->stored->data, (size_t) parameter->stored->bytes);
-		free(copy);
 	}
 	return device->sync(device, failure);
 }
@@ -246,15 +239,18 @@ model_state_size(const Model *model)
 }
 
 void
-model_state_download(Model *model, ModelState state, float *target)
+model_state_download(Model *model, ModelState state, int64_t first,
+                     int64_t count, float *target)
 {
-	model->device->download(model->device, target, *state_of(model, state),
-	                        state_bytes(model));
+	model->device->download(model->device, target,
+	                        *state_of(model, state) + first,
+	                        (size_t) count * sizeof(float));
 }
 
 void
-model_state_upload(Model *model, ModelState state, const float *source)
+model_state_upload(Model *model, ModelState state, int64_t first, int64_t count,
+                   const float *source)
 {
-	model->device->upload(model->device, *state_of(model, state), source,
-	                      state_bytes(model));
+	model->device->upload(model->device, *state_of(model, state) + first,
+	                      source, (size_t) count * sizeof(float));
 }

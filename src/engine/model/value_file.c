@@ -115,7 +115,7 @@ value_head_save(const ValueHead *head, const char *directory, Failure *failure)
 		text != NULL &&
 		safetensors_write(
 			arena_printf(arena, "%s/value_head.safetensors", directory), stored,
-			VALUE_TENSORS, failure) &&
+			VALUE_TENSORS, NULL, NULL, failure) &&
 		file_write_whole(arena_printf(arena, "%s/value_config.json", directory),
 	                     text, strlen(text), failure);
 	free(text);

@@ -249,25 +249,12 @@ static bool
 save(Training *training, const TrainResult *result, const char *directory,
      Failure *failure)
 {
-	Arena *arena = training->request->arena;
-	Model *model = training->job->model;
-	const float *weights = result->weights;
-
 	training->request->progress_ms = 0; /* this one must not be dropped */
 	reply_progress(training->request, "saving", result->steps, result->steps, 0,
 	               NAN);
-	if (weights == NULL)
-	{
-		float *own = arena_try(arena, (size_t) model_state_size(model),
-		                       sizeof(float), failure);
-
-		if (own == NULL)
-			return false;
-		model_state_download(model, MODEL_WEIGHTS, own);
-		weights = own;
-	}
-	return make_empty(arena, directory, failure) &&
-	       model_save(model, weights, directory, failure);
+	return make_empty(training->request->arena, directory, failure) &&
+	       model_save(training->job->model, result->weights, directory,
+	                  failure);
 }
 
 static json_t *

@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Models kept open though nobody uses them. */
+/* Models kept open though nobody uses them, without memory for passes: a
+ * session may use many, one after the other. */
 #define KEPT 4
 
 #define PATH_SIZE 4096
@@ -102,9 +103,9 @@ forget(ModelCache *cache, Entry *entry)
 	free(entry);
 }
 
-/* Closes those that have waited longest, until few wait. */
+/* Closes those that have waited longest, until at most `kept` wait. */
 static void
-close_idle(ModelCache *cache)
+close_idle(ModelCache *cache, int kept)
 {
 	for (;;)
 	{
@@ -119,7 +120,7 @@ close_idle(ModelCache *cache)
 			if (oldest == NULL || entry->last_use < oldest->last_use)
 				oldest = entry;
 		}
-		if (idle <= KEPT)
+		if (idle <= kept)
 			return;
 		forget(cache, oldest);
 	}
@@ -128,7 +129,11 @@ close_idle(ModelCache *cache)
 static void
 release(void *object)
 {
-	((Entry *) object)->users--;
+	Entry *entry = object;
+
+	entry->users--;
+	if (entry->users == 0 && entry->model != NULL)
+		model_rest(entry->model);
 }
 
 static void
@@ -205,6 +210,19 @@ add(ModelCache *cache, const ModelRef *ref)
 	return entry;
 }
 
+static Entry *
+open_entry(Request *request, ModelCache *cache, const ModelRef *ref,
+           Failure *failure)
+{
+	Entry *entry = add(cache, ref);
+
+	if (model_open(entry->arena, request->serve->device, ref->path,
+	               ref->tokenizer, &entry->model, failure))
+		return entry;
+	forget(cache, entry);
+	return NULL;
+}
+
 bool
 model_use(Request *request, const ModelRef *ref, Model **model,
           Failure *failure)
@@ -214,16 +232,17 @@ model_use(Request *request, const ModelRef *ref, Model **model,
 
 	if (entry == NULL)
 	{
-		entry = add(cache, ref);
-		if (!model_open(entry->arena, request->serve->device, ref->path,
-		                ref->tokenizer, &entry->model, failure))
+		entry = open_entry(request, cache, ref, failure);
+		if (entry == NULL && failure->code == FAILURE_OUT_OF_MEMORY)
 		{
-			forget(cache, entry);
-			return fail_while(failure, "loading model \"%s\"", ref->name);
+			close_idle(cache, 0);
+			entry = open_entry(request, cache, ref, failure);
 		}
+		if (entry == NULL)
+			return fail_while(failure, "loading model \"%s\"", ref->name);
 	}
 	keep_for_request(cache, entry, request);
-	close_idle(cache);
+	close_idle(cache, KEPT);
 	*model = entry->model;
 	return true;
 }
@@ -256,7 +275,7 @@ value_use(Request *request, const ModelRef *ref, Model **policy,
 		}
 	}
 	keep_for_request(cache, entry, request);
-	close_idle(cache);
+	close_idle(cache, KEPT);
 	*head = entry->head;
 	if (entry->head->hidden != model_config(*policy)->hidden)
 		return fail(failure, FAILURE_BAD_INPUT,

@@ -18,6 +18,9 @@
 #define VERSION 1
 #define KEPT 2
 
+/* Numbers written at once; a multiple of two, for the padding. */
+#define PIECE 8192
+
 static const char magic[8] = "alolstat";
 
 typedef struct Head
@@ -47,34 +50,47 @@ put(FileWriter *writer, uint64_t *checksum, const void *data, size_t size)
 	*checksum = checksum_add(*checksum, data, size);
 }
 
+/* One array, a piece at a time: the model is large, and memory is short. */
+static void
+put_array(FileWriter *writer, uint64_t *checksum, Model *model,
+          ModelState state)
+{
+	float piece[PIECE] = {0};
+	int64_t parameters = model_state_size(model);
+
+	for (int64_t first = 0; first < parameters; first += PIECE)
+	{
+		int64_t left = parameters - first;
+		int64_t count = left < PIECE ? left : PIECE;
+
+		model_state_download(model, state, first, count, piece);
+		put(writer, checksum, piece, array_size(count));
+	}
+}
+
 static bool
 write_arrays(const char *path, Model *model, const TrainState *state,
              int arrays, Failure *failure)
 {
-	Arena *arena = arena_create();
 	Head head = {.version = VERSION,
 	             .arrays = (uint32_t) arrays,
 	             .parameters = model_state_size(model),
 	             .state = *state};
-	size_t size = array_size(head.parameters);
-	float *array = arena_try(arena, size, 1, failure);
 	uint64_t checksum = CHECKSUM_START;
 	FileWriter writer;
 
 	memcpy(head.magic, magic, sizeof(magic));
-	if (array == NULL || !file_writer_open(&writer, path, failure))
-	{
-		arena_destroy(arena);
+	if (!file_writer_open(&writer, path, failure))
 		return false;
-	}
 	put(&writer, &checksum, &head, sizeof(head));
 	for (int i = 0; i < arrays; i++)
-	{
-		model_state_download(model, saved[i], array);
-		put(&writer, &checksum, array, size);
-	}
+		put_array(&writer, &checksum, model, saved[i]);
 	file_write(&writer, &checksum, sizeof(checksum));
-	arena_destroy(arena);
+	if (!model_device(model)->sync(model_device(model), failure))
+	{
+		file_writer_close(&writer);
+		return false;
+	}
 	return file_writer_commit(&writer, failure);
 }
 
@@ -271,7 +287,7 @@ checkpoint_load(const char *directory, Model *model, const TrainState *state,
 		            (long long) model_state_size(model));
 	for (int i = 0; done && i < SAVED; i++)
 		model_state_upload(
-			model, saved[i],
+			model, saved[i], 0, head.parameters,
 			(const float *) (data + (size_t) i * array_size(head.parameters)));
 	done = done && model_device(model)->sync(model_device(model), failure);
 	arena_destroy(arena);

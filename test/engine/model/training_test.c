@@ -138,7 +138,8 @@ check_gradients(Model *model, Arena *arena, json_t *norms)
 	const char *name;
 	json_t *expected;
 
-	model_state_download(model, MODEL_GRADIENTS, state);
+	model_state_download(model, MODEL_GRADIENTS, 0, model_state_size(model),
+	                     state);
 	json_object_foreach(norms, name, expected)
 	{
 		ParameterView view = model_parameter(model, index_of(model, name));
@@ -158,7 +159,8 @@ check_parameters(Model *model, Arena *arena, json_t *tensors, json_t *after)
 	const char *name;
 	json_t *expected;
 
-	model_state_download(model, MODEL_WEIGHTS, state);
+	model_state_download(model, MODEL_WEIGHTS, 0, model_state_size(model),
+	                     state);
 	json_object_foreach(after, name, expected)
 	{
 		ParameterView view = model_parameter(model, index_of(model, name));

@@ -171,7 +171,8 @@ run(Arena *arena, const char *directory, const TrainOptions *options, Log *log)
 	if (outcome.done && outcome.result.weights != NULL)
 		memcpy(outcome.weights, outcome.result.weights, outcome.size);
 	else
-		model_state_download(model, MODEL_WEIGHTS, outcome.weights);
+		model_state_download(model, MODEL_WEIGHTS, 0, model_state_size(model),
+		                     outcome.weights);
 	arena_destroy(life);
 	return outcome;
 }
@@ -320,7 +321,7 @@ run_split(Arena *arena, int64_t budget, double *loss, float **weights,
 	assert_int_equal(report.responses, 5);
 	*count = model_state_size(model);
 	*weights = arena_alloc(arena, (size_t) *count * sizeof(float));
-	model_state_download(model, MODEL_WEIGHTS, *weights);
+	model_state_download(model, MODEL_WEIGHTS, 0, *count, *weights);
 }
 
 static void
