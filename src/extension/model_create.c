@@ -13,8 +13,8 @@
 #include "json.h"
 #include "model.h"
 #include "source.h"
+#include "source_read.h"
 
-#define ROWS_AT_ONCE 1000
 #define FRAME_SIZE ((size_t) 1024 * 1024)
 
 /* Documents on their way to the engine, about a frame at a time. */
@@ -38,18 +38,25 @@ send_documents(Corpus *corpus)
 	corpus->count = 0;
 }
 
+/* Takes the first column of a row. */
 static void
-add_document(Corpus *corpus, const char *document)
+add_document(HeapTuple row, TupleDesc columns, void *argument)
 {
+	Corpus *corpus = argument;
+	char *document = SPI_getvalue(row, columns, 1);
 	size_t length;
-	char *utf8 = text_to_utf8(document, strlen(document), &length);
+	char *utf8;
 
+	if (document == NULL)
+		return;
+	utf8 = text_to_utf8(document, strlen(document), &length);
 	wire_put_text(&corpus->documents, utf8, length);
 	corpus->count++;
 	if (corpus->documents.size >= FRAME_SIZE)
 		send_documents(corpus);
 	if (utf8 != document)
 		pfree(utf8);
+	pfree(document);
 }
 
 /* Sends the first column of all rows, as the user and read-only. */
@@ -57,34 +64,11 @@ static void
 send_corpus(Engine *engine, const char *query)
 {
 	Corpus corpus = {.engine = engine, .documents = engine_payload("{}")};
-	Portal portal;
 
 	corpus.documents.size = 0;
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	portal = SPI_cursor_parse_open(NULL, query,
-	                               &(SPIParseOpenOptions){.read_only = true});
-	for (;;)
-	{
-		SPI_cursor_fetch(portal, true, ROWS_AT_ONCE);
-		if (SPI_processed == 0)
-			break;
-		for (uint64 i = 0; i < SPI_processed; i++)
-		{
-			char *document =
-				SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
-
-			if (document == NULL)
-				continue;
-			add_document(&corpus, document);
-			pfree(document);
-		}
-		SPI_freetuptable(SPI_tuptable);
-	}
+	source_visit(query, add_document, &corpus);
 	if (corpus.count > 0)
 		send_documents(&corpus);
-	SPI_cursor_close(portal);
-	SPI_finish();
 }
 
 /* Lets the engine write the model into a directory; what it says of it. */

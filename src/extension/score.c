@@ -22,6 +22,7 @@
 #include "options.h"
 #include "reward.h"
 #include "source.h"
+#include "source_read.h"
 
 #define FIRST_CHUNK 16
 
@@ -111,22 +112,12 @@ static void
 open_cursor(Score *score)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	bool was_read_only = XactReadOnly;
-	SPIPlanPtr plan;
 	Portal portal;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	/* An error ends the (sub)transaction, which sets it back as well. */
-	XactReadOnly = true;
-	plan =
-		SPI_prepare_cursor(score->source->query, 0, NULL, CURSOR_OPT_NO_SCROLL);
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed: %s",
-		     SPI_result_code_string(SPI_result));
-	portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
+	portal = source_cursor_open(score->source->query);
 	score->portal = MemoryContextStrdup(caller, portal->name);
-	XactReadOnly = was_read_only;
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
 }

@@ -5,7 +5,6 @@
 #include "alol.h"
 
 #include "access/htup_details.h"
-#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
@@ -22,6 +21,7 @@
 #include "json.h"
 #include "source.h"
 #include "source_check.h"
+#include "source_read.h"
 
 /* So many columns are listed in a hint. */
 #define HINT_COLUMNS 20
@@ -170,21 +170,9 @@ analyze(Source *source)
 static void
 check_runs(const char *query)
 {
-	bool was_read_only = XactReadOnly;
-	SPIPlanPtr plan;
-	Portal portal;
-
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	/* An error ends the (sub)transaction, which sets it back as well. */
-	XactReadOnly = true;
-	plan = SPI_prepare(query, 0, NULL);
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed: %s",
-		     SPI_result_code_string(SPI_result));
-	portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
-	SPI_cursor_close(portal);
-	XactReadOnly = was_read_only;
+	SPI_cursor_close(source_cursor_open(query));
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
 }

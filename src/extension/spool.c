@@ -9,17 +9,15 @@
 
 #include "access/heaptoast.h"
 #include "access/htup_details.h"
-#include "access/xact.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 
+#include "source_read.h"
 #include "spool.h"
 #include "spool_format.h"
 
-#define ROWS_AT_ONCE 1000
 #define BUFFER_SIZE (256 * 1024)
 
 struct SpoolWriter
@@ -206,36 +204,20 @@ check_same_columns(const SpoolWriter *writer, TupleDesc columns)
 		                errmsg("the columns of the source have changed")));
 }
 
+static void
+add_visited(HeapTuple row, TupleDesc columns, void *argument)
+{
+	SpoolWriter *writer = argument;
+
+	if (writer->count == 0)
+		check_same_columns(writer, columns);
+	spool_add(writer, row);
+}
+
 void
 spool_fill(SpoolWriter *writer, const char *query)
 {
-	bool was_read_only = XactReadOnly;
-	SPIPlanPtr plan;
-	Portal portal;
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	/* An error ends the (sub)transaction, which sets it back as well. */
-	XactReadOnly = true;
-	plan = SPI_prepare_cursor(query, 0, NULL, CURSOR_OPT_NO_SCROLL);
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed: %s",
-		     SPI_result_code_string(SPI_result));
-	portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
-	for (;;)
-	{
-		SPI_cursor_fetch(portal, true, ROWS_AT_ONCE);
-		if (SPI_processed == 0)
-			break;
-		check_same_columns(writer, SPI_tuptable->tupdesc);
-		for (uint64 i = 0; i < SPI_processed; i++)
-			spool_add(writer, SPI_tuptable->vals[i]);
-		SPI_freetuptable(SPI_tuptable);
-	}
-	SPI_cursor_close(portal);
-	XactReadOnly = was_read_only;
-	if (SPI_finish() != SPI_OK_FINISH)
-		elog(ERROR, "SPI_finish failed");
+	source_visit(query, add_visited, writer);
 }
 
 int64

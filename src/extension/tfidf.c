@@ -11,7 +11,6 @@
 
 #include <math.h>
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
@@ -22,10 +21,10 @@
 #include "utils/memutils.h"
 
 #include "source.h"
+#include "source_read.h"
 #include "statement.h"
 #include "words.h"
 
-#define ROWS_AT_ONCE 1000
 #define TERMS_AT_ONCE 8192
 #define NAME_BYTES_MAX 63
 
@@ -162,48 +161,20 @@ check_first_column(const Source *source)
 		                errhint("Cast it to text.")));
 }
 
-/* Counts the terms of all documents, as the user and read-only. */
 static void
-count_documents(const Source *source, TermCounter *counter)
+count_document(HeapTuple row, TupleDesc columns, void *argument)
 {
-	bool was_read_only = XactReadOnly;
-	SPIPlanPtr plan;
-	Portal portal;
+	TermCounter *counter = argument;
+	char *document = source_text(row, columns, 1);
+	text *value;
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	/* An error ends the (sub)transaction, which sets it back as well. */
-	XactReadOnly = true;
-	plan = SPI_prepare_cursor(source->query, 0, NULL, CURSOR_OPT_NO_SCROLL);
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed: %s",
-		     SPI_result_code_string(SPI_result));
-	portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
-	for (;;)
-	{
-		SPI_cursor_fetch(portal, true, ROWS_AT_ONCE);
-		if (SPI_processed == 0)
-			break;
-		for (uint64 i = 0; i < SPI_processed; i++)
-		{
-			char *document =
-				source_text(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
-			text *value;
-
-			if (document == NULL)
-				continue;
-			counter->document++;
-			value = cstring_to_text(document);
-			words_visit_terms(value, count_term, counter);
-			pfree(value);
-			pfree(document);
-		}
-		SPI_freetuptable(SPI_tuptable);
-	}
-	SPI_cursor_close(portal);
-	XactReadOnly = was_read_only;
-	if (SPI_finish() != SPI_OK_FINISH)
-		elog(ERROR, "SPI_finish failed");
+	if (document == NULL)
+		return;
+	counter->document++;
+	value = cstring_to_text(document);
+	words_visit_terms(value, count_term, counter);
+	pfree(value);
+	pfree(document);
 }
 
 /* The row of a new model, or of one of the user's own to be replaced. */
@@ -287,7 +258,7 @@ alol_tfidf_fit(PG_FUNCTION_ARGS)
 	source = source_open_session(text_to_cstring(PG_GETARG_TEXT_PP(1)),
 	                             "source", NULL);
 	check_first_column(source);
-	count_documents(source, &counter);
+	source_visit(source->query, count_document, &counter);
 	sorted = sorted_terms(&counter);
 
 	owner_begin(&scope);
