@@ -61,6 +61,6 @@ extern char *job_directory(const Job *job);
  * that are gone. */
 extern void job_sweep_directories(void);
 
-/* Writes the state of a job that no worker holds; error (NULL: none) says why
- * its owner cannot run it. */
+/* Writes the final state of a job that no worker holds and that is not over;
+ * error (NULL: none) says why its owner cannot run it. */
 extern void job_write_state(int64 id, const char *state, const char *error);

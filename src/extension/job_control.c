@@ -12,6 +12,7 @@
 
 #include "job.h"
 #include "job_start.h"
+#include "json.h"
 #include "lock.h"
 #include "statement.h"
 
@@ -40,6 +41,10 @@ alol_cancel(PG_FUNCTION_ARGS)
 	if (job_state_is_final(job->state))
 		PG_RETURN_BOOL(false);
 	job_write_state(job->id, "cancelled", NULL);
+	/* A worker that has begun meanwhile has not seen that. */
+	worker = job_lock_holder(MyDatabaseId, job->id);
+	if (worker != 0)
+		(void) kill(worker, SIGINT);
 	job_start_queued();
 	PG_RETURN_BOOL(true);
 }
@@ -70,6 +75,37 @@ check_output(const Job *job)
 		         errhint("Rename or drop it, then resume job " INT64_FORMAT
 		                 " again.",
 		                 job->id)));
+}
+
+/* Raises when a model that the job needs is there no more. */
+static void
+check_model(const Job *job, int64 id, const char *name)
+{
+	Statement statement = {0};
+	OwnerScope scope;
+	bool is_there;
+
+	if (id == 0)
+		return;
+	owner_begin(&scope);
+	statement_int(&statement, id);
+	is_there =
+		statement_read(&statement,
+	                   "SELECT FROM @schema@.alol_model WHERE id = $1") > 0;
+	owner_end(&scope);
+	if (!is_there)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+		                errmsg("job " INT64_FORMAT " cannot go on: its model "
+		                       "\"%s\" was dropped",
+		                       job->id, name == NULL ? "" : name)));
+}
+
+static void
+check_models(const Job *job)
+{
+	check_model(job, job->model_id, job->model);
+	check_model(job, job->value_id, job->value);
+	check_model(job, job->reference_id, json_text(job->settings, "reference"));
 }
 
 /* A job that has read its rows goes on with those or not at all. */
@@ -128,6 +164,7 @@ alol_resume(PG_FUNCTION_ARGS)
 		    strcmp(job->state, "queued") != 0)
 		{
 			check_output(job);
+			check_models(job);
 			check_files(job);
 			is_resumed = queue_again(job);
 		}

@@ -21,17 +21,20 @@
 
 /* ---------------------------------------------------------- transactions */
 
-/* Runs one statement on the job, whose id is its $1, in a transaction. */
-static void
+/* Runs one statement on the job, whose id is its $1, in a transaction; the
+ * number of rows. */
+static uint64
 write_alone(Statement *statement, const char *query)
 {
 	MemoryContext saved = job_begin_write();
 	OwnerScope scope;
+	uint64 count;
 
 	owner_begin(&scope);
-	statement_write(statement, query);
+	count = statement_write(statement, query);
 	owner_end(&scope);
 	job_commit(saved);
+	return count;
 }
 
 /* Statements are built in memory that goes when they have run. */
@@ -322,7 +325,7 @@ job_record_progress(Job *job, const JobProgress *progress)
 
 /* ----------------------------------------------------------------- state */
 
-void
+bool
 job_record_start(Job *job)
 {
 	Statement statement = {0};
@@ -331,13 +334,26 @@ job_record_start(Job *job)
 	statement_int(&statement, job->id);
 	statement_int(&statement, MyProcPid);
 	statement_int(&statement, is_restart ? 1 : 0);
-	write_alone(
-		&statement,
-		"UPDATE @schema@.alol_job SET state = 'running', pid = $2, "
-		"starts = starts + $3, started_at = coalesce(started_at, "
-		"clock_timestamp()), finished_at = NULL, sqlstate = NULL, "
-		"error = NULL, detail = NULL, hint = NULL, context = NULL, device = 'cpu' "
-		"WHERE id = $1");
+	/* Waits for an alol_cancel() whose transaction is open. */
+	return write_alone(
+			   &statement,
+			   "UPDATE @schema@.alol_job SET state = 'running', pid = $2, "
+			   "starts = starts + $3, started_at = coalesce(started_at, "
+			   "clock_timestamp()), finished_at = NULL, sqlstate = NULL, "
+			   "error = NULL, detail = NULL, hint = NULL, context = NULL "
+			   "WHERE id = $1 AND state IN ('queued', 'running')") > 0;
+}
+
+void
+job_record_device(Job *job, const char *device)
+{
+	Statement statement = {0};
+
+	statement_int(&statement, job->id);
+	statement_text(&statement, device);
+	write_alone(&statement,
+	            "UPDATE @schema@.alol_job SET device = $2 WHERE id = $1 AND "
+	            "device IS DISTINCT FROM $2");
 }
 
 void

@@ -29,8 +29,12 @@ typedef struct JobProgress
 		.tokens_per_second = NAN, .loss = NAN, .memory_bytes = -1              \
 	}
 
-/* The worker's job is running: committed before the work begins. */
-extern void job_record_start(Job *job);
+/* The worker's job is running: committed before the work begins.  False when
+ * it was cancelled or ended meanwhile. */
+extern bool job_record_start(Job *job);
+
+/* What the job's engine computes on. */
+extern void job_record_device(Job *job, const char *device);
 
 /* A new phase, written at once. */
 extern void job_record_phase(Job *job, const char *phase);

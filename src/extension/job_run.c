@@ -31,11 +31,15 @@ name_models(JobRun *run)
 static void
 start_engine(JobRun *run)
 {
+	char *device;
+
 	run->engine = engine_start(run->context);
 	engine_lend(run->engine);
 	run->has_method = run->job->method != NULL;
 	if (run->has_method)
 		method_get(run->engine, run->job->method, &run->method);
+	device = json_text(engine_capabilities(run->engine), "device");
+	job_record_device(run->job, device == NULL ? "cpu" : device);
 }
 
 static char *

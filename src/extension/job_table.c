@@ -133,7 +133,7 @@ job_write_state(int64 id, const char *state, const char *error)
 	                "UPDATE @schema@.alol_job SET state = $2, error = $3, "
 	                "sqlstate = CASE WHEN $3 IS NOT NULL THEN '28000' END, "
 	                "finished_at = clock_timestamp(), pid = NULL "
-	                "WHERE id = $1");
+	                "WHERE id = $1 AND state IN ('queued', 'running')");
 	owner_end(&scope);
 }
 
@@ -141,9 +141,16 @@ ALOL_FUNCTION(alol_job_state);
 Datum
 alol_job_state(PG_FUNCTION_ARGS)
 {
+	int64 id = PG_GETARG_INT64(0);
 	const char *stored = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	Job *job;
 
-	PG_RETURN_TEXT_P(cstring_to_text(job_state(PG_GETARG_INT64(0), stored)));
+	/* Open to PUBLIC for the view: of another's job it knows nothing but what
+	 * it was told. */
+	if (strcmp(stored, "running") == 0 && (job = job_find(id)) != NULL &&
+	    is_member_of_role(GetUserId(), job->owner))
+		stored = job_state(id, stored);
+	PG_RETURN_TEXT_P(cstring_to_text(stored));
 }
 
 ALOL_FUNCTION(alol_job_check);

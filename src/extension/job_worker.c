@@ -33,6 +33,7 @@ PGDLLEXPORT void alol_job_main(Datum argument);
 static JobArguments arguments;
 static int slot = -1;
 static MemoryContext job_context = NULL;
+static Engine *job_engine = NULL; /* of the attempt under way */
 
 /* --------------------------------------------------------------- claiming */
 
@@ -67,6 +68,15 @@ job_hold_locks(void)
 		     errhint("Its SQL must not call pg_advisory_unlock_all().")));
 }
 
+static void
+write_cancelled(void)
+{
+	MemoryContext saved = job_begin_write();
+
+	job_write_state(arguments.job, "cancelled", NULL);
+	job_commit(saved);
+}
+
 /* The job, if it is to be run and this worker is the one to do it. */
 static Job *
 claim(void)
@@ -79,6 +89,9 @@ claim(void)
 	slot = slot_acquire(LOCK_JOB_SLOT, alol_max_jobs);
 	if (slot < 0)
 	{
+		/* A cancel that took us for the job at work must not be lost. */
+		if (QueryCancelPending)
+			write_cancelled();
 		job_lock_release(arguments.database, arguments.job);
 		return NULL;
 	}
@@ -90,8 +103,7 @@ claim(void)
 	    (strcmp(job->state, "queued") != 0 &&
 	     strcmp(job->state, "running") != 0))
 		return NULL;
-	job_record_start(job);
-	return job;
+	return job_record_start(job) ? job : NULL;
 }
 
 /* ---------------------------------------------------------------- running */
@@ -136,13 +148,11 @@ attempt(Job *job, bool *is_engine_gone)
 	                                              ALLOCSET_DEFAULT_SIZES);
 	MemoryContext saved = MemoryContextSwitchTo(context);
 	ErrorData *volatile error = NULL;
-	Engine *engine = NULL;
-	Engine **volatile started = &engine;
 
 	PG_TRY();
 	{
 		take_session(job);
-		job_run(job, context, started);
+		job_run(job, context, &job_engine);
 	}
 	PG_CATCH();
 	{
@@ -152,8 +162,9 @@ attempt(Job *job, bool *is_engine_gone)
 	/* engine_died() is asked before its memory, and so the process, goes. */
 	*is_engine_gone = error != NULL &&
 	                  error->sqlerrcode == ERRCODE_SYSTEM_ERROR &&
-	                  *started != NULL && engine_died(*started);
+	                  job_engine != NULL && engine_died(job_engine);
 	engine_lend(NULL);
+	job_engine = NULL;
 	MemoryContextSwitchTo(saved);
 	MemoryContextDelete(context);
 	return error;
@@ -186,6 +197,14 @@ run(Job *job)
 
 /* ------------------------------------------------------------ the process */
 
+/* A worker that is told to end gives its engine a second to do so. */
+static void
+stop_engine(int code, Datum argument)
+{
+	if (job_engine != NULL)
+		engine_stop(job_engine);
+}
+
 static void
 start_next(void)
 {
@@ -205,6 +224,7 @@ alol_job_main(Datum argument)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(arguments.database,
 	                                          arguments.owner, 0);
+	before_shmem_exit(stop_engine, 0);
 	job_context = AllocSetContextCreate(TopMemoryContext, "alol job",
 	                                    ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(job_context);

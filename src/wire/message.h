@@ -31,7 +31,8 @@ typedef enum WireType
 	 * all, "memory_limit": bytes or 0, "device": "auto", "cpu"} -> {"version",
 	 * "methods": [{"name", "rows": "all"|"positive_reward"|
 	 * "positive_advantage", "reference": bool, "value": bool}],
-	 * "architectures": [text], "formats": [text], "pid"} */
+	 * "architectures": [text], "formats": [text], "pid", "device": what it
+	 * computes on} */
 	WIRE_HELLO = 1,
 	/* {} : stop the request with this frame's id */
 	WIRE_CANCEL,
