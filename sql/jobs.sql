@@ -44,6 +44,9 @@ COMMENT ON TABLE @extschema@.alol_job IS
 	'jobs; read the view alol_jobs instead';
 CREATE INDEX alol_job_live ON @extschema@.alol_job (id)
 	WHERE state IN ('queued', 'running');
+-- Of two jobs started at once only one can make a model of this name.
+CREATE UNIQUE INDEX alol_job_output ON @extschema@.alol_job (output)
+	WHERE state IN ('queued', 'running');
 
 -- One narrow row a job, written at most once a second.
 CREATE TABLE @extschema@.alol_job_progress (

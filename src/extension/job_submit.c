@@ -93,6 +93,31 @@ find_models(const JobCall *call, Jsonb *settings, JobModels *models)
 		         errhint("Fit one with alol_train_value().")));
 }
 
+/*
+ * Holds the job's models until its row is there for alol_model_drop() to see.
+ * Within the owner's scope.
+ */
+static void
+lock_models(const JobCall *call, const JobModels *models)
+{
+	Statement statement = {0};
+	int64 policy = models->policy->id;
+	int64 value = models->value == NULL ? policy : models->value->id;
+	int64 reference =
+		models->reference == NULL ? policy : models->reference->id;
+	uint64 count = 1 + (value != policy) + (reference != policy);
+
+	statement_int(&statement, policy);
+	statement_int(&statement, value);
+	statement_int(&statement, reference);
+	if (statement_write(&statement, "SELECT FROM @schema@.alol_model WHERE id "
+	                                "IN ($1, $2, $3) FOR KEY SHARE") != count)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+		                errmsg("a model of the job was dropped meanwhile"),
+		                errdetail("The job was to work with model \"%s\".",
+		                          call->model)));
+}
+
 static int64
 insert_row(const JobCall *call, const JobModels *models, Jsonb *settings)
 {
@@ -103,6 +128,7 @@ insert_row(const JobCall *call, const JobModels *models, Jsonb *settings)
 	int64 id;
 
 	owner_begin(&scope);
+	lock_models(call, models);
 	statement_oid(&statement, owner);
 	statement_text(&statement, call->kind);
 	statement_text(&statement, call->source);

@@ -84,6 +84,12 @@ alol_model_drop(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("alol_model_drop()");
 	model = model_get_own(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	/* First of all, so that a job or model that is being made with it is seen
+	 * by the checks, or finds it gone. */
+	owner_begin(&scope);
+	run_on(model, "SELECT FROM @schema@.alol_model WHERE id = $1 FOR UPDATE",
+	       false);
+	owner_end(&scope);
 	check_jobs(model);
 	check_models(model);
 	owner_begin(&scope);
