@@ -79,19 +79,14 @@ transaction_event(XactEvent event, void *argument)
 				                errmsg("cannot PREPARE a transaction that has "
 				                       "started, resumed or dropped a job")));
 			break;
-		case XACT_EVENT_PRE_COMMIT:
-			/* Files go while an error is still allowed. */
-			for (Pending *at = pending; at != NULL; at = at->next)
-			{
-				if (at->directory != NULL)
-					directory_remove(at->directory);
-			}
-			break;
 		case XACT_EVENT_COMMIT:
 			for (Pending *at = pending; at != NULL; at = at->next)
 			{
 				if (at->job != 0)
 					(void) start_worker(at->job, at->owner);
+				/* Plain system calls, none of which raises. */
+				if (at->directory != NULL)
+					directory_remove(at->directory);
 			}
 			pending = NULL;
 			break;
