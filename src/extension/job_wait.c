@@ -13,12 +13,11 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "pgstat.h"
-#include "storage/latch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "engine_wait.h"
 #include "job.h"
 #include "job_start.h"
 #include "json.h"
@@ -216,13 +215,26 @@ look(Waiting *waiting)
 	return NULL;
 }
 
+/* look(), leaving nothing behind: a wait may last for days. */
+static const char *
+look_once(Waiting *waiting)
+{
+	MemoryContext context = AllocSetContextCreate(
+		CurrentMemoryContext, "alol wait", ALLOCSET_SMALL_SIZES);
+	MemoryContext saved = MemoryContextSwitchTo(context);
+	const char *state = look(waiting);
+
+	MemoryContextSwitchTo(saved);
+	if (state != NULL)
+		state = pstrdup(state);
+	MemoryContextDelete(context);
+	return state;
+}
+
 static void
 pause_waiting(Waiting *waiting)
 {
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-	                 waiting->poll_ms, PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
+	wait_awhile(waiting->poll_ms);
 	waiting->poll_ms = Min(waiting->poll_ms * 5 / 4 + 1, POLL_MAX_MS);
 }
 
@@ -230,24 +242,13 @@ ALOL_FUNCTION(alol_wait);
 Datum
 alol_wait(PG_FUNCTION_ARGS)
 {
-	MemoryContext caller = CurrentMemoryContext;
 	Waiting waiting;
+	const char *state;
 
 	begin(fcinfo, &waiting);
-	for (;;)
-	{
-		MemoryContext context =
-			AllocSetContextCreate(caller, "alol wait", ALLOCSET_SMALL_SIZES);
-		const char *state;
-
-		MemoryContextSwitchTo(context);
-		state = look(&waiting);
-		MemoryContextSwitchTo(caller);
-		if (state != NULL)
-			PG_RETURN_TEXT_P(cstring_to_text(state));
-		MemoryContextDelete(context);
+	while ((state = look_once(&waiting)) == NULL)
 		pause_waiting(&waiting);
-	}
+	PG_RETURN_TEXT_P(cstring_to_text(state));
 }
 
 /*
@@ -266,7 +267,7 @@ alol_follow(PG_FUNCTION_ARGS)
 
 	begin(fcinfo, &waiting);
 	SPI_connect_ext(is_atomic ? 0 : SPI_OPT_NONATOMIC);
-	while ((state = look(&waiting)) == NULL)
+	while ((state = look_once(&waiting)) == NULL)
 	{
 		if (!is_atomic)
 			SPI_commit();
