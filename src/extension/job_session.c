@@ -8,6 +8,7 @@
 #include "alol.h"
 
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "lib/stringinfo.h"
 #include "utils/guc.h"
 
@@ -98,6 +99,21 @@ session_record(Jsonb *settings)
 		DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
 }
 
+/*
+ * With whose right the worker sets it.  The caller had PostgreSQL's own
+ * settings and ours with whatever right that took.  Those of other libraries
+ * may have been mere names in a session that had not loaded the library:
+ * anyone can set these to anything.
+ */
+static GucContext
+right_to_set(const char *name)
+{
+	if (strchr(name, '.') == NULL || pg_strncasecmp(name, "alol.", 5) == 0 ||
+	    superuser())
+		return PGC_SUSET;
+	return PGC_USERSET;
+}
+
 void
 session_apply(Jsonb *session)
 {
@@ -111,9 +127,9 @@ session_apply(Jsonb *session)
 		if (token == WJB_KEY)
 			name = pnstrdup(value.val.string.val, value.val.string.len);
 		else if (token == WJB_VALUE && name != NULL && value.type == jbvString)
-			/* The caller had this value, with whatever right it took. */
 			(void) set_config_option(
 				name, pnstrdup(value.val.string.val, value.val.string.len),
-				PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
+				right_to_set(name), PGC_S_SESSION, GUC_ACTION_SET, true, 0,
+				false);
 	}
 }
