@@ -88,12 +88,14 @@ alol_model_export(PG_FUNCTION_ARGS)
 {
 	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	char *format = text_to_cstring(PG_GETARG_TEXT_PP(2));
-	Model *model = model_get_own(name);
+	Model *model;
 	char *path;
 	char *ref;
 	Engine *engine;
 	bool is_made;
 
+	PreventCommandIfReadOnly("alol_model_export()");
+	model = model_get_own(name);
 	check_format(format);
 	path = check_path(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	ref = model_ref(model);
