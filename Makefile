@@ -16,18 +16,21 @@ PG_CONFIG ?= pg_config
 OBJS = $(patsubst %.c,%.o,$(wildcard src/extension/*.c src/wire/*.c))
 DATA_built = alol--$(EXTVERSION).sql
 PG_CPPFLAGS = -Isrc -Isrc/extension -DALOL_VERSION='"$(EXTVERSION)"'
-PG_CFLAGS = -Werror -fvisibility=hidden
+PG_CFLAGS = -Werror -fvisibility=hidden -MMD -MP
 
 REGRESS = $(sort $(patsubst test/sql/%.sql,%,$(wildcard test/sql/*.sql)))
 REGRESS_OPTS = --inputdir=test --outputdir=build/regress --load-extension=pgtap
 
-EXTRA_CLEAN = build alol--$(EXTVERSION).sql
+EXTRA_CLEAN = build alol--$(EXTVERSION).sql $(OBJS:.o=.d)
 
 override with_llvm = no
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 all: alol-engine
+
+# A header that changed makes the objects that include it anew.
+-include $(OBJS:.o=.d)
 
 # The SQL objects, in the order in which a user meets them.
 SQL_PARTS = sql/models.sql sql/inference.sql sql/scores.sql \
