@@ -1,0 +1,262 @@
+/*
+ * gradient_test.c
+ *		A model's gradient as a whole, by finite differences; and that
+ *		training and scoring, batched and alone, say the same.
+ */
+#include "tiny.h"
+
+#include "base/random.h"
+
+#define SEQUENCES 6
+#define PROBES 4 /* weights of each tensor that are moved */
+
+static Device *device;
+
+static const char *const configs[] = {
+	TINY_GPT2,
+	TINY_LLAMA(", \"tie_word_embeddings\": true"),
+	TINY_LLAMA(", \"tie_word_embeddings\": false"),
+	TINY_LLAMA(", \"tie_word_embeddings\": false, \"attention_bias\": true, "
+               "\"mlp_bias\": true"),
+};
+#define CONFIGS (sizeof(configs) / sizeof(configs[0]))
+
+/* How much the t-th target counts: of both signs, and never 0. */
+static float
+coefficient(int t)
+{
+	return (float) (0.5 + random_uniform(5, 0, (uint64_t) t)) *
+	       (t % 3 == 0 ? -1 : 1);
+}
+
+typedef struct Seen
+{
+	const Batch *batch;
+	float logp[1024]; /* as training computed them */
+} Seen;
+
+/* LogprobGradient of sum_t coefficient_t logp_t. */
+static bool
+weighted_sum(void *argument, int first, int count, const float *logp,
+             float *grad, Failure *failure)
+{
+	Seen *seen = argument;
+	int before = batch_targets(seen->batch, 0, first);
+	int targets = batch_targets(seen->batch, first, count);
+
+	(void) failure;
+	for (int t = 0; t < targets; t++)
+	{
+		seen->logp[before + t] = logp[t];
+		grad[t] = coefficient(before + t);
+	}
+	return true;
+}
+
+/* Each sequence a group of its own. */
+static void
+accumulate(Model *model, const Batch *batch, Seen *seen)
+{
+	int32_t group[SEQUENCES * 8 + 1];
+	Failure failure = {0};
+
+	for (int i = 0; i <= batch->sequences; i++)
+		group[i] = i;
+	seen->batch = batch;
+	assert_ok(model_accumulate(model, batch, batch->sequences, group,
+	                           weighted_sum, seen, &failure),
+	          failure);
+}
+
+static double
+sum_of(Model *model, const Batch *batch)
+{
+	int targets = batch_targets(batch, 0, batch->sequences);
+	float logp[1024];
+	double sum = 0;
+	Failure failure = {0};
+
+	assert_ok(model_logprobs(model, batch, logp, &failure), failure);
+	for (int t = 0; t < targets; t++)
+		sum += (double) coefficient(t) * (double) logp[t];
+	return sum;
+}
+
+static double
+moved(Model *model, const Batch *batch, int64_t at, float weight)
+{
+	model_state_upload(model, MODEL_WEIGHTS, at, 1, &weight);
+	return sum_of(model, batch);
+}
+
+/* Returns how far the gradient of one weight is from 0. */
+static double
+check_weight(Model *model, const Batch *batch, const char *name, int64_t at)
+{
+	const double step = 5e-3;
+	float weight;
+	float grad;
+	double up;
+	double down;
+	double difference;
+
+	model_state_download(model, MODEL_WEIGHTS, at, 1, &weight);
+	model_state_download(model, MODEL_GRADIENTS, at, 1, &grad);
+	up = moved(model, batch, at, weight + (float) step);
+	down = moved(model, batch, at, weight - (float) step);
+	model_state_upload(model, MODEL_WEIGHTS, at, 1, &weight);
+	difference = (up - down) / ((double) (weight + (float) step) -
+	                            (double) (weight - (float) step));
+	/* fp32 sums of some hundred tokens: 1e-5 over twice the step; and the
+	 * third derivative. */
+	if (!(fabs(difference - (double) grad) <=
+	      1e-2 * fabs((double) grad) + 1e-2))
+		fail_msg("d%s[%lld] is %.6g, differences say %.6g", name,
+		         (long long) at, (double) grad, difference);
+	return fabs((double) grad);
+}
+
+static void
+check_model(const char *config, uint64_t seed)
+{
+	Arena *arena = arena_create();
+	Model *model = tiny_model(arena, device, config, seed);
+	Batch batch = tiny_batch(arena, SEQUENCES);
+	Failure failure = {0};
+	Seen seen;
+
+	assert_ok(model_make_trainable(model, &failure), failure);
+	model_zero_gradients(model);
+	accumulate(model, &batch, &seen);
+	for (int i = 0; i < model_parameter_count(model); i++)
+	{
+		ParameterView view = model_parameter(model, i);
+		double largest = 0;
+
+		for (uint64_t probe = 0; probe < PROBES; probe++)
+		{
+			uint64_t bits = random_bits(seed, (uint64_t) i, probe);
+			int64_t at = (int64_t) (bits % (uint64_t) view.count);
+
+			/* Of the tables only the rows in use have a gradient. */
+			if (strstr(view.name, "wte") || strstr(view.name, "embed_tokens"))
+				at = batch.ids[bits % 20] * view.shape[1] + at % view.shape[1];
+			if (strstr(view.name, "wpe"))
+				at %= 8 * view.shape[1];
+			largest = fmax(largest, check_weight(model, &batch, view.name,
+			                                     view.offset + at));
+		}
+		/* Softmax does not see what is added to all keys. */
+		if (strstr(view.name, "k_proj.bias") == NULL)
+			assert_true(largest > 0);
+	}
+	arena_destroy(arena);
+}
+
+static void
+gradients_are_those_of_differences(void **state)
+{
+	(void) state;
+	for (size_t i = 0; i < CONFIGS; i++)
+		check_model(configs[i], 11 + i);
+}
+
+static void
+training_and_scoring_see_the_same_probabilities(void **state)
+{
+	(void) state;
+	for (size_t i = 0; i < CONFIGS; i++)
+	{
+		Arena *arena = arena_create();
+		Model *model = tiny_model(arena, device, configs[i], 3);
+		Batch batch = tiny_batch(arena, SEQUENCES);
+		int targets = batch_targets(&batch, 0, batch.sequences);
+		float *before = arena_alloc(arena, (size_t) targets * sizeof(float));
+		double difference = 0;
+		Failure failure = {0};
+		Seen seen;
+
+		assert_ok(model_logprobs(model, &batch, before, &failure), failure);
+		assert_ok(model_make_trainable(model, &failure), failure);
+		model_zero_gradients(model);
+		accumulate(model, &batch, &seen);
+		for (int t = 0; t < targets; t++)
+			difference += (double) seen.logp[t] - (double) before[t];
+		/* So the first step's ratios are 1. */
+		assert_near(difference, 0, 1e-4);
+		arena_destroy(arena);
+	}
+}
+
+static void
+company_does_not_change_probabilities(void **state)
+{
+	(void) state;
+	for (size_t i = 0; i < CONFIGS; i++)
+	{
+		Arena *arena = arena_create();
+		Model *model = tiny_model(arena, device, configs[i], 4);
+		Batch batch = tiny_batch(arena, 8 * SEQUENCES);
+		float all[2048];
+		float one[64];
+		int at = 0;
+		Failure failure = {0};
+
+		assert_ok(model_logprobs(model, &batch, all, &failure), failure);
+		for (int s = 0; s < batch.sequences; s++)
+		{
+			Batch part = tiny_part(arena, &batch, s);
+
+			assert_ok(model_logprobs(model, &part, one, &failure), failure);
+			for (int t = 0; t < batch_targets(&part, 0, 1); t++)
+				assert_near(one[t], all[at++], 1e-5);
+		}
+		arena_destroy(arena);
+	}
+}
+
+static void
+steps_leave_no_memory_behind(void **state)
+{
+	Arena *arena = arena_create();
+	Model *model = tiny_model(arena, device, TINY_GPT2, 5);
+	Batch batch = tiny_batch(arena, SEQUENCES);
+	AdamW settings = {1e-4f, 0.9f, 0.999f, 1e-8f, 0, 0.1f, 0.001f, 1};
+	Failure failure = {0};
+	uint64_t used = 0;
+	double norm;
+	Seen seen;
+
+	(void) state;
+	assert_ok(model_make_trainable(model, &failure), failure);
+	for (int step = 0; step < 100; step++)
+	{
+		model_zero_gradients(model);
+		accumulate(model, &batch, &seen);
+		assert_ok(model_gradient_norm(model, &norm, &failure), failure);
+		assert_ok(model_update(model, &settings, &failure), failure);
+		if (step == 0)
+			used = memory_used();
+		assert_int_equal(memory_used(), used);
+	}
+	arena_destroy(arena);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(gradients_are_those_of_differences),
+		cmocka_unit_test(training_and_scoring_see_the_same_probabilities),
+		cmocka_unit_test(company_does_not_change_probabilities),
+		cmocka_unit_test(steps_leave_no_memory_behind),
+	};
+	Failure failure;
+	int failed;
+
+	if (!cpu_device_open(2, &device, &failure))
+		return 1;
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	device->close(device);
+	return failed;
+}

@@ -1,0 +1,118 @@
+/*
+ * tiny.h
+ *		Models of a few thousand random weights and a tokenizer of bytes, made
+ *		on the spot: large enough to be wrong, small enough for differences.
+ */
+#pragma once
+
+#include "near.h"
+
+#include "device/device.h"
+#include "model/model.h"
+#include "text/bpe_train.h"
+
+#define TINY_CONTEXT 64
+#define TINY_VOCABULARY 257
+
+#define TINY_GPT2                                                              \
+	"{\"model_type\": \"gpt2\", \"n_embd\": 24, \"n_layer\": 2, "              \
+	"\"n_head\": 3, \"n_positions\": 64, \"vocab_size\": 257, "                \
+	"\"initializer_range\": 0.2}"
+
+/* A llama with two query heads to a key head; more is further members. */
+#define TINY_LLAMA(more)                                                       \
+	"{\"model_type\": \"llama\", \"hidden_size\": 24, "                        \
+	"\"intermediate_size\": 40, \"num_hidden_layers\": 2, "                    \
+	"\"num_attention_heads\": 4, \"num_key_value_heads\": 2, "                 \
+	"\"head_dim\": 6, \"max_position_embeddings\": 64, "                       \
+	"\"vocab_size\": 257, \"initializer_range\": 0.2" more "}"
+
+/* A directory with the model of this configuration. */
+static inline char *
+tiny_directory(Arena *arena, const char *config, uint64_t seed)
+{
+	char *directory = test_directory(arena);
+	Failure failure = {0};
+	int entries;
+
+	assert_ok(bpe_trainer_write(bpe_trainer_create(arena), TINY_VOCABULARY,
+	                            directory, &entries, &failure),
+	          failure);
+	assert_int_equal(entries, TINY_VOCABULARY);
+	assert_ok(model_create(config, strlen(config), seed, directory, &failure),
+	          failure);
+	return directory;
+}
+
+static inline Model *
+tiny_open(Arena *arena, Device *device, const char *directory)
+{
+	Failure failure = {0};
+	Model *model;
+
+	assert_ok(model_open(arena, device, directory, NULL, &model, &failure),
+	          failure);
+	return model;
+}
+
+/* The files of a saved model, and the directory. */
+static inline void
+tiny_remove(const char *directory)
+{
+	static const char *const names[] = {"config.json", "generation_config.json",
+	                                    "model.safetensors", "tokenizer.json",
+	                                    "tokenizer_config.json"};
+	char path[512];
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+	{
+		snprintf(path, sizeof(path), "%s/%s", directory, names[i]);
+		unlink(path);
+	}
+	rmdir(directory);
+}
+
+/* Made, opened, and without a trace on disk: mappings outlive their names. */
+static inline Model *
+tiny_model(Arena *arena, Device *device, const char *config, uint64_t seed)
+{
+	char *directory = tiny_directory(arena, config, seed);
+	Model *model = tiny_open(arena, device, directory);
+
+	tiny_remove(directory);
+	return model;
+}
+
+/* `sequences` of 3 to 30 tokens each, a third of them prompt. */
+static inline Batch
+tiny_batch(Arena *arena, int sequences)
+{
+	int32_t *offset =
+		arena_alloc(arena, (size_t) (sequences + 1) * sizeof(int32_t));
+	int32_t *target = arena_alloc(arena, (size_t) sequences * sizeof(int32_t));
+	int32_t *ids =
+		arena_alloc(arena, (size_t) sequences * 32 * sizeof(int32_t));
+
+	for (int s = 0; s < sequences; s++)
+	{
+		int length = 3 + s * 11 % 28;
+
+		offset[s + 1] = offset[s] + length;
+		target[s] = offset[s] + (length + 2) / 3;
+		for (int t = 0; t < length; t++)
+			ids[offset[s] + t] = (s * 37 + t * t * 13 + t) % TINY_VOCABULARY;
+	}
+	return (Batch){sequences, offset, target, ids};
+}
+
+/* Sequence s of the batch on its own. */
+static inline Batch
+tiny_part(Arena *arena, const Batch *batch, int s)
+{
+	int32_t *offset = arena_alloc(arena, 2 * sizeof(int32_t));
+	int32_t *target = arena_alloc(arena, sizeof(int32_t));
+
+	offset[1] = batch->offset[s + 1] - batch->offset[s];
+	target[0] = batch->target[s] - batch->offset[s];
+	return (Batch){1, offset, target, batch->ids + batch->offset[s]};
+}
