@@ -52,11 +52,14 @@ like($node->safe_psql('postgres', "SELECT alol_logprob('tiny', 'a', 'b')"), qr/^
 $node->append_conf('postgresql.conf', "alol.memory_limit = '16MB'\n");
 $node->reload;
 wait_until($node, "SELECT current_setting('alol.memory_limit') = '16MB' FROM (SELECT alol_version()) AS v");
-isnt($node->psql('postgres', q(SELECT alol_model_create('large', '{"model_type": "llama",
-	"vocab_size": 8192, "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 8,
-	"num_attention_heads": 8, "max_position_embeddings": 512}')), stdout => \$out, stderr => \$err),
-	0, 'a model beyond alol.memory_limit is refused');
-like($err, qr/memory|allowed/, 'with the reason');
+$node->safe_psql('postgres', q(SELECT alol_model_create('large', '{"model_type": "llama",
+	"vocab_size": 4096, "hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 4,
+	"num_attention_heads": 8, "max_position_embeddings": 128}')));
+$job = $node->safe_psql('postgres', q(SELECT alol_sft('pairs', 'large', 'larger', steps => 3)));
+wait_until($node, "SELECT state = 'failed' FROM alol_jobs WHERE job = $job");
+$err = $node->safe_psql('postgres', "SELECT concat_ws(' ', error, detail) FROM alol_jobs WHERE job = $job");
+like($err, qr/memory/, 'a job beyond alol.memory_limit is refused');
+like($err, qr/\d.*16/, 'with both numbers') or diag($err);
 $node->append_conf('postgresql.conf', "alol.memory_limit = 0\n");
 $node->reload;
 
