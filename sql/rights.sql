@@ -13,11 +13,7 @@ AS $$
 DECLARE
 	routine regprocedure;
 BEGIN
-	IF role IS NULL OR role = 0 THEN
-		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
-			MESSAGE = 'role must not be null';
-	END IF;
-	FOR routine IN SELECT @extschema@.alol_closed_routines() LOOP
+	FOR routine IN SELECT @extschema@.alol_closed_routines(role) LOOP
 		EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %s', routine, role);
 	END LOOP;
 END
@@ -33,11 +29,7 @@ AS $$
 DECLARE
 	routine regprocedure;
 BEGIN
-	IF role IS NULL OR role = 0 THEN
-		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
-			MESSAGE = 'role must not be null';
-	END IF;
-	FOR routine IN SELECT @extschema@.alol_closed_routines() LOOP
+	FOR routine IN SELECT @extschema@.alol_closed_routines(role) LOOP
 		EXECUTE format('REVOKE EXECUTE ON ROUTINE %s FROM %s', routine, role);
 	END LOOP;
 END
@@ -45,13 +37,22 @@ $$;
 COMMENT ON FUNCTION @extschema@.alol_disallow(regrole) IS
 	'takes back what alol_allow gave';
 
--- Raises unless the caller may grant them all: GRANT itself would only warn.
-CREATE FUNCTION @extschema@.alol_closed_routines()
+-- Raises unless the role is one, and the caller may grant them all: GRANT
+-- itself would only warn.
+CREATE FUNCTION @extschema@.alol_closed_routines(role regrole)
 	RETURNS SETOF regprocedure
 	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	IF role IS NULL OR role = 0 THEN
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
+			MESSAGE = 'role must not be null';
+	END IF;
+	IF NOT EXISTS (SELECT FROM pg_roles WHERE oid = role) THEN
+		RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+			MESSAGE = format('role with OID %s does not exist', role);
+	END IF;
 	IF NOT (SELECT pg_has_role(extowner, 'USAGE')
 			FROM pg_extension WHERE extname = 'alol') THEN
 		RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
@@ -68,7 +69,7 @@ BEGIN
 		ORDER BY p.oid;
 END
 $$;
-COMMENT ON FUNCTION @extschema@.alol_closed_routines() IS
+COMMENT ON FUNCTION @extschema@.alol_closed_routines(regrole) IS
 	'the routines that alol_allow opens; for the owner of the extension';
 
 DO $$

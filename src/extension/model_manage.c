@@ -137,6 +137,7 @@ alol_model_rename(PG_FUNCTION_ARGS)
 static void
 change_acl(FunctionCallInfo fcinfo, const char *query)
 {
+	Oid role = PG_ARGISNULL(1) ? InvalidOid : PG_GETARG_OID(1);
 	Oid types[] = {INT8OID, OIDOID};
 	Datum values[2];
 	Model *model;
@@ -147,8 +148,7 @@ change_acl(FunctionCallInfo fcinfo, const char *query)
 		                errmsg("name of the model must not be null")));
 	model = model_get_own(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	values[0] = Int64GetDatum(model->id);
-	values[1] =
-		ObjectIdGetDatum(PG_ARGISNULL(1) ? InvalidOid : PG_GETARG_OID(1));
+	values[1] = ObjectIdGetDatum(role);
 	owner_begin(&scope);
 	owner_run(query, 2, types, values, NULL, false);
 	owner_end(&scope);
@@ -159,6 +159,9 @@ Datum
 alol_model_grant(PG_FUNCTION_ARGS)
 {
 	PreventCommandIfReadOnly("alol_model_grant()");
+	/* A number that is no role yet might become one. */
+	if (!PG_ARGISNULL(1) && OidIsValid(PG_GETARG_OID(1)))
+		(void) GetUserNameFromId(PG_GETARG_OID(1), false);
 	change_acl(fcinfo, "INSERT INTO @schema@.alol_model_acl (model, role) "
 	                   "VALUES ($1, $2::regrole) ON CONFLICT DO NOTHING");
 	PG_RETURN_VOID();
