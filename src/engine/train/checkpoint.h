@@ -12,12 +12,12 @@
 #include "model/model.h"
 
 /* What a run computes with; another plan gives other roundings. */
-typedef struct Plan
+typedef struct TrainPlan
 {
 	int32_t threads;
 	int32_t token_budget;  /* tokens of a micro-batch */
 	char description[120]; /* device, dtype, instruction set, versions */
-} Plan;
+} TrainPlan;
 
 typedef struct TrainState
 {
@@ -28,7 +28,7 @@ typedef struct TrainState
 	double best_reward;
 	double reference_reward;
 	uint64_t rows_checksum; /* of the rows trained on */
-	Plan plan;
+	TrainPlan plan;
 } TrainState;
 
 /*

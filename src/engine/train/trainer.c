@@ -61,11 +61,11 @@ train_steps(const TrainOptions *options, int64_t selected)
 	return schedule_steps(options->epochs, selected, options->batch_size);
 }
 
-Plan
+TrainPlan
 train_plan(const Model *model)
 {
 	const Device *device = model_device(model);
-	Plan plan = {.threads = device->threads};
+	TrainPlan plan = {.threads = device->threads};
 
 	snprintf(plan.description, sizeof(plan.description),
 	         "%s, %s, fp32, alol %s", device->name, device->description,
@@ -109,7 +109,7 @@ make_sampler(Run *run, Failure *failure)
 }
 
 static bool
-warn_of_other_plan(Run *run, const Plan *plan, Failure *failure)
+warn_of_other_plan(Run *run, const TrainPlan *plan, Failure *failure)
 {
 	char message[512];
 
@@ -131,7 +131,7 @@ warn_of_other_plan(Run *run, const Plan *plan, Failure *failure)
 static bool
 begin(Run *run, Failure *failure)
 {
-	Plan plan = train_plan(run->model);
+	TrainPlan plan = train_plan(run->model);
 
 	if (!checkpoint_find(run->directory, &run->state, failure))
 		return false;

@@ -50,7 +50,7 @@ typedef struct TrainResult
 extern int64_t train_steps(const TrainOptions *options, int64_t selected);
 
 /* What this process would compute with; without a token budget. */
-extern Plan train_plan(const Model *model);
+extern TrainPlan train_plan(const Model *model);
 
 /*
  * Trains the model on the selected rows (at least one), from the newest

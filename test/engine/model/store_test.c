@@ -1,0 +1,304 @@
+/*
+ * store_test.c
+ *		What is saved is what was opened: random models, the hub's names,
+ *		16-bit weights, trained weights, all within the memory allowed.
+ */
+#include "tiny.h"
+
+#include "formats/safetensors.h"
+#include "model/layers.h"
+#include "train/checkpoint.h"
+
+#define SEQUENCES 5
+#define TARGETS_MAX 512
+
+static Device *device;
+
+static void
+logprobs_of(Model *model, float *logp)
+{
+	Arena *arena = arena_create();
+	Batch batch = tiny_batch(arena, SEQUENCES);
+	Failure failure = {0};
+
+	assert_true(batch_targets(&batch, 0, SEQUENCES) <= TARGETS_MAX);
+	memset(logp, 0, TARGETS_MAX * sizeof(float));
+	assert_ok(model_logprobs(model, &batch, logp, &failure), failure);
+	arena_destroy(arena);
+}
+
+/* Saved and opened again; the caller removes the directory. */
+static Model *
+saved(Arena *arena, Model *model, char **directory)
+{
+	Failure failure = {0};
+
+	*directory = test_directory(arena);
+	assert_ok(model_save(model, NULL, *directory, &failure), failure);
+	return tiny_open(arena, device, *directory);
+}
+
+static void
+assert_same_models(Model *a, Model *b)
+{
+	float of_a[TARGETS_MAX], of_b[TARGETS_MAX];
+
+	assert_int_equal(model_parameter_count(a), model_parameter_count(b));
+	for (int i = 0; i < model_parameter_count(a); i++)
+		assert_string_equal(model_parameter(a, i).name,
+		                    model_parameter(b, i).name);
+	assert_string_equal(model_config(a)->architecture,
+	                    model_config(b)->architecture);
+	assert_int_equal(model_config(a)->eos, model_config(b)->eos);
+	logprobs_of(a, of_a);
+	logprobs_of(b, of_b);
+	assert_memory_equal(of_a, of_b, sizeof(of_a));
+}
+
+static void
+a_created_model_saves_as_it_is(void **state)
+{
+	static const char *const configs[] = {
+		TINY_GPT2, TINY_LLAMA(", \"tie_word_embeddings\": true"),
+		TINY_LLAMA("")};
+
+	(void) state;
+	for (int i = 0; i < 3; i++)
+	{
+		Arena *arena = arena_create();
+		char *directory = tiny_directory(arena, configs[i], 40);
+		Model *model = tiny_open(arena, device, directory);
+		char *copy;
+		Model *again = saved(arena, model, &copy);
+
+		assert_same_models(model, again);
+		assert_same_models(model, tiny_model(arena, device, configs[i], 40));
+		tiny_remove(directory);
+		tiny_remove(copy);
+		arena_destroy(arena);
+	}
+}
+
+static void
+another_seed_is_another_model(void **state)
+{
+	Arena *arena = arena_create();
+	float a[TARGETS_MAX], b[TARGETS_MAX];
+
+	(void) state;
+	logprobs_of(tiny_model(arena, device, TINY_GPT2, 1), a);
+	logprobs_of(tiny_model(arena, device, TINY_GPT2, 2), b);
+	assert_memory_not_equal(a, b, sizeof(a));
+	arena_destroy(arena);
+}
+
+static void
+names_without_the_prefix_stay_without(void **state)
+{
+	Arena *arena = arena_create();
+	char *source = test_golden_path(arena, "decoders/gpt2_hub");
+	Model *model = tiny_open(arena, device, source);
+	char *copy;
+	Model *again = saved(arena, model, &copy);
+
+	(void) state;
+	assert_string_equal(model_parameter(model, 0).name, "wte.weight");
+	assert_same_models(model, again);
+	tiny_remove(copy);
+	arena_destroy(arena);
+}
+
+/* Rewrites the directory's weights in a 16-bit type. */
+static void
+narrow(Arena *arena, const char *directory, DType dtype)
+{
+	char *path = arena_printf(arena, "%s/model.safetensors", directory);
+	Failure failure = {0};
+	StoredModel *stored;
+	TensorToStore *tensors;
+	int count;
+
+	assert_ok(stored_model_open(arena, directory, &stored, &failure), failure);
+	count = stored_model_count(stored);
+	tensors = arena_alloc(arena, (size_t) count * sizeof(TensorToStore));
+	for (int i = 0; i < count; i++)
+	{
+		const StoredTensor *tensor = stored_model_tensor(stored, i);
+		void *data = arena_alloc(arena, (size_t) tensor->count * 2 + 2);
+
+		dtype_from_f32(data, tensor->data, dtype, (size_t) tensor->count);
+		tensors[i] = (TensorToStore){.name = tensor->name,
+		                             .dtype = dtype,
+		                             .dimensions = tensor->dimensions,
+		                             .data = data};
+		memcpy(tensors[i].shape, tensor->shape, sizeof(tensors[i].shape));
+	}
+	assert_ok(safetensors_write(path, tensors, count, NULL, NULL, &failure),
+	          failure);
+}
+
+static void
+narrow_weights_are_widened_exactly(void **state)
+{
+	static const DType dtypes[] = {DTYPE_F16, DTYPE_BF16};
+
+	(void) state;
+	for (int i = 0; i < 2; i++)
+	{
+		Arena *arena = arena_create();
+		char *directory = tiny_directory(arena, TINY_LLAMA(""), 41);
+		float wide[TARGETS_MAX], narrowed[TARGETS_MAX], trained[TARGETS_MAX];
+		Failure failure = {0};
+		Model *model;
+		Model *again;
+		char *copy;
+		uint64_t used;
+		uint64_t full;
+
+		logprobs_of(tiny_open(arena, device, directory), wide);
+		narrow(arena, directory, dtypes[i]);
+		model = tiny_open(arena, device, directory);
+		assert_int_equal(model_stored_dtype(model), dtypes[i]);
+		logprobs_of(model, narrowed);
+		assert_memory_not_equal(wide, narrowed, sizeof(wide));
+		/* Sums of some ten weights with 8 bits each. */
+		for (int t = 0; t < TARGETS_MAX; t++)
+			assert_near(narrowed[t], wide[t], 0.5);
+		/* The saved copy is wide, and has the same numbers. */
+		again = saved(arena, model, &copy);
+		assert_int_equal(model_stored_dtype(again), DTYPE_F32);
+		assert_same_models(model, again);
+		/* Training replaces the widened weights: 12 bytes each are new, and
+		 * what allocations are rounded up to. */
+		used = memory_used();
+		assert_ok(model_make_trainable(model, &failure), failure);
+		full = (uint64_t) model_state_size(model) * 16;
+		assert_true(memory_used() < used + full);
+		logprobs_of(model, trained);
+		assert_memory_equal(trained, narrowed, sizeof(trained));
+		tiny_remove(directory);
+		tiny_remove(copy);
+		arena_destroy(arena);
+	}
+}
+
+static void
+trained_weights_are_what_is_saved(void **state)
+{
+	Arena *arena = arena_create();
+	char *source = tiny_directory(arena, TINY_GPT2, 42);
+	Model *model = tiny_open(arena, device, source);
+	float before[TARGETS_MAX], after[TARGETS_MAX], again[TARGETS_MAX];
+	float weight = 0.75f;
+	Failure failure = {0};
+	char *copy;
+
+	(void) state;
+	logprobs_of(model, before);
+	assert_ok(model_make_trainable(model, &failure), failure);
+	for (int64_t i = 0; i < 40; i++)
+		model_state_upload(model, MODEL_WEIGHTS, i * 97, 1, &weight);
+	logprobs_of(model, after);
+	assert_memory_not_equal(before, after, sizeof(before));
+	logprobs_of(saved(arena, model, &copy), again);
+	assert_memory_equal(after, again, sizeof(after));
+	tiny_remove(source);
+	tiny_remove(copy);
+	arena_destroy(arena);
+}
+
+/* Its embedding alone takes 8 MiB. */
+#define LARGE                                                                  \
+	"{\"model_type\": \"llama\", \"hidden_size\": 64, "                        \
+	"\"intermediate_size\": 64, \"num_hidden_layers\": 1, "                    \
+	"\"num_attention_heads\": 4, \"vocab_size\": 32768, "                      \
+	"\"tie_word_embeddings\": true}"
+
+static void
+checkpoints_and_saving_need_no_copy_of_the_weights(void **state)
+{
+	Arena *arena = arena_create();
+	char *directory, *copy;
+	Model *model;
+	TrainState train = {.step = 3, .best_step = -1};
+	Failure failure = {0};
+	float first[64], loaded[64];
+	char *checkpoint;
+
+	(void) state;
+	memory_limit_set(memory_used() + ((uint64_t) 4 << 20));
+	directory = tiny_directory(arena, LARGE, 43);
+	model = tiny_open(arena, device, directory);
+	assert_fails(model_make_trainable(model, &failure), failure,
+	             FAILURE_OUT_OF_MEMORY, "alol.memory_limit leaves");
+	memory_limit_set(0);
+	arena_destroy(arena);
+
+	arena = arena_create();
+	copy = test_directory(arena);
+	directory = tiny_directory(arena, LARGE, 43);
+	model = tiny_open(arena, device, directory);
+	assert_ok(model_make_trainable(model, &failure), failure);
+	memory_limit_set(memory_used() + ((uint64_t) 1 << 20));
+	assert_ok(checkpoint_write(copy, model, &train, &failure), failure);
+	assert_ok(best_write(copy, model, 3, &failure), failure);
+	assert_ok(model_save(model, NULL, copy, &failure), failure);
+	model_state_download(model, MODEL_WEIGHTS, 64, 64, first);
+	memset(loaded, 0, sizeof(loaded));
+	model_state_upload(model, MODEL_WEIGHTS, 64, 64, loaded);
+	assert_ok(checkpoint_load(copy, model, &train, &failure), failure);
+	model_state_download(model, MODEL_WEIGHTS, 64, 64, loaded);
+	assert_memory_equal(first, loaded, sizeof(first));
+	memory_limit_set(0);
+	checkpoint = arena_printf(arena, "%s/checkpoint-3", copy);
+	unlink(checkpoint);
+	unlink(arena_printf(arena, "%s/best-3", copy));
+	tiny_remove(directory);
+	tiny_remove(copy);
+	arena_destroy(arena);
+}
+
+static void
+linear_scaling_slows_every_rotation(void **state)
+{
+	Arena *arena = arena_create();
+	Model *plain = tiny_model(arena, device, TINY_LLAMA(""), 44);
+	Model *slow = tiny_model(
+		arena, device,
+		TINY_LLAMA(", \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}"),
+		44);
+	float of_plain[TARGETS_MAX], of_slow[TARGETS_MAX];
+	int rotary = model_config(plain)->rotary;
+
+	(void) state;
+	logprobs_of(plain, of_plain);
+	logprobs_of(slow, of_slow);
+	assert_memory_not_equal(of_plain, of_slow, sizeof(of_plain));
+	for (int position = 0; position < 20; position++)
+		for (int i = 0; i < rotary; i++)
+			assert_near(slow->angles[2 * position * rotary + i],
+			            plain->angles[position * rotary + i], 1e-6);
+	arena_destroy(arena);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_created_model_saves_as_it_is),
+		cmocka_unit_test(another_seed_is_another_model),
+		cmocka_unit_test(names_without_the_prefix_stay_without),
+		cmocka_unit_test(narrow_weights_are_widened_exactly),
+		cmocka_unit_test(trained_weights_are_what_is_saved),
+		cmocka_unit_test(checkpoints_and_saving_need_no_copy_of_the_weights),
+		cmocka_unit_test(linear_scaling_slows_every_rotation),
+	};
+	Failure failure;
+	int failed;
+
+	if (!cpu_device_open(2, &device, &failure))
+		return 1;
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	device->close(device);
+	return failed;
+}
