@@ -1,5 +1,5 @@
 # Two sessions that resume one job start it once; queued jobs run one by one;
-# a job that finds no worker slot waits for one.
+# what two transactions want one gets; a job that finds no worker slot waits.
 
 use strict;
 use warnings FATAL => 'all';
@@ -53,6 +53,77 @@ wait_until($node, "SELECT state = 'cancelled' FROM alol_jobs WHERE job = $behind
 is($node->safe_psql('postgres', "SELECT alol_cancel($next)"), 'f', 'one that is over is not');
 $node->safe_psql('postgres', "SELECT alol_cancel($job)");
 wait_until($node, "SELECT state = 'cancelled' FROM alol_jobs WHERE job = $job", 5);
+
+# Five jobs at once run one after another.
+$node->safe_psql('postgres', 'SELECT ' . join ', ', map {
+	"alol_train('pairs', 'tiny', 'row$_', 'nll', steps => 5)" } 1 .. 5);
+wait_until($node, "SELECT count(*) = 5 FROM alol_jobs WHERE output LIKE 'row%' AND state = 'succeeded'");
+is($node->safe_psql('postgres', "SELECT count(*) FROM alol_jobs a JOIN alol_jobs b "
+		  . "ON a.job < b.job AND a.finished_at > b.started_at AND b.finished_at > a.started_at "
+		  . "WHERE a.output LIKE 'row%' AND b.output LIKE 'row%'"),
+	'0', 'five jobs run one by one');
+
+# What two transactions want at once, one gets.  The first waits, in its
+# transaction, for a lock that we hold.
+sub psql_start
+{
+	my ($sql) = @_;
+	my ($in, $out, $err) = ('', '', '');
+	return { out => \$out, err => \$err, handle => IPC::Run::start(
+			[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d',
+				$node->connstr('postgres'), '-c', $sql ],
+			\$in, \$out, \$err) };
+}
+
+sub wait_for_query
+{
+	my ($mark, $wait) = @_;
+	wait_until($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE "
+		  . "'%/* $mark */%' AND pid <> pg_backend_pid() AND $wait");
+	return;
+}
+
+sub race
+{
+	my ($first, $second) = @_;
+	my $keeper = psql_start('BEGIN; SELECT pg_advisory_xact_lock(1); SELECT pg_sleep(600) /* keeper */');
+	wait_for_query('keeper', "wait_event = 'PgSleep'");
+	my $one = psql_start("BEGIN; $first; SELECT pg_advisory_xact_lock(1) /* first */; COMMIT");
+	wait_for_query('first', "wait_event = 'advisory'");
+	my $two = psql_start("$second /* second */");
+	wait_for_query('second', "wait_event_type = 'Lock'");
+	$node->safe_psql('postgres', q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE query LIKE '%/* keeper */%' AND pid <> pg_backend_pid()));
+	$_->{handle}->finish foreach $keeper, $one, $two;
+	is(${ $one->{err} }, '', 'the first transaction gets what it wants');
+	return ${ $two->{err} };
+}
+
+my $train = "SELECT alol_train('pairs', 'tiny', '%s', 'nll', steps => 5)";
+like(race(sprintf($train, 'contested'), sprintf($train, 'contested')),
+	qr/alol_job_output/, 'the name of an output is given once');
+create_model($node, 'wanted');
+like(race("SELECT alol_train('pairs', 'wanted', 'from_wanted', 'nll', steps => 100000)",
+		"SELECT alol_model_drop('wanted')"),
+	qr/model "wanted" is used by job/, 'a model that a job has just begun with stays');
+$job = start_job($node, output => q('hindered'), steps => 1000000);
+$behind = start_job($node, output => q('unwanted'), steps => 5);
+$node->safe_psql('postgres', q(SELECT alol_cancel(job) FROM alol_jobs WHERE output = 'from_wanted'));
+wait_until($node, "SELECT state = 'running' FROM alol_jobs WHERE job = $job");
+
+# A cancel whose transaction is open holds up the start of its job.
+{
+	my $keeper = psql_start("BEGIN; SELECT alol_cancel($behind); SELECT pg_sleep(600) /* keeper */");
+	wait_for_query('keeper', "wait_event = 'PgSleep'");
+	$node->safe_psql('postgres', "SELECT alol_cancel($job)");
+	wait_until($node, q(SELECT count(*) = 1 FROM pg_stat_activity
+		WHERE backend_type = 'alol job' AND wait_event_type = 'Lock'));
+	$node->safe_psql('postgres', q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE query LIKE '%/* keeper */%' AND pid <> pg_backend_pid()));
+	$keeper->{handle}->finish;
+	is($node->safe_psql('postgres', "SELECT alol_wait($behind)"), 'succeeded',
+		'a cancel that is rolled back lets its job start');
+}
 
 # Every worker slot of the server is taken (logical replication has one): the
 # job waits for another.

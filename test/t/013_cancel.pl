@@ -73,6 +73,15 @@ is($node->safe_psql('postgres',
 		q(SELECT count(*) FROM (SELECT * FROM alol_score('pairs', 'tiny', reward => 'reward') LIMIT 3) AS s)),
 	'3', 'LIMIT over alol_score');
 
+# Nor does the wait for a job whose client is killed go on.
+my $waited = start_job($node, output => q('waited'), steps => 1000000);
+$run = psql_start("SELECT alol_wait($waited) /* long */");
+wait_until($node, $active);
+$run->{handle}->kill_kill;
+ok(wait_until($node, $gone, 5), 'a killed client waits for no job');
+$node->safe_psql('postgres', "SELECT alol_cancel($waited)");
+wait_until($node, "SELECT state = 'cancelled' FROM alol_jobs WHERE job = $waited", 5);
+
 # A job stops within a second, and an open transaction around alol_cancel
 # holds nothing up.
 my $job = start_job($node, output => q('stopped'), steps => 1000000,

@@ -115,5 +115,20 @@ $node->safe_psql('postgres', $path . "SELECT count(*) FROM alol_jobs; "
 	  . "SELECT alol_model_rename('tiny', 'tiny2')");
 is($node->safe_psql('postgres', "SELECT count(*) FROM mallory.stolen WHERE who <> 'mallory'"),
 	'0', 'no code of mallory ran as somebody else');
+
+# A setting of a library that is not loaded can be set to anything by anyone;
+# where a job's SQL loads the library it is worth no more than that.
+$node->safe_psql('postgres', <<'SQL');
+CREATE FUNCTION conflict() RETURNS text LANGUAGE plpgsql STABLE AS
+	$$ BEGIN RETURN current_setting('plpgsql.variable_conflict'); END $$;
+SQL
+($out, $err) = as_role('mallory', "SET plpgsql.variable_conflict = 'use_column'; "
+	  . "SELECT alol_train('public.pairs', 'tiny2', 'settings', 'wbc', reward => "
+	  . "'CASE conflict() WHEN ''error'' THEN 1 ELSE 0 END', steps => 3, "
+	  . q(options => '{"settings": ["plpgsql.variable_conflict"]}') . ')');
+$job = last_line($out);
+wait_until($node, "SELECT state NOT IN ('queued', 'running') FROM alol_jobs WHERE job = $job");
+is($node->safe_psql('postgres', "SELECT min(reward) FROM alol_advantages WHERE job = $job"),
+	'1', 'no role gets a setting through a job that it has no right to');
 $node->stop;
 done_testing();
