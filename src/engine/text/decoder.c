@@ -10,11 +10,10 @@
 
 #include "text/bytes.h"
 #include "text/pattern.h"
+#include "text/steps.h"
 #include "text/unicode.h"
 
 #include <string.h>
-
-#define MOST_STEPS 32 /* also of nesting */
 
 typedef struct Step Step;
 
@@ -51,7 +50,7 @@ struct Step
 
 struct Decoder
 {
-	Step steps[MOST_STEPS];
+	Step steps[STEPS_MOST];
 	int count;
 	bool is_set; /* not null in the file */
 };
@@ -342,50 +341,31 @@ static const StepType types[] = {
 	{"Metaspace", open_metaspace, run_metaspace},
 };
 
-/* Adds a step, or all those of a Sequence. */
-static bool
-add_steps(Arena *arena, const json_t *json, int depth, Decoder *decoder,
-          Failure *failure)
-{
-	const char *name = json_string_value(json_object_get(json, "type"));
-	Step *step = &decoder->steps[decoder->count];
-
-	if (name == NULL)
-		return fail(failure, FAILURE_BAD_FILE, "a decoder has no type");
-	if (decoder->count == MOST_STEPS || depth == MOST_STEPS)
-		return fail(failure, FAILURE_UNSUPPORTED,
-		            "the tokenizer has more than %d decoders", MOST_STEPS);
-	if (strcmp(name, "Sequence") == 0)
-	{
-		const json_t *parts = json_object_get(json, "decoders");
-
-		for (size_t i = 0; i < json_array_size(parts); i++)
-			if (!add_steps(arena, json_array_get(parts, i), depth + 1, decoder,
-			               failure))
-				return false;
-		return true;
-	}
-	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
-	{
-		if (strcmp(types[i].name, name) != 0)
-			continue;
-		step->run = types[i].run;
-		decoder->count++;
-		return types[i].open(arena, json, step, failure);
-	}
-	return fail(failure, FAILURE_UNSUPPORTED,
-	            "decoders of type \"%s\" are not supported", name);
-}
-
 bool
 decoder_open(Arena *arena, const json_t *json, Decoder **decoder,
              Failure *failure)
 {
+	StepList list;
+
 	*decoder = arena_alloc(arena, sizeof(Decoder));
-	if (json == NULL || json_is_null(json))
-		return true;
-	(*decoder)->is_set = true;
-	return add_steps(arena, json, 0, *decoder, failure);
+	(*decoder)->is_set = json != NULL && !json_is_null(json);
+	if (!steps_list(json, "decoder", "decoders", &list, failure))
+		return false;
+	for (int i = 0; i < list.count; i++)
+	{
+		const StepType *type = steps_type(list.part[i], "decoder", types,
+		                                  sizeof(types) / sizeof(types[0]),
+		                                  sizeof(types[0]), failure);
+		Step *step = &(*decoder)->steps[i];
+
+		if (type == NULL)
+			return false;
+		step->run = type->run;
+		if (!type->open(arena, list.part[i], step, failure))
+			return false;
+	}
+	(*decoder)->count = list.count;
+	return true;
 }
 
 bool

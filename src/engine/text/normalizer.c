@@ -6,12 +6,11 @@
 
 #include "text/bytes.h"
 #include "text/pattern.h"
+#include "text/steps.h"
 #include "text/unicode.h"
 
 #include <string.h>
 #include <utf8proc.h>
-
-#define MOST_STEPS 32 /* also of nesting */
 
 typedef struct Step Step;
 
@@ -32,7 +31,7 @@ struct Step
 
 struct Normalizer
 {
-	Step steps[MOST_STEPS];
+	Step steps[STEPS_MOST];
 	int count;
 };
 
@@ -282,49 +281,31 @@ static const StepType types[] = {
 	{"ByteLevel", open_nothing, run_bytes, 0},
 };
 
-/* Adds a step, or all those of a Sequence. */
-static bool
-add_steps(Arena *arena, const json_t *json, int depth, Normalizer *normalizer,
-          Failure *failure)
-{
-	const char *name = json_string_value(json_object_get(json, "type"));
-	Step *step = &normalizer->steps[normalizer->count];
-
-	if (name == NULL)
-		return fail(failure, FAILURE_BAD_FILE, "a normalizer has no type");
-	if (normalizer->count == MOST_STEPS || depth == MOST_STEPS)
-		return fail(failure, FAILURE_UNSUPPORTED,
-		            "the tokenizer has more than %d normalizers", MOST_STEPS);
-	if (strcmp(name, "Sequence") == 0)
-	{
-		const json_t *parts = json_object_get(json, "normalizers");
-
-		for (size_t i = 0; i < json_array_size(parts); i++)
-			if (!add_steps(arena, json_array_get(parts, i), depth + 1,
-			               normalizer, failure))
-				return false;
-		return true;
-	}
-	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
-	{
-		if (strcmp(types[i].name, name) != 0)
-			continue;
-		step->run = types[i].run;
-		step->form = types[i].form;
-		normalizer->count++;
-		return types[i].open(arena, json, step, failure);
-	}
-	return fail(failure, FAILURE_UNSUPPORTED,
-	            "normalizers of type \"%s\" are not supported", name);
-}
-
 bool
 normalizer_open(Arena *arena, const json_t *json, Normalizer **normalizer,
                 Failure *failure)
 {
+	StepList list;
+
 	*normalizer = arena_alloc(arena, sizeof(Normalizer));
-	return json == NULL || json_is_null(json) ||
-	       add_steps(arena, json, 0, *normalizer, failure);
+	if (!steps_list(json, "normalizer", "normalizers", &list, failure))
+		return false;
+	for (int i = 0; i < list.count; i++)
+	{
+		const StepType *type = steps_type(list.part[i], "normalizer", types,
+		                                  sizeof(types) / sizeof(types[0]),
+		                                  sizeof(types[0]), failure);
+		Step *step = &(*normalizer)->steps[i];
+
+		if (type == NULL)
+			return false;
+		step->run = type->run;
+		step->form = type->form;
+		if (!type->open(arena, list.part[i], step, failure))
+			return false;
+	}
+	(*normalizer)->count = list.count;
+	return true;
 }
 
 bool

@@ -10,11 +10,10 @@
 
 #include "text/bytes.h"
 #include "text/pattern.h"
+#include "text/steps.h"
 #include "text/unicode.h"
 
 #include <string.h>
-
-#define MOST_STEPS 32 /* also of nesting */
 
 /* Contractions, then words, numbers and others with a space before them. */
 #define GPT2_PATTERN                                                           \
@@ -75,7 +74,7 @@ struct Step
 
 struct Pretokenizer
 {
-	Step steps[MOST_STEPS];
+	Step steps[STEPS_MOST];
 	int count;
 };
 
@@ -445,49 +444,30 @@ static const StepType types[] = {
 	{"WhitespaceSplit", open_whitespace_split, run_split},
 };
 
-/* Adds a step, or all those of a Sequence. */
-static bool
-add_steps(Arena *arena, const json_t *json, int depth,
-          Pretokenizer *pretokenizer, Failure *failure)
-{
-	const char *name = json_string_value(json_object_get(json, "type"));
-	Step *step = &pretokenizer->steps[pretokenizer->count];
-
-	if (name == NULL)
-		return fail(failure, FAILURE_BAD_FILE, "a pre-tokenizer has no type");
-	if (pretokenizer->count == MOST_STEPS || depth == MOST_STEPS)
-		return fail(failure, FAILURE_UNSUPPORTED,
-		            "the tokenizer has more than %d pre-tokenizers",
-		            MOST_STEPS);
-	if (strcmp(name, "Sequence") == 0)
-	{
-		const json_t *parts = json_object_get(json, "pretokenizers");
-
-		for (size_t i = 0; i < json_array_size(parts); i++)
-			if (!add_steps(arena, json_array_get(parts, i), depth + 1,
-			               pretokenizer, failure))
-				return false;
-		return true;
-	}
-	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
-	{
-		if (strcmp(types[i].name, name) != 0)
-			continue;
-		step->run = types[i].run;
-		pretokenizer->count++;
-		return types[i].open(arena, json, step, failure);
-	}
-	return fail(failure, FAILURE_UNSUPPORTED,
-	            "pre-tokenizers of type \"%s\" are not supported", name);
-}
-
 bool
 pretokenizer_open(Arena *arena, const json_t *json, Pretokenizer **pretokenizer,
                   Failure *failure)
 {
+	StepList list;
+
 	*pretokenizer = arena_alloc(arena, sizeof(Pretokenizer));
-	return json == NULL || json_is_null(json) ||
-	       add_steps(arena, json, 0, *pretokenizer, failure);
+	if (!steps_list(json, "pre-tokenizer", "pretokenizers", &list, failure))
+		return false;
+	for (int i = 0; i < list.count; i++)
+	{
+		const StepType *type = steps_type(list.part[i], "pre-tokenizer", types,
+		                                  sizeof(types) / sizeof(types[0]),
+		                                  sizeof(types[0]), failure);
+		Step *step = &(*pretokenizer)->steps[i];
+
+		if (type == NULL)
+			return false;
+		step->run = type->run;
+		if (!type->open(arena, list.part[i], step, failure))
+			return false;
+	}
+	(*pretokenizer)->count = list.count;
+	return true;
 }
 
 bool
