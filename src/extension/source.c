@@ -434,7 +434,9 @@ number_from_datum(Datum value, Oid type)
 		case FLOAT8OID:
 			return DatumGetFloat8(value);
 		case NUMERICOID:
-			return DatumGetFloat8(DirectFunctionCall1(numeric_float8, value));
+			/* Beyond a double it is an infinity, which callers refuse by row. */
+			return DatumGetFloat8(
+				DirectFunctionCall1(numeric_float8_no_overflow, value));
 		default:
 			elog(ERROR, "type %s is not a number", format_type_be(type));
 			return 0.0; /* for the compiler */

@@ -23,7 +23,7 @@ SELECT alol_model_create('jobs_policy', '{"model_type": "llama",
 	"num_hidden_layers": 1, "num_attention_heads": 4,
 	"max_position_embeddings": 64}') \gset
 
-SELECT plan(94);
+SELECT plan(95);
 
 -- Calls that cannot work.
 CREATE FUNCTION call(arguments text) RETURNS text LANGUAGE sql AS
@@ -270,6 +270,11 @@ SELECT alol_train('SELECT key, prompt, response, CASE key WHEN 7 THEN ''NaN''
 SELECT throws_ok('SELECT alol_wait(' || :job || ')', '22003',
 	'job ' || :job || ' failed: reward of row 7 (key "7") is NaN',
 	'a reward that is NaN fails the job and names the row');
+SELECT alol_train('SELECT prompt, response, 1e400 AS reward FROM pairs',
+	'jobs_policy', 'jobs_f', 'wbc') AS job \gset
+SELECT throws_ok('SELECT alol_wait(' || :job || ')', '22003',
+	'job ' || :job || ' failed: reward of row 1 is Infinity',
+	'as does one that is beyond a double');
 SELECT alol_train('SELECT prompt, response, 5 AS reward FROM pairs',
 	'jobs_policy', 'jobs_g') AS job \gset
 SELECT throws_ok('SELECT alol_wait(' || :job || ')', '22023', NULL,

@@ -10,7 +10,7 @@ SET client_min_messages = warning;
 
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS alol;
-SELECT plan(59);
+SELECT plan(60);
 
 CREATE FUNCTION config(changes jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql
 AS $$ SELECT '{"model_type": "llama", "hidden_size": 32,
@@ -91,6 +91,12 @@ SELECT throws_ok($$SELECT alol_model_create('x', config(), 0,
 SELECT throws_ok($$SELECT alol_model_create('x', config(), 0,
 		'DELETE FROM documents RETURNING document')$$, NULL, NULL,
 	'the corpus cannot write');
+CREATE TABLE written (what text);
+CREATE FUNCTION writes(what text) RETURNS text LANGUAGE plpgsql AS
+	$$ BEGIN INSERT INTO written VALUES (what); RETURN what; END $$;
+SELECT throws_ok($$SELECT alol_model_create('writing', config(), 0,
+	'SELECT writes(''x'') FROM generate_series(1, 3)')$$, '25006', NULL,
+	'nor through a function');
 SELECT is((SELECT count(*) FROM documents), 300::bigint, 'nothing is deleted');
 SELECT is((SELECT count(*) FROM alol_models WHERE name = 'x'), 0::bigint,
 	'no failure leaves a model');

@@ -10,7 +10,7 @@ SET client_min_messages = warning;
 
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS alol;
-SELECT plan(51);
+SELECT plan(57);
 CREATE ROLE alol_ann;
 CREATE ROLE alol_bob;
 CREATE FUNCTION config() RETURNS jsonb LANGUAGE sql AS $$ SELECT
@@ -84,6 +84,10 @@ SELECT lives_ok($$SELECT alol_allow('alol_ann'), alol_allow('alol_bob')$$,
 	'alol_allow opens it all');
 SELECT throws_ok($$SELECT alol_allow(NULL)$$, '22004', 'role must not be null',
 	'to a role');
+SELECT throws_ok($$SELECT alol_allow(4294967295::oid::regrole)$$, '42704',
+	'role with OID 4294967295 does not exist', 'that exists');
+SELECT throws_ok($$SELECT alol_disallow(4294967295::oid::regrole)$$, '42704',
+	'role with OID 4294967295 does not exist', 'alol_disallow, too');
 SET ROLE alol_ann;
 SELECT is(alol_model_create('ann''s', config()), 'ann''s',
 	'an allowed role makes models');
@@ -113,6 +117,9 @@ SELECT throws_ok($$SELECT alol_generate('anns', 'x')$$, '42704',
 RESET ROLE;
 
 SET ROLE alol_ann;
+SELECT throws_ok($$SELECT alol_model_grant('ann''s',
+	4294967295::oid::regrole)$$, '42704', 'invalid role OID: 4294967295',
+	'a model is shared with a role that exists');
 SELECT alol_model_grant('ann''s', 'alol_bob') \g /dev/null
 SELECT is(shared_with, '{alol_bob}', 'a model can be shared') FROM alol_models;
 SET ROLE alol_bob;
@@ -134,6 +141,21 @@ SET ROLE alol_ann;
 SELECT alol_model_revoke('ann''s', NULL) \g /dev/null
 SET ROLE alol_bob;
 SELECT is_empty('SELECT * FROM alol_models', 'until it is taken back');
+RESET ROLE;
+
+-- Jobs: another's is not there
+CREATE TABLE alol_rows AS SELECT 'p' || i AS prompt, 'r' AS response
+	FROM generate_series(1, 9) i;
+GRANT SELECT ON alol_rows TO alol_ann;
+ALTER ROLE alol_ann LOGIN;
+SET ROLE alol_ann;
+SELECT alol_sft('alol_rows', 'ann''s', 'ann''s second') AS job \gset
+SELECT is(state, 'queued', 'a role sees its job') FROM alol_jobs;
+SET ROLE alol_bob;
+SELECT is_empty('SELECT * FROM alol_jobs', 'another one does not');
+-- The owner would be told that it is queued.
+SELECT is(alol_job_state(:job, 'running'), 'running',
+	'nor can it ask for more than it says itself');
 RESET ROLE;
 
 -- A member of the owner is the owner

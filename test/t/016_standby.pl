@@ -33,7 +33,8 @@ is($standby->safe_psql('postgres', "SELECT alol_distinct('a b a b', 1)"), '0.5',
 foreach my $call ("alol_train('pairs', 'tiny', 'x', reward => 'reward')",
 	"alol_model_rename('tiny', 'x')", "alol_model_drop('tiny')",
 	"alol_resume($job)", "alol_job_drop($job)",
-	"alol_model_create('x', '{}')")
+	"alol_cancel($job)", "alol_model_grant('tiny', NULL)",
+	"alol_model_export('tiny', '/nowhere')", "alol_model_create('x', '{}')")
 {
 	my ($out, $err) = ('', '');
 	isnt($standby->psql('postgres', "SELECT $call", stdout => \$out, stderr => \$err), 0,
