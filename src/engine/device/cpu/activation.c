@@ -7,6 +7,9 @@
 #include "device/cpu/exp.h"
 
 #include <math.h>
+#include <string.h>
+
+#define PIECE 2048
 
 static inline float
 sigmoid_f32(float x)
@@ -57,18 +60,49 @@ multiply_row(int64_t n, float *out, const float *up)
 		out[j] *= up[j];
 }
 
+static bool
+is_packed(const Tensor *x)
+{
+	return x == NULL || x->stride == x->cols;
+}
+
+/* How many neighbours a loop runs over: rows, or where all of them lie one
+ * after the other longer pieces, with fewer remainders. */
+static int64_t
+piece_size(const Tensor *a, const Tensor *b, const Tensor *c, const Tensor *d,
+           const Tensor *e)
+{
+	bool all = is_packed(a) && is_packed(b) && is_packed(c) && is_packed(d) &&
+	           is_packed(e);
+
+	return all ? PIECE : a->cols;
+}
+
+/* Where the piece lies that begins at element first. */
+static float *
+piece_at(Tensor x, int64_t first)
+{
+	return x.stride == x.cols ? (float *) x.data + first
+	                          : cpu_row(x, first / x.cols);
+}
+
 void
 cpu_activation(Device *device, Activation kind, Tensor out, Tensor gate,
                const Tensor *up)
 {
+	int64_t total = out.rows * out.cols;
+	int64_t size = piece_size(&out, &gate, up, NULL, NULL);
+
 	(void) device;
-#pragma omp parallel for schedule(static) if (out.rows * out.cols >            \
-                                              CPU_PARALLEL_MIN / 4)
-	for (int64_t i = 0; i < out.rows; i++)
+#pragma omp parallel for schedule(static) if (total > CPU_PARALLEL_MIN / 4)
+	for (int64_t first = 0; first < total; first += size)
 	{
-		activate_row(kind, out.cols, cpu_row(out, i), cpu_row(gate, i));
+		int64_t n = total - first < size ? total - first : size;
+		float *to = piece_at(out, first);
+
+		activate_row(kind, n, to, piece_at(gate, first));
 		if (up != NULL)
-			multiply_row(out.cols, cpu_row(out, i), cpu_row(*up, i));
+			multiply_row(n, to, piece_at(*up, first));
 	}
 }
 
@@ -129,27 +163,30 @@ cpu_activation_grad(Device *device, Activation kind, Tensor dgate,
                     const Tensor *dup, Tensor dout, Tensor gate,
                     const Tensor *up)
 {
-	int64_t n = gate.cols;
+	int64_t total = gate.rows * gate.cols;
+	int64_t size = piece_size(&gate, &dgate, &dout, dup, up);
 
-#pragma omp parallel for schedule(static) if (gate.rows * n >                  \
-                                              CPU_PARALLEL_MIN / 4)
-	for (int64_t i = 0; i < gate.rows; i++)
+#pragma omp parallel for schedule(static) if (total > CPU_PARALLEL_MIN / 4)
+	for (int64_t first = 0; first < total; first += size)
 	{
-		float *slope = cpu_scratch(device, 2 * (size_t) n);
-		float *active = slope + n;
+		int64_t n = total - first < size ? total - first : size;
+		float *slope = cpu_scratch(device, 2 * (size_t) size);
+		float *active = slope + size;
+		const float *x = piece_at(gate, first);
+		const float *from = piece_at(dout, first);
+		float *to = piece_at(dgate, first);
 
 		if (slope == NULL)
 			continue;
-		slope_row(kind, n, slope, cpu_row(gate, i));
+		slope_row(kind, n, slope, x);
 		if (up != NULL)
 		{
-			activate_row(kind, n, active, cpu_row(gate, i));
-			gated_grad_row(n, cpu_row(dgate, i), cpu_row(*dup, i),
-			               cpu_row(dout, i), slope, active, cpu_row(*up, i));
+			activate_row(kind, n, active, x);
+			gated_grad_row(n, to, piece_at(*dup, first), from, slope, active,
+			               piece_at(*up, first));
 			continue;
 		}
-		multiply_row(n, slope, cpu_row(dout, i));
-		for (int64_t j = 0; j < n; j++)
-			cpu_row(dgate, i)[j] = slope[j];
+		multiply_row(n, slope, from);
+		memcpy(to, slope, (size_t) n * sizeof(float));
 	}
 }

@@ -140,30 +140,51 @@ add_outer(float *restrict columns, int length, const float *restrict x,
 	}
 }
 
-/* Scores of one query to probabilities: visible ones, zeros up to length.
- * Returns the log-sum-exp. */
+/*
+ * Scores of one query to probabilities: visible ones, zeros up to length, a
+ * multiple of LANES.  Returns the log-sum-exp.  Rows are short, so loops must
+ * not have remainders: what is not visible counts with e^-infinity.
+ */
 CPU_KERNEL static float
 softmax_row(float *score, int visible, int length)
 {
-	float largest = score[0];
+	float most[LANES];
+	float part[LANES] = {0};
+	float largest;
 	float sum = 0;
 	float scale;
 
-#pragma omp simd reduction(max : largest)
-	for (int j = 0; j < visible; j++)
-		largest = score[j] > largest ? score[j] : largest;
-#pragma omp simd reduction(+ : sum)
-	for (int j = 0; j < visible; j++)
+	for (int j = visible; j < length; j++)
+		score[j] = -INFINITY;
+	memcpy(most, score, sizeof(most));
+	for (int start = LANES; start < length; start += LANES)
 	{
-		score[j] = exp_f32(score[j] - largest);
-		sum += score[j];
+#pragma omp simd
+		for (int j = 0; j < LANES; j++)
+			most[j] = score[start + j] > most[j] ? score[start + j] : most[j];
 	}
+	largest = most[0];
+	for (int j = 1; j < LANES; j++)
+		largest = most[j] > largest ? most[j] : largest;
+	for (int start = 0; start < length; start += LANES)
+	{
+#pragma omp simd
+		for (int j = 0; j < LANES; j++)
+		{
+			float e = exp_f32(score[start + j] - largest);
+
+			score[start + j] = e;
+			part[j] += e;
+		}
+	}
+	for (int width = LANES / 2; width > 0; width /= 2)
+		for (int j = 0; j < width; j++)
+			part[j] += part[j + width];
+	sum = part[0];
 	scale = 1 / sum;
 #pragma omp simd
-	for (int j = 0; j < visible; j++)
+	for (int j = 0; j < length; j++)
 		score[j] *= scale;
-	for (int j = visible; j < length; j++)
-		score[j] = 0;
 	return largest + logf(sum);
 }
 
@@ -171,9 +192,12 @@ softmax_row(float *score, int visible, int length)
 CPU_KERNEL static void
 softmax_again(float *score, int visible, int length, float lse)
 {
+	for (int start = 0; start < length; start += LANES)
+	{
 #pragma omp simd
-	for (int j = 0; j < visible; j++)
-		score[j] = exp_f32(score[j] - lse);
+		for (int j = 0; j < LANES; j++)
+			score[start + j] = exp_f32(score[start + j] - lse);
+	}
 	for (int j = visible; j < length; j++)
 		score[j] = 0;
 }
@@ -431,7 +455,7 @@ attend_cached(float *out, const float *q, const float *keys,
 			sum += q[d] * key[d];
 		score[j] = scale * sum;
 	}
-	softmax_row(score, length, length);
+	softmax_row(score, length, padded(length, LANES));
 	for (int d = 0; d < head_dim; d++)
 		out[d] = 0;
 	for (int j = 0; j < length; j++)
@@ -463,7 +487,7 @@ cpu_attention_cached(Device *device, const AttentionShape *shape, Tensor out,
 		int64_t i = number / shape->heads;
 		int head = (int) (number % shape->heads);
 		int64_t column = (int64_t) (head / group) * shape->head_dim;
-		float *score = cpu_scratch(device, (size_t) length[i]);
+		float *score = cpu_scratch(device, (size_t) padded(length[i], LANES));
 
 		if (score == NULL)
 			continue;
