@@ -16,6 +16,7 @@ import sys
 import time
 
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 MASK = (1 << 64) - 1
@@ -156,6 +157,13 @@ def make_model(directory):
     )
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config).save_pretrained(directory)
+    # The engine opens no model without a tokenizer: here, bytes and an end.
+    letters = ["<|endoftext|>"] + sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {letter: i for i, letter in enumerate(letters)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.save(directory + "/tokenizer.json")
 
 
 def main():
