@@ -21,7 +21,8 @@ void
 _PG_init(void)
 {
 	settings_define();
-	if (process_shared_preload_libraries_in_progress)
+	/* pg_upgrade wants nothing to be written meanwhile. */
+	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
 		launcher_register();
 }
 

@@ -170,22 +170,27 @@ attempt(Job *job, bool *is_engine_gone)
 	return error;
 }
 
+/*
+ * Runs the job and writes down how it ended.  A second cancel must not cancel
+ * that: cancels wait while we write, and after the end for ever.
+ */
 static void
 run(Job *job)
 {
 	bool is_engine_gone;
 	ErrorData *error = attempt(job, &is_engine_gone);
 
+	HOLD_CANCEL_INTERRUPTS();
 	if (error != NULL && is_engine_gone)
 	{
 		job_record_notice(
 			job, "warning",
 			psprintf("%s; the job goes on from step " INT64_FORMAT,
 		             error->message, job->checkpoint));
+		RESUME_CANCEL_INTERRUPTS();
 		error = attempt(job, &is_engine_gone);
+		HOLD_CANCEL_INTERRUPTS();
 	}
-	/* From here on nothing is left to cancel. */
-	QueryCancelPending = false;
 	if (error == NULL)
 		return;
 	job_record_flush(job);

@@ -100,6 +100,15 @@ wait_until($node, "SELECT state = 'running' AND step > 60 FROM alol_jobs WHERE j
 $node->safe_psql('postgres', "SELECT alol_cancel($job)");
 wait_until($node, "SELECT state = 'cancelled' FROM alol_jobs WHERE job = $job", 5);
 
+# A cancel does not cancel the one before it.
+$job = start_job($node, output => q('often'), steps => 1000000,
+	options => q('{"checkpoint_every": 20}'));
+wait_until($node, "SELECT step > 20 FROM alol_jobs WHERE job = $job");
+$node->safe_psql('postgres', "SELECT count(alol_cancel($job)) FROM generate_series(1, 3000)");
+wait_until($node, "SELECT state = 'cancelled' FROM alol_jobs WHERE job = $job", 5);
+unlike(slurp_file($node->logfile), qr/"alol job" .* exited with exit code 1$/m,
+	'a worker writes down that it was cancelled, however often');
+
 # Waiting on a job of the same transaction would wait for ever.
 $node->psql('postgres', q(SELECT alol_wait(alol_train('pairs', 'tiny', 'same', reward => 'reward', steps => 1))),
 	stderr => \$err);
