@@ -140,6 +140,35 @@ add_outer(float *restrict columns, int length, const float *restrict x,
 	}
 }
 
+/* x[j] = larger of x[j], x[j + half], and their sum, for j < half. */
+#define FOLD_MAX(x, half)                                                      \
+	for (int j = 0; j < (half); j++)                                           \
+	(x)[j] = (x)[j + (half)] > (x)[j] ? (x)[j + (half)] : (x)[j]
+#define FOLD_SUM(x, half)                                                      \
+	for (int j = 0; j < (half); j++)                                           \
+	(x)[j] += (x)[j + (half)]
+
+/* By halves, so that it takes four steps; x is used up. */
+static inline float
+lanes_max(float *x)
+{
+	FOLD_MAX(x, 8);
+	FOLD_MAX(x, 4);
+	FOLD_MAX(x, 2);
+	FOLD_MAX(x, 1);
+	return x[0];
+}
+
+static inline float
+lanes_sum(float *x)
+{
+	FOLD_SUM(x, 8);
+	FOLD_SUM(x, 4);
+	FOLD_SUM(x, 2);
+	FOLD_SUM(x, 1);
+	return x[0];
+}
+
 /*
  * Scores of one query to probabilities: visible ones, zeros up to length, a
  * multiple of LANES.  Returns the log-sum-exp.  Rows are short, so loops must
@@ -151,7 +180,7 @@ softmax_row(float *score, int visible, int length)
 	float most[LANES];
 	float part[LANES] = {0};
 	float largest;
-	float sum = 0;
+	float sum;
 	float scale;
 
 	for (int j = visible; j < length; j++)
@@ -163,9 +192,7 @@ softmax_row(float *score, int visible, int length)
 		for (int j = 0; j < LANES; j++)
 			most[j] = score[start + j] > most[j] ? score[start + j] : most[j];
 	}
-	largest = most[0];
-	for (int j = 1; j < LANES; j++)
-		largest = most[j] > largest ? most[j] : largest;
+	largest = lanes_max(most);
 	for (int start = 0; start < length; start += LANES)
 	{
 #pragma omp simd
@@ -177,10 +204,7 @@ softmax_row(float *score, int visible, int length)
 			part[j] += e;
 		}
 	}
-	for (int width = LANES / 2; width > 0; width /= 2)
-		for (int j = 0; j < width; j++)
-			part[j] += part[j + width];
-	sum = part[0];
+	sum = lanes_sum(part);
 	scale = 1 / sum;
 #pragma omp simd
 	for (int j = 0; j < length; j++)
