@@ -325,6 +325,16 @@ job_record_progress(Job *job, const JobProgress *progress)
 
 /* ----------------------------------------------------------------- state */
 
+void
+job_record_settle(Job *job)
+{
+	Statement statement = {0};
+
+	statement_int(&statement, job->id);
+	write_alone(&statement,
+	            "SELECT FROM @schema@.alol_job WHERE id = $1 FOR SHARE");
+}
+
 bool
 job_record_start(Job *job)
 {
@@ -334,7 +344,6 @@ job_record_start(Job *job)
 	statement_int(&statement, job->id);
 	statement_int(&statement, MyProcPid);
 	statement_int(&statement, is_restart ? 1 : 0);
-	/* Waits for an alol_cancel() whose transaction is open. */
 	return write_alone(
 			   &statement,
 			   "UPDATE @schema@.alol_job SET state = 'running', pid = $2, "

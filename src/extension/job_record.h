@@ -29,6 +29,9 @@ typedef struct JobProgress
 		.tokens_per_second = NAN, .loss = NAN, .memory_bytes = -1              \
 	}
 
+/* Waits for an open transaction that is about to change the job's state. */
+extern void job_record_settle(Job *job);
+
 /* The worker's job is running: committed before the work begins.  False when
  * it was cancelled or ended meanwhile. */
 extern bool job_record_start(Job *job);

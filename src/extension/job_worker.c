@@ -77,33 +77,39 @@ write_cancelled(void)
 	job_commit(saved);
 }
 
-/* The job, if it is to be run and this worker is the one to do it. */
+/* The job, if it is there and waits for a worker. */
 static Job *
-claim(void)
+find_job(void)
 {
-	MemoryContext saved;
+	MemoryContext saved = job_begin_write();
 	Job *job;
 
-	if (!take_job_lock())
-		return NULL;
-	slot = slot_acquire(LOCK_JOB_SLOT, alol_max_jobs);
-	if (slot < 0)
-	{
-		/* A cancel that took us for the job at work must not be lost. */
-		if (QueryCancelPending)
-			write_cancelled();
-		job_lock_release(arguments.database, arguments.job);
-		return NULL;
-	}
-	saved = job_begin_write();
 	MemoryContextSwitchTo(job_context);
 	job = job_find(arguments.job);
 	job_commit(saved);
 	if (job == NULL || job->owner != arguments.owner ||
-	    (strcmp(job->state, "queued") != 0 &&
-	     strcmp(job->state, "running") != 0))
+	    job_state_is_final(job->state))
 		return NULL;
-	return job_record_start(job) ? job : NULL;
+	return job;
+}
+
+/* The job, if it is to be run and this worker is the one to do it. */
+static Job *
+claim(void)
+{
+	Job *job;
+
+	if (!take_job_lock() || (job = find_job()) == NULL)
+		return NULL;
+	/* Without a slot, which another job may use meanwhile. */
+	job_record_settle(job);
+	slot = slot_acquire(LOCK_JOB_SLOT, alol_max_jobs);
+	if (slot >= 0)
+		return job_record_start(job) ? job : NULL;
+	/* A cancel that took us for the job at work must not be lost. */
+	if (QueryCancelPending)
+		write_cancelled();
+	return NULL;
 }
 
 /* ---------------------------------------------------------------- running */
@@ -172,7 +178,7 @@ attempt(Job *job, bool *is_engine_gone)
 
 /*
  * Runs the job and writes down how it ended.  A second cancel must not cancel
- * that: cancels wait while we write, and after the end for ever.
+ * that: from the end on cancels are held back, and as long as we write.
  */
 static void
 run(Job *job)
@@ -233,12 +239,14 @@ alol_job_main(Datum argument)
 	job_context = AllocSetContextCreate(TopMemoryContext, "alol job",
 	                                    ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(job_context);
-	/* A cancel that comes before the work begins ends the work. */
+	/* A cancel that comes before the work begins ends the work, no more. */
 	HOLD_CANCEL_INTERRUPTS();
 	job = claim();
-	RESUME_CANCEL_INTERRUPTS();
 	if (job != NULL)
+	{
+		RESUME_CANCEL_INTERRUPTS();
 		run(job);
+	}
 	if (slot >= 0)
 		slot_release(LOCK_JOB_SLOT, slot);
 	slot = -1;

@@ -118,6 +118,9 @@ wait_until($node, "SELECT state = 'running' FROM alol_jobs WHERE job = $job");
 	$node->safe_psql('postgres', "SELECT alol_cancel($job)");
 	wait_until($node, q(SELECT count(*) = 1 FROM pg_stat_activity
 		WHERE backend_type = 'alol job' AND wait_event_type = 'Lock'));
+	my $other = start_job($node, output => q('other'), steps => 5);
+	is($node->safe_psql('postgres', "SELECT alol_wait($other)"), 'succeeded',
+		'while a job waits for a cancel to be committed others run');
 	$node->safe_psql('postgres', q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 		WHERE query LIKE '%/* keeper */%' AND pid <> pg_backend_pid()));
 	$keeper->{handle}->finish;

@@ -115,6 +115,12 @@ ok(wait_gone(5, $worker, @engines), 'a killed worker takes its engine along');
 $keeper->finish;
 ok($node->poll_query_until('postgres', 'SELECT true'), 'the server is there again');
 is(sql("SELECT state FROM alol_jobs WHERE job = $job"), 'interrupted', 'the job is interrupted');
+sql("UPDATE alol_job SET starts = 3 WHERE id = $job");
+sql("SELECT alol_sft('pairs', 'tiny', 'supervised', steps => 1)");
+wait_until($node, q(SELECT state = 'succeeded' FROM alol_jobs WHERE output = 'supervised'));
+is(sql("SELECT state FROM alol_jobs WHERE job = $job"), 'interrupted',
+	'after three starts without a checkpoint nothing starts it by itself');
+sql("SELECT alol_model_drop('supervised')");
 is(sql("SELECT alol_resume($job)"), 't', 'and resumed');
 finish($job, 'to its end');
 
