@@ -12,6 +12,7 @@
 
 #define ALIGNMENT ((size_t) 64)
 #define BLOCK_SIZE ((size_t) 65536)
+#define MEBIBYTE (UINT64_C(1) << 20)
 
 typedef struct Block
 {
@@ -141,6 +142,21 @@ take(Arena *arena, size_t size)
 	return memset(memory, 0, size);
 }
 
+bool
+memory_check(uint64_t bytes, Failure *failure)
+{
+	uint64_t left = limit_bytes > used_bytes ? limit_bytes - used_bytes : 0;
+
+	if (limit_bytes == 0 || bytes <= left)
+		return true;
+	return fail(failure, FAILURE_OUT_OF_MEMORY,
+	            "needs %llu MiB more memory, alol.memory_limit leaves %llu MiB "
+	            "of %llu MiB",
+	            (unsigned long long) (bytes + MEBIBYTE - 1) / MEBIBYTE,
+	            (unsigned long long) left / MEBIBYTE,
+	            (unsigned long long) limit_bytes / MEBIBYTE);
+}
+
 void *
 arena_try(Arena *arena, size_t count, size_t size, Failure *failure)
 {
@@ -157,16 +173,7 @@ arena_try(Arena *arena, size_t count, size_t size, Failure *failure)
 	memory = take(arena, total == 0 ? ALIGNMENT : total);
 	if (memory == NULL)
 	{
-		if (limit_bytes != 0)
-			fail(failure, FAILURE_OUT_OF_MEMORY,
-			     "needs %zu MiB more memory, alol.memory_limit leaves %llu MiB "
-			     "of %llu MiB",
-			     total >> 20,
-			     (unsigned long long) (used_bytes > limit_bytes
-			                               ? 0
-			                               : (limit_bytes - used_bytes) >> 20),
-			     (unsigned long long) limit_bytes >> 20);
-		else
+		if (memory_check(total, failure))
 			fail(failure, FAILURE_OUT_OF_MEMORY, "cannot allocate %zu MiB",
 			     total >> 20);
 	}

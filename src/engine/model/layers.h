@@ -286,9 +286,8 @@ struct Architecture
 	bool transposed; /* linear weights are stored [inputs, outputs] */
 };
 
-/* The architecture of that name, or NULL; and the names by index. */
+/* The architecture of that name, or NULL. */
 extern const Architecture *architecture_find(const char *name);
-extern const char *architecture_name(int index);
 
 /* Reads directory/config.json (and generation_config.json) or a text. */
 extern bool config_open(Arena *arena, const char *directory,

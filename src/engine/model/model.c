@@ -256,12 +256,14 @@ close_model(void *object)
 }
 
 /* The token that ends responses: the tokenizer's, else the configuration's.
- * It ends generations too. */
+ * It ends generations too, whatever the configuration lists: a model that was
+ * trained on it must be able to stop. */
 static bool
 settle_special_tokens(Model *model, Failure *failure)
 {
 	ModelConfig *config = &model->config;
 	int eos = tokenizer_eos(model->tokenizer);
+	bool is_stop = false;
 
 	if (eos >= config->vocabulary)
 		return fail(failure, FAILURE_BAD_FILE,
@@ -270,7 +272,9 @@ settle_special_tokens(Model *model, Failure *failure)
 		            eos, config->vocabulary);
 	if (eos >= 0)
 		config->eos = eos;
-	if (config->stops == 0 && config->eos >= 0)
+	for (int i = 0; i < config->stops; i++)
+		is_stop = is_stop || config->stop[i] == config->eos;
+	if (!is_stop && config->eos >= 0 && config->stops < MODEL_STOP_MAX)
 		config->stop[config->stops++] = config->eos;
 	if (config->eos < 0)
 		return fail(failure, FAILURE_BAD_FILE,

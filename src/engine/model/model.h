@@ -86,6 +86,9 @@ extern int batch_targets(const Batch *batch, int first, int count);
 extern bool model_open(Arena *arena, Device *device, const char *directory,
                        const char *tokenizer, Model **model, Failure *failure);
 
+/* The architectures that can be opened, by index; NULL past the last. */
+extern const char *architecture_name(int index);
+
 extern const ModelConfig *model_config(const Model *model);
 extern const Tokenizer *model_tokenizer(const Model *model);
 extern int64_t model_parameters(const Model *model);

@@ -31,26 +31,41 @@ state_bytes(const Model *model)
 	return (size_t) model->parameter_total * sizeof(float);
 }
 
+/* Bytes of 16-bit weights that were widened: training gives them back. */
+static uint64_t
+widened(const Model *model)
+{
+	uint64_t bytes = 0;
+
+	for (int i = 0; i < model->parameter_count; i++)
+		if (model->parameters[i].stored->dtype != DTYPE_F32)
+			bytes += (uint64_t) model->parameters[i].count * sizeof(float);
+	return bytes;
+}
+
+static bool
+allocate_state(Model *model, ModelState state, Failure *failure)
+{
+	Device *device = model->device;
+	float **memory = state_of(model, state);
+
+	*memory = device->alloc(device, state_bytes(model));
+	return *memory != NULL ||
+	       (device->sync(device, failure) &&
+	        fail(failure, FAILURE_OUT_OF_MEMORY, "no memory for training"));
+}
+
 bool
 model_make_trainable(Model *model, Failure *failure)
 {
 	Device *device = model->device;
 
-	for (int s = MODEL_WEIGHTS; s <= MODEL_SECOND_MOMENT; s++)
-	{
-		float **state = state_of(model, (ModelState) s);
-
-		*state = device->alloc(device, state_bytes(model));
-		if (*state == NULL)
-		{
-			if (device->sync(device, failure))
-				fail(failure, FAILURE_OUT_OF_MEMORY, "no memory");
-			return fail_while(failure,
-			                  "making %lld parameters trainable (16 bytes "
-			                  "each)",
-			                  (long long) model->parameter_total);
-		}
-	}
+	if (!memory_check(4 * (uint64_t) state_bytes(model) - widened(model),
+	                  failure) ||
+	    !allocate_state(model, MODEL_WEIGHTS, failure))
+		return fail_while(failure,
+		                  "making %lld parameters trainable (16 bytes each)",
+		                  (long long) model->parameter_total);
 	for (int i = 0; i < model->parameter_count; i++)
 	{
 		Parameter *parameter = &model->parameters[i];
@@ -60,7 +75,10 @@ model_make_trainable(Model *model, Failure *failure)
 		parameter->value = model->weights + parameter->offset;
 		file_forget(parameter->stored->data, (size_t) parameter->stored->bytes);
 	}
-	return device->sync(device, failure);
+	return allocate_state(model, MODEL_GRADIENTS, failure) &&
+	       allocate_state(model, MODEL_FIRST_MOMENT, failure) &&
+	       allocate_state(model, MODEL_SECOND_MOMENT, failure) &&
+	       device->sync(device, failure);
 }
 
 void

@@ -8,7 +8,7 @@
 #include "base/poll.h"
 #include "formats/json.h"
 #include "method/objective.h"
-#include "model/layers.h"
+#include "model/model.h"
 #include "serve/requests.h"
 #include "serve/sandbox.h"
 
