@@ -18,7 +18,7 @@ exp_f32(float x)
 	const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds */
 	float clamped = x < -87.3f ? -87.3f : (x > 88.7f ? 88.7f : x);
 	float n = clamped * 1.44269504f + shift;
-	int32_t bits;
+	uint32_t bits;
 	float r;
 	float p;
 	float scale;
@@ -35,7 +35,8 @@ exp_f32(float x)
 	p = p * r + 0.5f;
 	p = p * r + 1.0f;
 	p = p * r + 1.0f;
-	/* The last bits of n + shift hold n; two halves of 2^n never overflow. */
+	/* The last bits of n + shift hold n; two halves of 2^n never overflow.
+	 * Unsigned, so that a NaN's bits may be shifted too. */
 	bits = (bits - 0x4b400000 + 126) << 23;
 	memcpy(&scale, &bits, sizeof(scale));
 	p = p * scale * 2.0f;
