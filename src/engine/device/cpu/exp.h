@@ -8,15 +8,15 @@
 #include <string.h>
 
 /*
- * e^x within 2 units in the last place for -87.3 <= x <= 88.7; below that 0
- * (down to the smallest normal number), above it the value at 88.7.
+ * e^x within 2 units in the last place for -86.9 <= x <= 88.7; below that 0
+ * (about 2e-38), above it the value at 88.7.
  * x = n ln 2 + r with |r| <= ln 2 / 2, e^r by its Taylor polynomial.
  */
 static inline float
 exp_f32(float x)
 {
 	const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds */
-	float clamped = x < -87.3f ? -87.3f : (x > 88.7f ? 88.7f : x);
+	float clamped = x < -86.9f ? -86.9f : (x > 88.7f ? 88.7f : x);
 	float n = clamped * 1.44269504f + shift;
 	uint32_t bits;
 	float r;
@@ -40,5 +40,5 @@ exp_f32(float x)
 	bits = (bits - 0x4b400000 + 126) << 23;
 	memcpy(&scale, &bits, sizeof(scale));
 	p = p * scale * 2.0f;
-	return x < -87.3f ? 0.0f : p;
+	return x < -86.9f ? 0.0f : p;
 }
