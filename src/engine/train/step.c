@@ -7,6 +7,7 @@
 #include "base/poll.h"
 #include "train/pack.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -171,7 +172,8 @@ adamw_settings(const TrainOptions *options, int64_t update, double rate,
 		.learning_rate = (float) rate,
 		.beta1 = (float) options->beta1,
 		.beta2 = (float) options->beta2,
-		.eps = (float) options->eps,
+		/* Never 0, which would divide what has no gradient by itself. */
+		.eps = fmaxf((float) options->eps, FLT_MIN),
 		.weight_decay = (float) options->weight_decay,
 		.correction1 = (float) (1 - pow(options->beta1, (double) update)),
 		.correction2 = (float) (1 - pow(options->beta2, (double) update)),

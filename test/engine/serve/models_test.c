@@ -1,0 +1,224 @@
+/*
+ * models_test.c
+ *		A session that uses many models: those that are idle make room, those
+ *		in use stay, and what changed on disk is opened anew.
+ */
+#include "tiny.h"
+
+#include "formats/safetensors.h"
+#include "serve/models.h"
+
+#define MODELS 7
+
+/* Widened, its embedding alone takes 2 MiB. */
+#define HALF_WIDE                                                              \
+	"{\"model_type\": \"llama\", \"hidden_size\": 64, "                        \
+	"\"intermediate_size\": 64, \"num_hidden_layers\": 1, "                    \
+	"\"num_attention_heads\": 4, \"vocab_size\": 8192, "                       \
+	"\"tie_word_embeddings\": true}"
+
+static Device *device;
+static Serve serve;
+
+/* A request: what it uses is in use until it ends. */
+static Request *
+request_begin(void)
+{
+	Request *request = calloc(1, sizeof(Request));
+
+	serve.device = device;
+	request->serve = &serve;
+	request->arena = arena_create();
+	return request;
+}
+
+static void
+request_end(Request *request)
+{
+	arena_destroy(request->arena);
+	free(request);
+}
+
+static bool
+use(Request *request, const char *path, Model **model, Failure *failure)
+{
+	ModelRef ref = {.path = path, .name = path};
+
+	return model_use(request, &ref, model, failure);
+}
+
+/* The weights again, as bf16, so that opening them takes memory. */
+static void
+narrow(Arena *arena, const char *directory)
+{
+	Failure failure = {0};
+	StoredModel *stored;
+	TensorToStore *tensors;
+	int count;
+
+	assert_ok(stored_model_open(arena, directory, &stored, &failure), failure);
+	count = stored_model_count(stored);
+	tensors = arena_alloc(arena, (size_t) count * sizeof(TensorToStore));
+	for (int i = 0; i < count; i++)
+	{
+		const StoredTensor *tensor = stored_model_tensor(stored, i);
+		void *data = arena_alloc(arena, (size_t) tensor->count * 2);
+
+		dtype_from_f32(data, tensor->data, DTYPE_BF16, (size_t) tensor->count);
+		tensors[i] = (TensorToStore){.name = tensor->name,
+		                             .dtype = DTYPE_BF16,
+		                             .dimensions = tensor->dimensions,
+		                             .data = data};
+		memcpy(tensors[i].shape, tensor->shape, sizeof(tensors[i].shape));
+	}
+	assert_ok(safetensors_write(
+				  arena_printf(arena, "%s/model.safetensors", directory),
+				  tensors, count, NULL, NULL, &failure),
+	          failure);
+}
+
+/* Directories of models that differ by their seed. */
+static void
+make_models(Arena *arena, char **directory)
+{
+	for (int i = 0; i < MODELS; i++)
+	{
+		Arena *scratch = arena_create();
+		char *path = tiny_directory(scratch, HALF_WIDE, (uint64_t) i);
+
+		narrow(scratch, path);
+		directory[i] = arena_strdup(arena, path);
+		arena_destroy(scratch);
+	}
+}
+
+static void
+idle_models_make_room(void **state)
+{
+	Arena *arena = arena_create();
+	char *directory[MODELS];
+	Failure failure = {0};
+
+	(void) state;
+	make_models(arena, directory);
+	/* Room for two, and for reading the tokenizer of a third. */
+	memory_limit_set(memory_used() + ((uint64_t) 10 << 20));
+	for (int i = 0; i < MODELS; i++)
+	{
+		Request *request = request_begin();
+		Model *model;
+
+		assert_ok(use(request, directory[i], &model, &failure), failure);
+		assert_string_equal(model_directory(model), directory[i]);
+		request_end(request);
+	}
+	memory_limit_set(0);
+	for (int i = 0; i < MODELS; i++)
+		tiny_remove(directory[i]);
+	arena_destroy(arena);
+}
+
+static void
+models_in_use_stay_and_the_error_names_the_limit(void **state)
+{
+	Arena *arena = arena_create();
+	char *directory[MODELS];
+	Request *outer = request_begin();
+	Failure failure = {0};
+	Model *first;
+	int opened = 1;
+
+	(void) state;
+	make_models(arena, directory);
+	memory_limit_set(memory_used() + ((uint64_t) 10 << 20));
+	assert_ok(use(outer, directory[0], &first, &failure), failure);
+	/* All of one request are in use at once. */
+	for (Model *model; opened < MODELS; opened++)
+		if (!use(outer, directory[opened], &model, &failure))
+			break;
+	assert_true(opened < MODELS);
+	assert_int_equal(failure.code, FAILURE_OUT_OF_MEMORY);
+	assert_non_null(strstr(failure.message, "alol.memory_limit leaves"));
+	assert_non_null(strstr(failure.context, directory[opened]));
+	assert_true(model_is_current(first));
+	assert_string_equal(model_directory(first), directory[0]);
+	memory_limit_set(0);
+	request_end(outer);
+	for (int i = 0; i < MODELS; i++)
+		tiny_remove(directory[i]);
+	arena_destroy(arena);
+}
+
+static void
+only_a_few_idle_models_are_kept(void **state)
+{
+	Arena *arena = arena_create();
+	char *directory[MODELS];
+	Failure failure = {0};
+	uint64_t before = memory_used();
+	uint64_t most = 0;
+
+	(void) state;
+	make_models(arena, directory);
+	for (int round = 0; round < 3 * MODELS; round++)
+	{
+		Request *request = request_begin();
+		Model *model;
+
+		assert_ok(use(request, directory[round % MODELS], &model, &failure),
+		          failure);
+		request_end(request);
+		if (round == MODELS)
+			most = memory_used();
+	}
+	/* No more after three rounds than after one. */
+	assert_true(memory_used() <= most);
+	assert_true(memory_used() - before < (uint64_t) 40 << 20);
+	for (int i = 0; i < MODELS; i++)
+		tiny_remove(directory[i]);
+	arena_destroy(arena);
+}
+
+static void
+a_model_that_changed_is_opened_anew(void **state)
+{
+	Arena *arena = arena_create();
+	char *directory = tiny_directory(arena, TINY_GPT2, 1);
+	Request *request = request_begin();
+	Failure failure = {0};
+	Model *first, *again, *changed;
+
+	(void) state;
+	assert_ok(use(request, directory, &first, &failure), failure);
+	assert_ok(use(request, directory, &again, &failure), failure);
+	assert_ptr_equal(first, again);
+	assert_ok(
+		model_create(TINY_GPT2, strlen(TINY_GPT2), 2, directory, &failure),
+		failure);
+	assert_false(model_is_current(first));
+	assert_ok(use(request, directory, &changed, &failure), failure);
+	assert_ptr_not_equal(first, changed);
+	assert_true(model_is_current(changed));
+	request_end(request);
+	tiny_remove(directory);
+	arena_destroy(arena);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(idle_models_make_room),
+		cmocka_unit_test(models_in_use_stay_and_the_error_names_the_limit),
+		cmocka_unit_test(only_a_few_idle_models_are_kept),
+		cmocka_unit_test(a_model_that_changed_is_opened_anew),
+	};
+	Failure failure;
+	int failed;
+
+	if (!cpu_device_open(2, &device, &failure))
+		return 1;
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	/* Idle models are still open, on this device: the process ends here. */
+	return failed;
+}
