@@ -87,5 +87,6 @@ extern text *text_from_utf8(const char *utf8, size_t length);
 extern char *directory_cache(void);
 extern char *directory_jobs(void);
 extern char *directory_slots(void);     /* lock files of session engines */
+extern char *directory_queue(void);     /* databases with waiting jobs */
 extern char *directory_temporary(void); /* a new, empty one */
 extern void directory_remove(const char *path); /* with all in it; no error */

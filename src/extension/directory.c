@@ -65,6 +65,12 @@ directory_slots(void)
 	return directory_of("slots");
 }
 
+char *
+directory_queue(void)
+{
+	return directory_of("queue");
+}
+
 /* Removes a file or a tree below a directory descriptor. */
 static void
 remove_entry(int parent, const char *name)

@@ -18,6 +18,7 @@
 #include "utils/memutils.h"
 
 #include "engine.h"
+#include "job_queue.h"
 #include "job_record.h"
 #include "job_run.h"
 #include "job_start.h"
@@ -106,6 +107,7 @@ claim(void)
 	slot = slot_acquire(LOCK_JOB_SLOT, alol_max_jobs);
 	if (slot >= 0)
 		return job_record_start(job) ? job : NULL;
+	queue_note();
 	/* A cancel that took us for the job at work must not be lost. */
 	if (QueryCancelPending)
 		write_cancelled();
@@ -252,5 +254,6 @@ alol_job_main(Datum argument)
 	slot = -1;
 	job_lock_release(arguments.database, arguments.job);
 	start_next();
+	queue_wake_others();
 	proc_exit(0);
 }

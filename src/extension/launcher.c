@@ -41,7 +41,7 @@ describe(BackgroundWorker *worker, const char *name, const char *function)
 	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
 	strlcpy(worker->bgw_name, name, BGW_MAXLEN);
 	strlcpy(worker->bgw_type, name, BGW_MAXLEN);
-	strlcpy(worker->bgw_library_name, "alol", BGW_MAXLEN);
+	strlcpy(worker->bgw_library_name, "$libdir/alol", BGW_MAXLEN);
 	strlcpy(worker->bgw_function_name, function, BGW_MAXLEN);
 }
 
@@ -85,6 +85,23 @@ list_databases(MemoryContext context)
 	return databases;
 }
 
+static void
+describe_look(BackgroundWorker *worker, Oid database)
+{
+	describe(worker, "alol launcher", "alol_launcher_database_main");
+	worker->bgw_restart_time = BGW_NEVER_RESTART;
+	worker->bgw_main_arg = ObjectIdGetDatum(database);
+}
+
+bool
+launcher_start(Oid database)
+{
+	BackgroundWorker worker;
+
+	describe_look(&worker, database);
+	return RegisterDynamicBackgroundWorker(&worker, NULL);
+}
+
 /* Runs a worker in the database and waits for its end; when no worker slot is
  * free, tries again. */
 static void
@@ -93,9 +110,7 @@ look_after(Oid database)
 	BackgroundWorker worker;
 	BackgroundWorkerHandle *handle;
 
-	describe(&worker, "alol launcher", "alol_launcher_database_main");
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_main_arg = ObjectIdGetDatum(database);
+	describe_look(&worker, database);
 	worker.bgw_notify_pid = MyProcPid;
 	while (!RegisterDynamicBackgroundWorker(&worker, &handle))
 	{

@@ -7,3 +7,7 @@
 
 /* Registers it; called while the postmaster loads the library. */
 extern void launcher_register(void);
+
+/* Starts a worker that looks after the jobs of a database, and does not wait
+ * for it; false when no worker slot is free.  Needs no preload. */
+extern bool launcher_start(Oid database);

@@ -128,6 +128,23 @@ wait_until($node, "SELECT state = 'running' FROM alol_jobs WHERE job = $job");
 		'a cancel that is rolled back lets its job start');
 }
 
+# A slot that becomes free in one database is one for another's job.
+$node->safe_psql('postgres', 'CREATE DATABASE elsewhere');
+$node->safe_psql('elsewhere', 'CREATE EXTENSION alol');
+$node->safe_psql('elsewhere', q(SELECT alol_model_create('tiny', '{"model_type": "llama",
+	"vocab_size": 320, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1,
+	"num_attention_heads": 4, "max_position_embeddings": 64}')));
+$job = start_job($node, output => q('here'), steps => 1000000);
+wait_until($node, "SELECT state = 'running' FROM alol_jobs WHERE job = $job");
+$node->safe_psql('elsewhere', q(SELECT alol_sft('SELECT ''a'' AS prompt, ''b'' AS response',
+	'tiny', 'there', steps => 3)));
+wait_until($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'alol job'");
+is($node->safe_psql('elsewhere', 'SELECT state FROM alol_jobs'), 'queued',
+	'a job waits for that of another database');
+$node->safe_psql('postgres', "SELECT alol_cancel($job)");
+wait_until($node, "SELECT state = 'succeeded' FROM alol_jobs", 60, 'elsewhere');
+pass('and runs when that has ended');
+
 # Every worker slot of the server is taken (logical replication has one): the
 # job waits for another.
 $node->append_conf('postgresql.conf', "max_worker_processes = 2\nalol.max_jobs = 4\n");
