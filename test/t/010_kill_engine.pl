@@ -6,6 +6,7 @@ use warnings FATAL => 'all';
 use Alol;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(sleep time);
 
 my $node = start_node('kill');
 create_model($node, 'tiny');
@@ -43,11 +44,16 @@ wait_until($node, "SELECT step > 40 FROM alol_jobs WHERE job = $job");
 my @first = engines_of($node);
 is(scalar @first, 1, 'a job has one engine');
 kill 'KILL', @first;
-wait_until($node, "SELECT state = 'running' AND phase = 'training' "
-	  . "AND pid IS NOT NULL AND step > 60 FROM alol_jobs WHERE job = $job");
-my @second = engines_of($node);
+wait_until($node, "SELECT notice LIKE '%goes on from step%' FROM alol_jobs WHERE job = $job");
+ok(wait_gone(5, @first), 'it is killed');
+my @second;
+my $end = time + 60;
+while (time < $end && @second == 0)
+{
+	sleep 0.05;
+	@second = grep { $_ != $first[0] } engines_of($node);
+}
 is(scalar @second, 1, 'another engine goes on');
-isnt($second[0], $first[0], 'it is not the killed one');
 kill 'KILL', @second;
 wait_until($node, "SELECT state = 'failed' FROM alol_jobs WHERE job = $job");
 like($node->safe_psql('postgres',
