@@ -8,6 +8,7 @@
 #include "near.h"
 
 #include "device/device.h"
+#include "formats/safetensors.h"
 #include "model/model.h"
 #include "text/bpe_train.h"
 
@@ -45,14 +46,43 @@ tiny_directory(Arena *arena, const char *config, uint64_t seed)
 }
 
 static inline Model *
-tiny_open(Arena *arena, Device *device, const char *directory)
+tiny_open(Arena *arena, Device *where, const char *directory)
 {
 	Failure failure = {0};
 	Model *model;
 
-	assert_ok(model_open(arena, device, directory, NULL, &model, &failure),
+	assert_ok(model_open(arena, where, directory, NULL, &model, &failure),
 	          failure);
 	return model;
+}
+
+/* Rewrites the directory's weights in a 16-bit type. */
+static inline void
+tiny_narrow(Arena *arena, const char *directory, DType dtype)
+{
+	char *path = arena_printf(arena, "%s/model.safetensors", directory);
+	Failure failure = {0};
+	StoredModel *stored;
+	TensorToStore *tensors;
+	int count;
+
+	assert_ok(stored_model_open(arena, directory, &stored, &failure), failure);
+	count = stored_model_count(stored);
+	tensors = arena_alloc(arena, (size_t) count * sizeof(TensorToStore));
+	for (int i = 0; i < count; i++)
+	{
+		const StoredTensor *tensor = stored_model_tensor(stored, i);
+		void *data = arena_alloc(arena, (size_t) tensor->count * 2 + 2);
+
+		dtype_from_f32(data, tensor->data, dtype, (size_t) tensor->count);
+		tensors[i] = (TensorToStore){.name = tensor->name,
+		                             .dtype = dtype,
+		                             .dimensions = tensor->dimensions,
+		                             .data = data};
+		memcpy(tensors[i].shape, tensor->shape, sizeof(tensors[i].shape));
+	}
+	assert_ok(safetensors_write(path, tensors, count, NULL, NULL, &failure),
+	          failure);
 }
 
 /* The files of a saved model, and the directory. */
@@ -74,10 +104,10 @@ tiny_remove(const char *directory)
 
 /* Made, opened, and without a trace on disk: mappings outlive their names. */
 static inline Model *
-tiny_model(Arena *arena, Device *device, const char *config, uint64_t seed)
+tiny_model(Arena *arena, Device *where, const char *config, uint64_t seed)
 {
 	char *directory = tiny_directory(arena, config, seed);
-	Model *model = tiny_open(arena, device, directory);
+	Model *model = tiny_open(arena, where, directory);
 
 	tiny_remove(directory);
 	return model;

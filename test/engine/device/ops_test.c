@@ -4,11 +4,9 @@
  *		double, and every gradient against finite differences, over odd sizes.
  */
 #include "near.h"
+#include "on_cpu.h"
 
 #include "base/random.h"
-#include "device/device.h"
-
-static Device *device;
 
 /* Central differences of fp32 values: step and tolerance balance rounding
  * (1e-7 / step) against curvature (step^2). */
@@ -544,12 +542,6 @@ main(void)
 		cmocka_unit_test(adamw_follows_its_definition),
 		cmocka_unit_test(squares_are_summed),
 	};
-	Failure failure;
-	int failed;
 
-	if (!cpu_device_open(2, &device, &failure))
-		return 1;
-	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	device->close(device);
-	return failed;
+	return run_on_cpu(tests);
 }

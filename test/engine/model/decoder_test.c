@@ -4,8 +4,8 @@
  *		log-probabilities, hidden states, generations, sampling.
  */
 #include "near.h"
+#include "on_cpu.h"
 
-#include "device/device.h"
 #include "model/generate.h"
 
 /* fp32 noise of either side, see the golden set's README. */
@@ -13,8 +13,6 @@
 
 static const char *const cases[] = {"gpt2", "gpt2_hub", "llama", "llama3",
                                     "llama_bf16"};
-
-static Device *device;
 
 static TokenList
 list_of(Arena *arena, json_t *array)
@@ -243,12 +241,6 @@ main(void)
 		cmocka_unit_test(own_models_give_the_golden_numbers),
 		cmocka_unit_test(shared_models_give_the_golden_numbers),
 	};
-	Failure failure;
-	int failed;
 
-	if (!cpu_device_open(2, &device, &failure))
-		return 1;
-	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	device->close(device);
-	return failed;
+	return run_on_cpu(tests);
 }

@@ -4,6 +4,7 @@
  *		stop texts, penalties and chance.
  */
 #include "tiny.h"
+#include "on_cpu.h"
 
 #include "base/random.h"
 #include "model/generate.h"
@@ -11,8 +12,6 @@
 
 #define PROMPTS 40
 #define DRAWS 20000
-
-static Device *device;
 
 /* Prompts of 1 to 20 tokens. */
 static TokenList *
@@ -362,12 +361,6 @@ main(void)
 		cmocka_unit_test(tokens_are_as_frequent_as_they_are_probable),
 		cmocka_unit_test(prompts_of_a_batch_draw_from_streams_of_their_own),
 	};
-	Failure failure;
-	int failed;
 
-	if (!cpu_device_open(2, &device, &failure))
-		return 1;
-	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	device->close(device);
-	return failed;
+	return run_on_cpu(tests);
 }

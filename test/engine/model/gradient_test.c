@@ -4,13 +4,12 @@
  *		training and scoring, batched and alone, say the same.
  */
 #include "tiny.h"
+#include "on_cpu.h"
 
 #include "base/random.h"
 
 #define SEQUENCES 6
 #define PROBES 4 /* weights of each tensor that are moved */
-
-static Device *device;
 
 static const char *const configs[] = {
 	TINY_GPT2,
@@ -251,12 +250,6 @@ main(void)
 		cmocka_unit_test(company_does_not_change_probabilities),
 		cmocka_unit_test(steps_leave_no_memory_behind),
 	};
-	Failure failure;
-	int failed;
 
-	if (!cpu_device_open(2, &device, &failure))
-		return 1;
-	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	device->close(device);
-	return failed;
+	return run_on_cpu(tests);
 }

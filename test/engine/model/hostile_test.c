@@ -7,9 +7,9 @@
  * which may leave a model that works, and then it has to work.
  */
 #include "near.h"
+#include "on_cpu.h"
 
 #include "../../fuzz/mutate.h"
-#include "device/device.h"
 #include "formats/safetensors.h"
 #include "model/generate.h"
 
@@ -23,8 +23,6 @@
 #define SECONDS 0.5
 
 #define SIZE_MAX_READ ((size_t) 16 << 20)
-
-static Device *device;
 
 static const char *const files[] = {"config.json",
                                     "generation_config.json",
@@ -631,12 +629,6 @@ main(void)
 		cmocka_unit_test(a_cut_tokenizer_is_refused),
 		cmocka_unit_test(random_damage_never_crashes),
 	};
-	Failure failure;
-	int failed;
 
-	if (!cpu_device_open(2, &device, &failure))
-		return 1;
-	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	device->close(device);
-	return failed;
+	return run_on_cpu(tests);
 }

@@ -4,15 +4,13 @@
  *		16-bit weights, trained weights, all within the memory allowed.
  */
 #include "tiny.h"
+#include "on_cpu.h"
 
-#include "formats/safetensors.h"
 #include "model/layers.h"
 #include "train/checkpoint.h"
 
 #define SEQUENCES 5
 #define TARGETS_MAX 512
-
-static Device *device;
 
 static void
 logprobs_of(Model *model, float *logp)
@@ -108,35 +106,6 @@ names_without_the_prefix_stay_without(void **state)
 	arena_destroy(arena);
 }
 
-/* Rewrites the directory's weights in a 16-bit type. */
-static void
-narrow(Arena *arena, const char *directory, DType dtype)
-{
-	char *path = arena_printf(arena, "%s/model.safetensors", directory);
-	Failure failure = {0};
-	StoredModel *stored;
-	TensorToStore *tensors;
-	int count;
-
-	assert_ok(stored_model_open(arena, directory, &stored, &failure), failure);
-	count = stored_model_count(stored);
-	tensors = arena_alloc(arena, (size_t) count * sizeof(TensorToStore));
-	for (int i = 0; i < count; i++)
-	{
-		const StoredTensor *tensor = stored_model_tensor(stored, i);
-		void *data = arena_alloc(arena, (size_t) tensor->count * 2 + 2);
-
-		dtype_from_f32(data, tensor->data, dtype, (size_t) tensor->count);
-		tensors[i] = (TensorToStore){.name = tensor->name,
-		                             .dtype = dtype,
-		                             .dimensions = tensor->dimensions,
-		                             .data = data};
-		memcpy(tensors[i].shape, tensor->shape, sizeof(tensors[i].shape));
-	}
-	assert_ok(safetensors_write(path, tensors, count, NULL, NULL, &failure),
-	          failure);
-}
-
 static void
 narrow_weights_are_widened_exactly(void **state)
 {
@@ -156,7 +125,7 @@ narrow_weights_are_widened_exactly(void **state)
 		uint64_t full;
 
 		logprobs_of(tiny_open(arena, device, directory), wide);
-		narrow(arena, directory, dtypes[i]);
+		tiny_narrow(arena, directory, dtypes[i]);
 		model = tiny_open(arena, device, directory);
 		assert_int_equal(model_stored_dtype(model), dtypes[i]);
 		logprobs_of(model, narrowed);
@@ -294,12 +263,6 @@ main(void)
 		cmocka_unit_test(checkpoints_and_saving_need_no_copy_of_the_weights),
 		cmocka_unit_test(linear_scaling_slows_every_rotation),
 	};
-	Failure failure;
-	int failed;
 
-	if (!cpu_device_open(2, &device, &failure))
-		return 1;
-	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	device->close(device);
-	return failed;
+	return run_on_cpu(tests);
 }

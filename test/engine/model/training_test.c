@@ -4,12 +4,10 @@
  *		gradient by token and by tensor, parameters after each step.
  */
 #include "near.h"
+#include "on_cpu.h"
 
-#include "device/device.h"
 #include "method/objective.h"
 #include "model/model.h"
-
-static Device *device;
 
 /* The rows of a method as a batch, with what the objective needs. */
 typedef struct Rows
@@ -292,12 +290,6 @@ main(void)
 		cmocka_unit_test(own_training_gives_the_golden_numbers),
 		cmocka_unit_test(shared_training_gives_the_golden_numbers),
 	};
-	Failure failure;
-	int failed;
 
-	if (!cpu_device_open(2, &device, &failure))
-		return 1;
-	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	device->close(device);
-	return failed;
+	return run_on_cpu(tests);
 }

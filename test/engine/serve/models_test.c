@@ -4,8 +4,8 @@
  *		in use stay, and what changed on disk is opened anew.
  */
 #include "tiny.h"
+#include "on_cpu.h"
 
-#include "formats/safetensors.h"
 #include "serve/models.h"
 
 #define MODELS 7
@@ -17,7 +17,6 @@
 	"\"num_attention_heads\": 4, \"vocab_size\": 8192, "                       \
 	"\"tie_word_embeddings\": true}"
 
-static Device *device;
 static Serve serve;
 
 /* A request: what it uses is in use until it ends. */
@@ -47,36 +46,6 @@ use(Request *request, const char *path, Model **model, Failure *failure)
 	return model_use(request, &ref, model, failure);
 }
 
-/* The weights again, as bf16, so that opening them takes memory. */
-static void
-narrow(Arena *arena, const char *directory)
-{
-	Failure failure = {0};
-	StoredModel *stored;
-	TensorToStore *tensors;
-	int count;
-
-	assert_ok(stored_model_open(arena, directory, &stored, &failure), failure);
-	count = stored_model_count(stored);
-	tensors = arena_alloc(arena, (size_t) count * sizeof(TensorToStore));
-	for (int i = 0; i < count; i++)
-	{
-		const StoredTensor *tensor = stored_model_tensor(stored, i);
-		void *data = arena_alloc(arena, (size_t) tensor->count * 2);
-
-		dtype_from_f32(data, tensor->data, DTYPE_BF16, (size_t) tensor->count);
-		tensors[i] = (TensorToStore){.name = tensor->name,
-		                             .dtype = DTYPE_BF16,
-		                             .dimensions = tensor->dimensions,
-		                             .data = data};
-		memcpy(tensors[i].shape, tensor->shape, sizeof(tensors[i].shape));
-	}
-	assert_ok(safetensors_write(
-				  arena_printf(arena, "%s/model.safetensors", directory),
-				  tensors, count, NULL, NULL, &failure),
-	          failure);
-}
-
 /* Directories of models that differ by their seed. */
 static void
 make_models(Arena *arena, char **directory)
@@ -86,7 +55,7 @@ make_models(Arena *arena, char **directory)
 		Arena *scratch = arena_create();
 		char *path = tiny_directory(scratch, HALF_WIDE, (uint64_t) i);
 
-		narrow(scratch, path);
+		tiny_narrow(scratch, path, DTYPE_BF16);
 		directory[i] = arena_strdup(arena, path);
 		arena_destroy(scratch);
 	}
@@ -213,12 +182,6 @@ main(void)
 		cmocka_unit_test(only_a_few_idle_models_are_kept),
 		cmocka_unit_test(a_model_that_changed_is_opened_anew),
 	};
-	Failure failure;
-	int failed;
 
-	if (!cpu_device_open(2, &device, &failure))
-		return 1;
-	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	/* Idle models are still open, on this device: the process ends here. */
-	return failed;
+	return run_on_cpu(tests);
 }
