@@ -341,31 +341,30 @@ static const StepType types[] = {
 	{"Metaspace", open_metaspace, run_metaspace},
 };
 
+/* StepReader */
+static bool
+read_step(Arena *arena, const json_t *json, const void *known, void *place,
+          Failure *failure)
+{
+	const StepType *type = known;
+	Step *step = place;
+
+	step->run = type->run;
+	return type->open(arena, json, step, failure);
+}
+
 bool
 decoder_open(Arena *arena, const json_t *json, Decoder **decoder,
              Failure *failure)
 {
-	StepList list;
+	static const StepKind kind = {"decoder", "decoders", types,
+	                              sizeof(types) / sizeof(types[0]),
+	                              sizeof(types[0])};
 
 	*decoder = arena_alloc(arena, sizeof(Decoder));
 	(*decoder)->is_set = json != NULL && !json_is_null(json);
-	if (!steps_list(json, "decoder", "decoders", &list, failure))
-		return false;
-	for (int i = 0; i < list.count; i++)
-	{
-		const StepType *type = steps_type(list.part[i], "decoder", types,
-		                                  sizeof(types) / sizeof(types[0]),
-		                                  sizeof(types[0]), failure);
-		Step *step = &(*decoder)->steps[i];
-
-		if (type == NULL)
-			return false;
-		step->run = type->run;
-		if (!type->open(arena, list.part[i], step, failure))
-			return false;
-	}
-	(*decoder)->count = list.count;
-	return true;
+	return steps_read(arena, json, &kind, read_step, (*decoder)->steps,
+	                  sizeof(Step), &(*decoder)->count, failure);
 }
 
 bool

@@ -281,31 +281,30 @@ static const StepType types[] = {
 	{"ByteLevel", open_nothing, run_bytes, 0},
 };
 
+/* StepReader */
+static bool
+read_step(Arena *arena, const json_t *json, const void *known, void *place,
+          Failure *failure)
+{
+	const StepType *type = known;
+	Step *step = place;
+
+	step->run = type->run;
+	step->form = type->form;
+	return type->open(arena, json, step, failure);
+}
+
 bool
 normalizer_open(Arena *arena, const json_t *json, Normalizer **normalizer,
                 Failure *failure)
 {
-	StepList list;
+	static const StepKind kind = {"normalizer", "normalizers", types,
+	                              sizeof(types) / sizeof(types[0]),
+	                              sizeof(types[0])};
 
 	*normalizer = arena_alloc(arena, sizeof(Normalizer));
-	if (!steps_list(json, "normalizer", "normalizers", &list, failure))
-		return false;
-	for (int i = 0; i < list.count; i++)
-	{
-		const StepType *type = steps_type(list.part[i], "normalizer", types,
-		                                  sizeof(types) / sizeof(types[0]),
-		                                  sizeof(types[0]), failure);
-		Step *step = &(*normalizer)->steps[i];
-
-		if (type == NULL)
-			return false;
-		step->run = type->run;
-		step->form = type->form;
-		if (!type->open(arena, list.part[i], step, failure))
-			return false;
-	}
-	(*normalizer)->count = list.count;
-	return true;
+	return steps_read(arena, json, &kind, read_step, (*normalizer)->steps,
+	                  sizeof(Step), &(*normalizer)->count, failure);
 }
 
 bool

@@ -444,30 +444,29 @@ static const StepType types[] = {
 	{"WhitespaceSplit", open_whitespace_split, run_split},
 };
 
+/* StepReader */
+static bool
+read_step(Arena *arena, const json_t *json, const void *known, void *place,
+          Failure *failure)
+{
+	const StepType *type = known;
+	Step *step = place;
+
+	step->run = type->run;
+	return type->open(arena, json, step, failure);
+}
+
 bool
 pretokenizer_open(Arena *arena, const json_t *json, Pretokenizer **pretokenizer,
                   Failure *failure)
 {
-	StepList list;
+	static const StepKind kind = {"pre-tokenizer", "pretokenizers", types,
+	                              sizeof(types) / sizeof(types[0]),
+	                              sizeof(types[0])};
 
 	*pretokenizer = arena_alloc(arena, sizeof(Pretokenizer));
-	if (!steps_list(json, "pre-tokenizer", "pretokenizers", &list, failure))
-		return false;
-	for (int i = 0; i < list.count; i++)
-	{
-		const StepType *type = steps_type(list.part[i], "pre-tokenizer", types,
-		                                  sizeof(types) / sizeof(types[0]),
-		                                  sizeof(types[0]), failure);
-		Step *step = &(*pretokenizer)->steps[i];
-
-		if (type == NULL)
-			return false;
-		step->run = type->run;
-		if (!type->open(arena, list.part[i], step, failure))
-			return false;
-	}
-	(*pretokenizer)->count = list.count;
-	return true;
+	return steps_read(arena, json, &kind, read_step, (*pretokenizer)->steps,
+	                  sizeof(Step), &(*pretokenizer)->count, failure);
 }
 
 bool

@@ -6,56 +6,69 @@
 
 #include <string.h>
 
-static const char *
-type_of(const json_t *part)
+typedef struct Steps
 {
-	return json_string_value(json_object_get(part, "type"));
+	Arena *arena;
+	const StepKind *kind;
+	StepReader reader;
+	char *at; /* [STEPS_MOST] of size bytes */
+	size_t size;
+	int count;
+} Steps;
+
+static const void *
+find_type(const StepKind *kind, const char *name, Failure *failure)
+{
+	for (size_t i = 0; i < kind->count; i++)
+	{
+		const void *type = (const char *) kind->types + i * kind->size;
+
+		if (strcmp(*(const char *const *) type, name) == 0)
+			return type;
+	}
+	fail(failure, FAILURE_UNSUPPORTED, "%ss of type \"%s\" are not supported",
+	     kind->name, name);
+	return NULL;
 }
 
+/* Adds a step, or all those of a Sequence. */
 static bool
-add(const json_t *json, int depth, const char *kind, const char *key,
-    StepList *list, Failure *failure)
+add(Steps *steps, const json_t *json, int depth, Failure *failure)
 {
-	const char *name = type_of(json);
-	const json_t *parts = json_object_get(json, key);
+	const StepKind *kind = steps->kind;
+	const char *name = json_string_value(json_object_get(json, "type"));
+	const json_t *parts = json_object_get(json, kind->key);
+	const void *type;
 
 	if (name == NULL)
-		return fail(failure, FAILURE_BAD_FILE, "a %s has no type", kind);
-	if (list->count == STEPS_MOST || depth == STEPS_MOST)
+		return fail(failure, FAILURE_BAD_FILE, "a %s has no type", kind->name);
+	if (steps->count == STEPS_MOST || depth == STEPS_MOST)
 		return fail(failure, FAILURE_UNSUPPORTED,
-		            "the tokenizer has more than %d %ss", STEPS_MOST, kind);
+		            "the tokenizer has more than %d %ss", STEPS_MOST,
+		            kind->name);
 	if (strcmp(name, "Sequence") != 0)
 	{
-		list->part[list->count++] = json;
-		return true;
+		size_t place = (size_t) steps->count++ * steps->size;
+
+		type = find_type(kind, name, failure);
+		return type != NULL && steps->reader(steps->arena, json, type,
+		                                     steps->at + place, failure);
 	}
 	for (size_t i = 0; i < json_array_size(parts); i++)
-		if (!add(json_array_get(parts, i), depth + 1, kind, key, list, failure))
+		if (!add(steps, json_array_get(parts, i), depth + 1, failure))
 			return false;
 	return true;
 }
 
 bool
-steps_list(const json_t *json, const char *kind, const char *key,
-           StepList *list, Failure *failure)
+steps_read(Arena *arena, const json_t *json, const StepKind *kind,
+           StepReader reader, void *steps, size_t step_size, int *count,
+           Failure *failure)
 {
-	list->count = 0;
-	return json == NULL || json_is_null(json) ||
-	       add(json, 0, kind, key, list, failure);
-}
+	Steps all = {arena, kind, reader, steps, step_size, 0};
+	bool done =
+		json == NULL || json_is_null(json) || add(&all, json, 0, failure);
 
-const void *
-steps_type(const json_t *part, const char *kind, const void *types,
-           size_t count, size_t size, Failure *failure)
-{
-	for (size_t i = 0; i < count; i++)
-	{
-		const void *type = (const char *) types + i * size;
-
-		if (strcmp(*(const char *const *) type, type_of(part)) == 0)
-			return type;
-	}
-	fail(failure, FAILURE_UNSUPPORTED, "%ss of type \"%s\" are not supported",
-	     kind, type_of(part));
-	return NULL;
+	*count = all.count;
+	return done;
 }

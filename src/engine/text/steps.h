@@ -9,25 +9,26 @@
 
 #define STEPS_MOST 32 /* also of nesting */
 
-typedef struct StepList
+/* What a kind of step can be. */
+typedef struct StepKind
 {
-	const json_t *part[STEPS_MOST];
-	int count;
-} StepList;
+	const char *name;  /* what messages call a step; with an s several */
+	const char *key;   /* of the array of steps in a Sequence */
+	const void *types; /* [count] of size bytes, each begins with its name
+	                    * in tokenizer.json (const char *) */
+	size_t count;
+	size_t size;
+} StepKind;
+
+/* Reads one step of this type. */
+typedef bool (*StepReader)(Arena *arena, const json_t *json, const void *type,
+                           void *step, Failure *failure);
 
 /*
- * The steps of json in order, Sequences taken apart: their steps stand in the
- * array `key`.  json may be NULL: no steps.  Each has a type.  kind is what
- * messages call a step, with an s for several.
+ * Reads the steps of json in order, Sequences taken apart, into
+ * steps[STEPS_MOST] of step_size bytes each; *count gets how many there are.
+ * json may be NULL: none.
  */
-extern bool steps_list(const json_t *json, const char *kind, const char *key,
-                       StepList *list, Failure *failure);
-
-/*
- * The entry for the step's type in a table of count entries, size bytes each,
- * that begin with their name (const char *); NULL with a failure if it has
- * none.
- */
-extern const void *steps_type(const json_t *part, const char *kind,
-                              const void *types, size_t count, size_t size,
-                              Failure *failure);
+extern bool steps_read(Arena *arena, const json_t *json, const StepKind *kind,
+                       StepReader reader, void *steps, size_t step_size,
+                       int *count, Failure *failure);
