@@ -312,3 +312,17 @@ job_restart_interrupted(void)
 	                    "(state = 'running' AND starts < $1) "
 	                    "ORDER BY state DESC, id LIMIT 64");
 }
+
+bool
+job_waits(void)
+{
+	Statement statement = {0};
+	OwnerScope scope;
+	bool waits;
+
+	owner_begin(&scope);
+	waits = statement_read(&statement, "SELECT FROM @schema@.alol_job WHERE "
+	                                   "state = 'queued' LIMIT 1") > 0;
+	owner_end(&scope);
+	return waits;
+}

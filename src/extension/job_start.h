@@ -31,6 +31,9 @@ extern void job_start_queued(void);
  */
 extern int job_restart_interrupted(void);
 
+/* True when a job of this database is in the queue. */
+extern bool job_waits(void);
+
 /* Raises unless a worker can connect as this role. */
 extern void job_check_owner(Oid owner);
 

@@ -231,6 +231,7 @@ void
 alol_job_main(Datum argument)
 {
 	Job *job;
+	bool had_slot;
 
 	memcpy(&arguments, MyBgworkerEntry->bgw_extra, sizeof(arguments));
 	pqsignal(SIGTERM, die);
@@ -249,11 +250,13 @@ alol_job_main(Datum argument)
 		RESUME_CANCEL_INTERRUPTS();
 		run(job);
 	}
-	if (slot >= 0)
+	had_slot = slot >= 0;
+	if (had_slot)
 		slot_release(LOCK_JOB_SLOT, slot);
 	slot = -1;
 	job_lock_release(arguments.database, arguments.job);
 	start_next();
-	queue_wake_others();
+	if (had_slot)
+		queue_wake_others();
 	proc_exit(0);
 }

@@ -26,6 +26,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "job_queue.h"
 #include "job_start.h"
 #include "launcher.h"
 
@@ -157,9 +158,16 @@ alol_launcher_database_main(Datum argument)
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(argument),
 	                                          InvalidOid, 0);
 	StartTransactionCommand();
+	/* Whatever the default of the database is. */
+	XactReadOnly = false;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (OidIsValid(get_extension_oid("alol", true)))
+	{
 		(void) job_restart_interrupted();
+		/* Who sent us has taken the note of those that still wait. */
+		if (job_waits())
+			queue_note();
+	}
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	proc_exit(0);

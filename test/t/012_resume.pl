@@ -141,7 +141,10 @@ $node->safe_psql('elsewhere', q(SELECT alol_sft('SELECT ''a'' AS prompt, ''b'' A
 wait_until($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'alol job'");
 is($node->safe_psql('elsewhere', 'SELECT state FROM alol_jobs'), 'queued',
 	'a job waits for that of another database');
+$next = start_job($node, output => q('third'), steps => 30);
+wait_until($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'alol job'");
 $node->safe_psql('postgres', "SELECT alol_cancel($job)");
+wait_until($node, "SELECT state = 'succeeded' FROM alol_jobs WHERE job = $next");
 wait_until($node, "SELECT state = 'succeeded' FROM alol_jobs", 60, 'elsewhere');
 pass('and runs when that has ended');
 
