@@ -48,20 +48,57 @@ compare(const void *left, const void *right)
 	return (a->id > b->id) - (a->id < b->id);
 }
 
-/* Those that top_p may keep: the others together weigh less than what it
- * cuts off, however they are ordered. */
+/* Puts x into a heap of k numbers, the smallest on top, for its top. */
+static void
+replace_top(double *heap, int k, double x)
+{
+	int place = 0;
+
+	for (;;)
+	{
+		int child = 2 * place + 1;
+
+		if (child + 1 < k && heap[child + 1] < heap[child])
+			child++;
+		if (child >= k || heap[child] >= x)
+			break;
+		heap[place] = heap[child];
+		place = child;
+	}
+	heap[place] = x;
+}
+
+/* The k-th largest of probabilities; heap[k] is scratch. */
+static double
+kth_largest(const double *probability, int vocabulary, int k, double *heap)
+{
+	for (int i = 0; i < k; i++)
+		heap[i] = -1;
+	for (int i = 0; i < vocabulary; i++)
+		if (probability[i] > heap[0])
+			replace_top(heap, k, probability[i]);
+	return heap[0];
+}
+
+/*
+ * Those that may stay, unsorted, as sorting all of a vocabulary takes longer
+ * than the model.  Without top_k, what top_p may keep: the others together
+ * weigh less than what it cuts off, however they are ordered.
+ */
 static int
 gather(Candidate *candidates, const double *probability, int vocabulary,
-       const GenerateOptions *options)
+       const GenerateOptions *options, double *heap)
 {
-	double least = options->top_p < 1 ? (1 - options->top_p) / vocabulary : -1;
+	int k = options->top_k;
+	double least = 0;
 	int count = 0;
 
-	/* top_k ranks before top_p renormalises, so it needs all of them. */
-	if (options->top_k > 0)
-		least = -1;
+	if (k > 0 && k < vocabulary)
+		least = kth_largest(probability, vocabulary, k, heap);
+	else if (k == 0 && options->top_p < 1)
+		least = (1 - options->top_p) / vocabulary;
 	for (int i = 0; i < vocabulary; i++)
-		if (probability[i] > least)
+		if (probability[i] >= least)
 			candidates[count++] = (Candidate){probability[i], i};
 	return count;
 }
@@ -88,14 +125,19 @@ sample_candidates(const float *logits, int vocabulary,
 {
 	double largest = logits[largest_index(logits, vocabulary)];
 	Candidate *candidates = malloc((size_t) vocabulary * sizeof(Candidate));
+	double *heap = malloc((size_t) vocabulary * sizeof(double));
 	double sum = 0;
 	double mass;
 	double before = 0;
 	int count;
 	int kept;
 
-	if (candidates == NULL)
+	if (candidates == NULL || heap == NULL)
+	{
+		free(candidates);
+		free(heap);
 		return 0;
+	}
 	for (int i = 0; i < vocabulary; i++)
 	{
 		probabilities[i] =
@@ -104,7 +146,7 @@ sample_candidates(const float *logits, int vocabulary,
 	}
 	for (int i = 0; i < vocabulary; i++)
 		probabilities[i] /= sum;
-	count = gather(candidates, probabilities, vocabulary, options);
+	count = gather(candidates, probabilities, vocabulary, options, heap);
 	qsort(candidates, (size_t) count, sizeof(Candidate), compare);
 	count = cut_top_k(candidates, count, options->top_k, &mass);
 	if (options->top_k == 0)
@@ -121,6 +163,7 @@ sample_candidates(const float *logits, int vocabulary,
 	for (int i = 0; i < kept; i++)
 		probabilities[i] /= before;
 	free(candidates);
+	free(heap);
 	return kept;
 }
 

@@ -256,6 +256,54 @@ a_large_penalty_never_repeats_a_token(void **state)
 	arena_destroy(arena);
 }
 
+static int
+compare_falling(const void *a, const void *b)
+{
+	float x = *(const float *) a, y = *(const float *) b;
+
+	return (x < y) - (x > y);
+}
+
+static void
+top_k_keeps_the_largest_and_their_equals(void **state)
+{
+	enum
+	{
+		COUNT = 997
+	};
+	static const int cuts[] = {1, 2, 7, 50, 500, COUNT - 1, COUNT, 5000};
+	float logits[COUNT], sorted[COUNT];
+	int32_t ids[COUNT];
+	double probability[COUNT];
+
+	(void) state;
+	/* A third of them has an equal. */
+	for (int i = 0; i < COUNT; i++)
+		logits[i] = (float) (random_bits(8, 0, (uint64_t) i) % 1500) / 300;
+	memcpy(sorted, logits, sizeof(logits));
+	qsort(sorted, COUNT, sizeof(float), compare_falling);
+	for (size_t c = 0; c < sizeof(cuts) / sizeof(cuts[0]); c++)
+	{
+		GenerateOptions options = {
+			.temperature = 1, .top_p = 1, .top_k = cuts[c]};
+		int k = cuts[c] < COUNT ? cuts[c] : COUNT;
+		int count =
+			sample_candidates(logits, COUNT, &options, ids, probability);
+		double sum = 0;
+		int expected = k;
+
+		while (expected < COUNT && sorted[expected] == sorted[k - 1])
+			expected++;
+		assert_int_equal(count, expected);
+		for (int i = 0; i < count; i++)
+		{
+			assert_true(logits[ids[i]] == sorted[i]);
+			sum += probability[i];
+		}
+		assert_near(sum, 1, 1e-12);
+	}
+}
+
 /* sum (observed - expected)^2 / expected */
 static double
 chi_square(const int *observed, const double *probability, int count, int draws)
@@ -358,6 +406,7 @@ main(void)
 		cmocka_unit_test(responses_end_before_the_first_stop_text),
 		cmocka_unit_test(a_stop_text_that_never_comes_changes_nothing),
 		cmocka_unit_test(a_large_penalty_never_repeats_a_token),
+		cmocka_unit_test(top_k_keeps_the_largest_and_their_equals),
 		cmocka_unit_test(tokens_are_as_frequent_as_they_are_probable),
 		cmocka_unit_test(prompts_of_a_batch_draw_from_streams_of_their_own),
 	};
