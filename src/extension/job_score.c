@@ -118,6 +118,37 @@ take_row(JobRun *run, int64 number, bool no_reward, double reward,
 	(*item_count)++;
 }
 
+/* What cannot be converted, say, is somewhere in this row. */
+static void
+row_error_callback(void *argument)
+{
+	errcontext("row " INT64_FORMAT " of the source", *(int64 *) argument);
+}
+
+/* take_row() for rows [first, first + count), until the request is full. */
+static void
+take_rows(JobRun *run, int64 first, int count, const bool *isnull,
+          const double *result, ScoredChunk *chunk, MemoryContext context,
+          WireBuffer *items, uint32 *item_count)
+{
+	int64 number;
+	ErrorContextCallback callback = {
+		.previous = error_context_stack,
+		.callback = row_error_callback,
+		.arg = &number,
+	};
+
+	error_context_stack = &callback;
+	for (int i = 0; i < count && items->size < REQUEST_SIZE_MAX; i++)
+	{
+		number = first + i + 1;
+		take_row(run, first + i, isnull[i], result[i], &chunk->row[i], context,
+		         items, item_count);
+		chunk->count = i + 1;
+	}
+	error_context_stack = callback.previous;
+}
+
 static void
 name_components(ScoredChunk *chunk, const Reward *reward, MemoryContext context)
 {
@@ -160,12 +191,8 @@ prepare_chunk(JobRun *run, int64 first, ScoredChunk *chunk, WireBuffer *items,
 		reward_evaluate(reward, store, count, result, isnull, chunk->component);
 		tuplestore_end(store);
 	}
-	for (int i = 0; i < count && items->size < REQUEST_SIZE_MAX; i++)
-	{
-		take_row(run, first + i, isnull[i], result[i], &chunk->row[i], context,
-		         items, item_count);
-		chunk->count = i + 1;
-	}
+	take_rows(run, first, count, isnull, result, chunk, context, items,
+	          item_count);
 	job_commit(saved);
 }
 
