@@ -116,27 +116,32 @@ multiply_rows(float *restrict out, int width, const float *restrict weight,
 	}
 }
 
-/* columns[d][j] += sum_r x[r][d] * weight[r][j] */
+/* columns[d][j] += sum_r x[r][d] * weight[r][j]; the weights of KEYS keys
+ * stay in registers while d runs.  keys is a multiple of KEYS. */
 CPU_KERNEL static void
 add_outer(float *restrict columns, int length, const float *restrict x,
           int width, const float *restrict weight, int head_dim, int keys)
 {
-	const float *w0 = weight;
-	const float *w1 = weight + length;
-	const float *w2 = weight + 2 * (size_t) length;
-	const float *w3 = weight + 3 * (size_t) length;
-
-	for (int d = 0; d < head_dim; d++)
+	for (int start = 0; start < keys; start += KEYS)
 	{
-		float *column = columns + (size_t) d * length;
-		float x0 = x[d];
-		float x1 = x[width + d];
-		float x2 = x[2 * width + d];
-		float x3 = x[3 * width + d];
+		float w[QUERIES][KEYS];
+
+		for (int r = 0; r < QUERIES; r++)
+			for (int j = 0; j < KEYS; j++)
+				w[r][j] = weight[(size_t) r * length + start + j];
+		for (int d = 0; d < head_dim; d++)
+		{
+			float *column = columns + (size_t) d * length + start;
+			float x0 = x[d];
+			float x1 = x[width + d];
+			float x2 = x[2 * width + d];
+			float x3 = x[3 * width + d];
 
 #pragma omp simd
-		for (int j = 0; j < keys; j++)
-			column[j] += x0 * w0[j] + x1 * w1[j] + x2 * w2[j] + x3 * w3[j];
+			for (int j = 0; j < KEYS; j++)
+				column[j] +=
+					x0 * w[0][j] + x1 * w[1][j] + x2 * w[2][j] + x3 * w[3][j];
+		}
 	}
 }
 
