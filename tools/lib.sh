@@ -51,7 +51,9 @@ run_unprivileged() {
 	chown -R "$user" "$copy"
 	status=0
 	(cd "$copy/source" && runuser -u "$user" -- env HOME="$copy" \
-		TMPDIR="$copy" ALOL_KEEP="$copy/keep" "./tools/$1" "${@:2}") || status=$?
+		TMPDIR="$copy" ALOL_KEEP="$copy/keep" \
+		ALOL_SHARED="${ALOL_SHARED:-$top/../shared}" \
+		"./tools/$1" "${@:2}") || status=$?
 	[ -e "$copy/keep" ] || rm -rf "$copy"
 	exit "$status"
 }
