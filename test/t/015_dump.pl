@@ -9,10 +9,10 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = start_node('dump');
-$node->safe_psql('postgres', 'CREATE ROLE trainer LOGIN SUPERUSER');
-create_model($node, 'tiny', 'trainer');
+$node->safe_psql('postgres', 'CREATE ROLE alol_trainer LOGIN SUPERUSER');
+create_model($node, 'tiny', 'alol_trainer');
 create_pairs($node);
-my $job = $node->safe_psql('postgres', "SET ROLE trainer; SELECT alol_train('pairs', 'tiny', "
+my $job = $node->safe_psql('postgres', "SET ROLE alol_trainer; SELECT alol_train('pairs', 'tiny', "
 	  . "'trained', reward => '" . reward_sql() . "', steps => 20)");
 wait_until($node, "SELECT state = 'succeeded' FROM alol_jobs WHERE job = $job");
 my $running = start_job($node, output => q('running'), steps => 1000000);
@@ -34,13 +34,13 @@ my @restore = ('pg_restore', '--exit-on-error', '--single-transaction',
 	'-d', $other->connstr('restored'), $file);
 my ($stdout, $stderr) = ('', '');
 IPC::Run::run(\@restore, '>', \$stdout, '2>', \$stderr);
-like($stderr, qr/role "trainer" does not exist/, 'a missing role is named');
-$other->safe_psql('postgres', 'CREATE ROLE trainer LOGIN SUPERUSER');
+like($stderr, qr/role "alol_trainer" does not exist/, 'a missing role is named');
+$other->safe_psql('postgres', 'CREATE ROLE alol_trainer LOGIN SUPERUSER');
 command_ok(\@restore, 'with the role it is restored');
 
 is($other->safe_psql('restored', $probe), $before, 'the model gives the same numbers');
 is($other->safe_psql('restored', "SELECT owner FROM alol_models WHERE name = 'trained'"),
-	'trainer', 'and has its owner');
+	'alol_trainer', 'and has its owner');
 is($other->safe_psql('restored', "SELECT state FROM alol_jobs WHERE job = $job"),
 	'succeeded', 'the finished job came along');
 is($other->safe_psql('restored', "SELECT count(*), sum(value) FROM alol_metrics WHERE job = $job"),

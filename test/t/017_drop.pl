@@ -50,16 +50,16 @@ ok(wait_gone(10, @engines), 'and its engine is gone');
 
 # The owner loses LOGIN in mid-job: the job goes on; interrupted, it cannot.
 $node->safe_psql('postgres', <<'SQL');
-CREATE ROLE owner LOGIN;
-GRANT SELECT ON pairs TO owner;
-SELECT alol_allow('owner');
-SELECT alol_model_grant('tiny', 'owner');
+CREATE ROLE alol_owner LOGIN;
+GRANT SELECT ON pairs TO alol_owner;
+SELECT alol_allow('alol_owner');
+SELECT alol_model_grant('tiny', 'alol_owner');
 SQL
 $job = $node->safe_psql('postgres', "SELECT alol_train('pairs', 'tiny', 'owned', "
 	  . "reward => '" . reward_sql() . "', steps => 1000000, options => '{\"checkpoint_every\": 20}')",
-	extra_params => [ '-U', 'owner' ]);
+	extra_params => [ '-U', 'alol_owner' ]);
 wait_until($node, "SELECT step > 30 FROM alol_jobs WHERE job = $job");
-$node->safe_psql('postgres', 'ALTER ROLE owner NOLOGIN');
+$node->safe_psql('postgres', 'ALTER ROLE alol_owner NOLOGIN');
 my $step = $node->safe_psql('postgres', "SELECT step FROM alol_jobs WHERE job = $job");
 wait_until($node, "SELECT step > $step + 10 FROM alol_jobs WHERE job = $job");
 pass('a job goes on when its owner may not log in any more');
@@ -71,17 +71,17 @@ like($err . $node->safe_psql('postgres', "SELECT coalesce(error, '') FROM alol_j
 	qr/LOGIN|log in/i, 'but cannot be resumed, and says why');
 
 # Renamed in mid-job, it stays the owner.
-$node->safe_psql('postgres', 'ALTER ROLE owner LOGIN');
+$node->safe_psql('postgres', 'ALTER ROLE alol_owner LOGIN');
 is($node->safe_psql('postgres', "SELECT alol_resume($job)"), 't', 'with LOGIN it is resumed');
 wait_until($node, "SELECT state = 'running' AND step > $step + 20 FROM alol_jobs WHERE job = $job");
-$node->safe_psql('postgres', 'ALTER ROLE owner RENAME TO proprietor');
+$node->safe_psql('postgres', 'ALTER ROLE alol_owner RENAME TO alol_proprietor');
 is($node->safe_psql('postgres', "SELECT owner FROM alol_jobs WHERE job = $job"),
-	'proprietor', 'a renamed owner owns its job');
+	'alol_proprietor', 'a renamed owner owns its job');
 $step = $node->safe_psql('postgres', "SELECT step FROM alol_jobs WHERE job = $job");
 wait_until($node, "SELECT step > $step + 10 FROM alol_jobs WHERE job = $job");
 
 # Dropped in mid-job: the job ends and says so.
-$node->safe_psql('postgres', 'DROP OWNED BY proprietor; DROP ROLE proprietor');
+$node->safe_psql('postgres', 'DROP OWNED BY alol_proprietor; DROP ROLE alol_proprietor');
 $node->psql('postgres', "SELECT alol_cancel($job)", stdout => \$out, stderr => \$err);
 wait_until($node, "SELECT state NOT IN ('running', 'queued') FROM alol_jobs WHERE job = $job", 20);
 $node->psql('postgres', "SELECT alol_resume($job)", stdout => \$out, stderr => \$err);
