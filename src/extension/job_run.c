@@ -53,6 +53,7 @@ open_head(JobRun *run)
 	              JsonbToCString(NULL, &run->job->settings->root,
 	                             VARSIZE(run->job->settings)));
 	json_add_text(&json, "directory", run->directory);
+	json_add_int(&json, "checkpoint", run->job->checkpoint);
 	json_add_json(&json, "model", run->policy_ref);
 	if (run->reference_ref != NULL)
 		json_add_json(&json, "reference", run->reference_ref);

@@ -90,7 +90,8 @@ typedef enum WireType
 	 *
 	 * {"settings": all options of SQL.md with their final values, flat,
 	 * "method", "batch_size", "epochs", "steps", "learning_rate", "seed" among
-	 * them, "directory": the job's, "model": ModelRef} -> {"rows_ready": bool,
+	 * them, "directory": the job's, "checkpoint": the last one known (0),
+	 * "model": ModelRef} -> {"rows_ready": bool,
 	 * the rows of an interrupted run are there and need not be sent, "rows",
 	 * "selected", "step": of the checkpoint to go on from, 0 for none,
 	 * "steps": 0 if not known yet, "notice": null or why an old checkpoint is

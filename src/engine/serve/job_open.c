@@ -71,7 +71,9 @@ copy_head(Request *request, Job *job, Failure *failure)
 		job->reference = arena_strdup(job->arena, text == NULL ? "" : text);
 		free(text);
 	}
-	return train_options_read(settings, &job->options, failure);
+	return train_options_read(settings, &job->options, failure) &&
+	       json_get_int(request->head, "checkpoint", 0, 0, INT64_C(1) << 52,
+	                    &job->options.known_checkpoint, failure);
 }
 
 static bool
@@ -107,8 +109,8 @@ find_earlier(Job *job, TrainState *state, char *notice, size_t size,
 		         rows_failure.message);
 		return true;
 	}
-	if (!checkpoint_find(job->directory, state, failure))
-		return false;
+	checkpoint_find(job->directory, job->options.known_checkpoint, state,
+	                failure);
 	if (state->step > 0 && state->rows_checksum != job->dataset.checksum)
 	{
 		snprintf(notice, size,

@@ -246,12 +246,11 @@ checkpoint_write(const char *directory, Model *model, const TrainState *state,
 	return done;
 }
 
-bool
-checkpoint_find(const char *directory, TrainState *state, Failure *failure)
+/* The newest whole checkpoint of a step before `step`; false: there is none. */
+static bool
+find_before(const char *directory, int64_t step, TrainState *state,
+            Failure *failure)
 {
-	int64_t step = INT64_MAX;
-
-	memset(state, 0, sizeof(TrainState));
 	while ((step = newest(directory, "checkpoint", step)) > 0)
 	{
 		Arena *arena = arena_create();
@@ -267,7 +266,16 @@ checkpoint_find(const char *directory, TrainState *state, Failure *failure)
 		state->plan.description[sizeof(state->plan.description) - 1] = '\0';
 		return true;
 	}
-	return true;
+	return false;
+}
+
+void
+checkpoint_find(const char *directory, int64_t known, TrainState *state,
+                Failure *failure)
+{
+	memset(state, 0, sizeof(TrainState));
+	if (known > 0 && !find_before(directory, known + 1, state, failure))
+		find_before(directory, INT64_MAX, state, failure);
 }
 
 bool

@@ -38,10 +38,14 @@ typedef struct TrainState
 extern bool checkpoint_write(const char *directory, Model *model,
                              const TrainState *state, Failure *failure);
 
-/* Reads only the state of the newest checkpoint that is whole; state->step is
- * 0 if there is none. */
-extern bool checkpoint_find(const char *directory, TrainState *state,
-                            Failure *failure);
+/*
+ * Reads only the state of a checkpoint that is whole; state->step is 0 if
+ * there is none.  known is the last one that the job's row tells of: what
+ * the metrics of later steps say may be lost, so those steps are done again,
+ * unless nothing else is left.
+ */
+extern void checkpoint_find(const char *directory, int64_t known,
+                            TrainState *state, Failure *failure);
 
 /* Loads that checkpoint into the trainable model; false with a failure if it
  * does not fit the model. */

@@ -32,6 +32,7 @@ typedef struct TrainOptions
 	int64_t evaluate_every;     /* steps; 0: a tenth of them */
 	int64_t log_every;          /* steps */
 	int64_t checkpoint_every;   /* steps; 0: by time alone */
+	int64_t known_checkpoint;   /* to go on from, see checkpoint_find() */
 	double checkpoint_interval; /* s */
 	bool keep_best;
 } TrainOptions;

@@ -133,8 +133,8 @@ begin(Run *run, Failure *failure)
 {
 	TrainPlan plan = train_plan(run->model);
 
-	if (!checkpoint_find(run->directory, &run->state, failure))
-		return false;
+	checkpoint_find(run->directory, run->options->known_checkpoint, &run->state,
+	                failure);
 	if (run->state.step > 0 &&
 	    run->state.rows_checksum == run->dataset->checksum)
 	{

@@ -490,7 +490,7 @@ a_job_from_rows_to_a_model(void **state)
 	directory = test_directory(peer.arena);
 	head = model_head(arena_printf(
 		peer.arena,
-		", \"directory\": \"%s\", \"settings\": {\"method\": \"a_lol\", "
+		", \"checkpoint\": 4, \"directory\": \"%s\", \"settings\": {\"method\": \"a_lol\", "
 		"\"steps\": 4, \"batch_size\": 2, \"max_response_tokens\": 8}",
 		directory));
 	if (head != NULL)

@@ -136,6 +136,7 @@ make_options(const char *method)
 		"batch_size", 5, "learning_rate", 1e-2, "checkpoint_interval_s", 1e9);
 
 	assert_ok(train_options_read(settings, &options, &failure), failure);
+	options.known_checkpoint = STEPS;
 	json_decref(settings);
 	return options;
 }
@@ -148,6 +149,17 @@ typedef struct Outcome
 	float *weights; /* [parameters] that the run gave */
 	size_t size;
 } Outcome;
+
+/* The step to go on from when the job's row knows of step `known`. */
+static int64_t
+found_checkpoint(const char *directory, int64_t known)
+{
+	TrainState state;
+	Failure failure;
+
+	checkpoint_find(directory, known, &state, &failure);
+	return state.step;
+}
 
 /* One process's life: opens the model, runs, and ends. */
 static Outcome
@@ -205,6 +217,10 @@ ten_steps_are_five_a_crash_and_five(void **state)
 		a = run(arena, whole, &options, &one);
 		assert_ok(a.done, a.failure);
 		assert_int_equal(one.checkpoints, 2); /* 5, and 10 evaluated */
+		assert_int_equal(found_checkpoint(whole, 10), 10);
+		assert_int_equal(found_checkpoint(whole, 7), 5);
+		assert_int_equal(found_checkpoint(whole, 3), 10);
+		assert_int_equal(found_checkpoint(whole, 0), 0);
 		b = run(arena, broken, &options, &two);
 		assert_false(b.done);
 		b = run(arena, broken, &options, &three);
