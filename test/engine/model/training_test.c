@@ -190,7 +190,6 @@ static void
 check_method(const char *directory, json_t *golden, const char *name)
 {
 	json_t *method = json_object_get(json_object_get(golden, "methods"), name);
-	json_t *settings = json_object_get(golden, "settings");
 	json_t *steps = json_object_get(method, "steps");
 	Arena *arena = arena_create();
 	Rows rows = rows_of(arena, json_object_get(golden, "rows"),
@@ -217,7 +216,6 @@ check_method(const char *directory, json_t *golden, const char *name)
 		               .correction1 = (float) (1 - pow(0.9, (double) k + 1)),
 		               .correction2 = (float) (1 - pow(0.999, (double) k + 1))};
 
-		(void) settings;
 		one_step(model, &rows, &failure);
 		assert_near(rows.loss, want, 1e-5 * fabs(want) + 1e-6);
 		if (k == 0)
