@@ -71,6 +71,8 @@ wire_type_name(uint16_t type)
 		[WIRE_LOGPROB] = "logprob",
 		[WIRE_TOKEN_LOGPROBS] = "token_logprobs",
 		[WIRE_VALUE] = "value",
+		[WIRE_LOGITS] = "logits",
+		[WIRE_CHAT_PROMPT] = "chat_prompt",
 		[WIRE_FIT_VALUE] = "fit_value",
 		[WIRE_JOB_OPEN] = "job_open",
 		[WIRE_JOB_ROWS] = "job_rows",

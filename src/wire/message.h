@@ -15,9 +15,10 @@
  * items, "n x (...)" being a u32 count and the items.  All text is UTF-8.
  *
  * A model is named by a ModelRef, a JSON object:
- *		{"name": for messages, "path": directory, "tokenizer": directory or
- *		null, "base": ModelRef or null}
- * where base is the policy under a value model.
+ *		{"name": for messages, "path": directory or GGUF file, "tokenizer":
+ *		the same of the model whose tokenizer it uses or null, "base": ModelRef
+ *		or null}
+ * where base is the policy under a value model, or the model under an adapter.
  */
 #pragma once
 
@@ -45,10 +46,11 @@ typedef enum WireType
 	/* {} -> {"devices": [{"device", "name", "memory_total", "memory_free",
 	 * "compute_capability", "isa"}]} */
 	WIRE_DEVICES = 16,
-	/* {"model": ModelRef} -> {"kind": "lm"|"value", "architecture",
-	 * "parameters", "dtype": "fp32"|"fp16"|"bf16", "bytes", "context",
-	 * "vocabulary", "files": [names that make up the model]}.  Opens and
-	 * checks all of it. */
+	/* {"model": ModelRef} -> {"kind": "lm"|"classifier"|"encoder" (a body
+	 * without a head)|"adapter"|"value", "architecture", "parameters",
+	 * "dtype": "fp32"|"fp16"|"bf16"|..., "bytes", "context", "vocabulary",
+	 * "labels": a classifier's outputs, "files": [names that make up the
+	 * model]}.  Opens and checks all of it. */
 	WIRE_MODEL_INSPECT,
 	/* {"config": object, "seed", "directory": new, empty directory}, then
 	 * WIRE_DATA frames and WIRE_DATA_END with the same id -> as INSPECT */
@@ -77,6 +79,14 @@ typedef enum WireType
 	/* {"model": ModelRef of a value model, "max_prompt_tokens"} n x (text
 	 * prompt) -> {} n x (f64 value) */
 	WIRE_VALUE,
+	/* {"model": ModelRef of a classifier} n x (u8 has_prompt, text prompt, text
+	 * response) -> {"labels": count} n x (labels x (f64 raw output)).  Without
+	 * a prompt the response alone is read; what is beyond the model's limit is
+	 * cut, the longest first. */
+	WIRE_LOGITS,
+	/* {"model", "add_generation_prompt"} n x (text messages, a JSON array of
+	 * {"role", "content"}) -> {} n x (text prompt by the model's template) */
+	WIRE_CHAT_PROMPT,
 	/* {"model": ModelRef of the policy, "directory": where to write the value
 	 * model (made if absent), "low", "high", "epochs", "learning_rate",
 	 * "seed", "max_prompt_tokens"} n x (text prompt, f64 target) -> {"mse",
