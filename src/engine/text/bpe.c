@@ -318,6 +318,7 @@ bpe_open(Arena *arena, const json_t *json, int limit, TextModel *model,
          Failure *failure)
 {
 	Bpe *bpe = arena_alloc(arena, sizeof(Bpe));
+	const json_t *scores = json_member(json, "scores");
 	Vocabulary *vocabulary;
 	const char *unknown;
 
@@ -336,8 +337,11 @@ bpe_open(Arena *arena, const json_t *json, int limit, TextModel *model,
 	if (unknown != NULL && bpe->unknown < 0)
 		return fail(failure, FAILURE_BAD_FILE,
 		            "unk_token \"%s\" is not in the vocabulary", unknown);
-	if (!merges_open(arena, json_object_get(json, "merges"), vocabulary,
-	                 bpe->prefix, &bpe->merges, failure))
+	if (scores != NULL
+	        ? !merges_open_scores(arena, scores, vocabulary, &bpe->merges,
+	                              failure)
+	        : !merges_open(arena, json_object_get(json, "merges"), vocabulary,
+	                       bpe->prefix, &bpe->merges, failure))
 		return false;
 	fill_tables(bpe);
 	bpe->splits_words = may_split_words(bpe);

@@ -4,6 +4,8 @@
  */
 #include "text/merges.h"
 
+#include "text/scores.h"
+
 #include <string.h>
 
 #define NO_RANK UINT32_MAX
@@ -125,33 +127,70 @@ add_merge(Merges *merges, Arena *scratch, const json_t *json, size_t number,
 	return true;
 }
 
-bool
-merges_open(Arena *arena, const json_t *json, const Vocabulary *vocabulary,
-            const char *prefix, Merges **result, Failure *failure)
+/* A table with room for count merges. */
+static Merges *
+create_table(Arena *arena, size_t count, Failure *failure)
 {
 	Merges *merges = arena_alloc(arena, sizeof(Merges));
-	Arena *scratch;
 	size_t slots = 16;
+
+	while (slots < count * 2)
+		slots *= 2;
+	merges->mask = slots - 1;
+	merges->slots = arena_try(arena, slots, sizeof(Merge), failure);
+	if (merges->slots == NULL)
+		return NULL;
+	for (size_t i = 0; i < slots; i++)
+		merges->slots[i].left = -1;
+	return merges;
+}
+
+bool
+merges_open(Arena *arena, const json_t *json, const Vocabulary *vocabulary,
+            const char *prefix, Merges **merges, Failure *failure)
+{
+	Arena *scratch;
 	bool done = true;
 
 	if (!json_is_array(json))
 		return fail(failure, FAILURE_BAD_FILE,
 		            "\"merges\" must be an array, not %s",
 		            json_type_name(json));
-	while (slots < json_array_size(json) * 2)
-		slots *= 2;
-	merges->mask = slots - 1;
-	merges->slots = arena_try(arena, slots, sizeof(Merge), failure);
-	if (merges->slots == NULL)
+	*merges = create_table(arena, json_array_size(json), failure);
+	if (*merges == NULL)
 		return false;
-	for (size_t i = 0; i < slots; i++)
-		merges->slots[i].left = -1;
 	scratch = arena_create();
 	for (size_t i = 0; i < json_array_size(json) && done; i++)
-		done = add_merge(merges, scratch, json_array_get(json, i), i,
+		done = add_merge(*merges, scratch, json_array_get(json, i), i,
 		                 vocabulary, strlen(prefix), failure);
 	arena_destroy(scratch);
-	*result = merges;
+	return done;
+}
+
+bool
+merges_open_scores(Arena *arena, const json_t *scores,
+                   const Vocabulary *vocabulary, Merges **merges,
+                   Failure *failure)
+{
+	Arena *scratch = arena_create();
+	uint32_t rank = 0;
+	ScoredPair *pairs;
+	size_t count;
+	bool done =
+		scored_pairs_find(scratch, vocabulary, scores, &pairs, &count, failure);
+
+	*merges = done ? create_table(arena, count, failure) : NULL;
+	done = *merges != NULL;
+	for (size_t i = 0; done && i < count; i++)
+	{
+		const ScoredPair *pair = &pairs[i];
+
+		if (i > 0 && pair->score != pair[-1].score)
+			rank = (uint32_t) i;
+		*find_slot(*merges, pair->left, pair->right) =
+			(Merge){pair->left, pair->right, rank, pair->joined};
+	}
+	arena_destroy(scratch);
 	return done;
 }
 

@@ -17,6 +17,14 @@ extern bool merges_open(Arena *arena, const json_t *json,
                         const Vocabulary *vocabulary, const char *prefix,
                         Merges **merges, Failure *failure);
 
+/*
+ * From "scores", as scores.h describes them: pairs whose tokens have equal
+ * scores have equal ranks.
+ */
+extern bool merges_open_scores(Arena *arena, const json_t *scores,
+                               const Vocabulary *vocabulary, Merges **merges,
+                               Failure *failure);
+
 /* Merges ids[*count] in place: lowest rank first, from left to right. */
 extern bool merges_apply(const Merges *merges, Arena *scratch, int32_t *ids,
                          size_t *count, Failure *failure);

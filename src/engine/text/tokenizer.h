@@ -15,7 +15,7 @@
  */
 #pragma once
 
-#include "base/arena.h"
+#include "formats/json.h"
 
 typedef struct Tokenizer Tokenizer;
 
@@ -34,6 +34,15 @@ typedef struct TokenList
  */
 extern bool tokenizer_open(Arena *arena, const char *directory,
                            Tokenizer **tokenizer, Failure *failure);
+
+/*
+ * Opens a tokenizer from what tokenizer.json and tokenizer_config.json (or
+ * NULL) would hold; both are read and not kept.  A byte-pair vocabulary may
+ * have "scores" in place of "merges": scores.h.
+ */
+extern bool tokenizer_open_json(Arena *arena, const json_t *json,
+                                const json_t *config, Tokenizer **tokenizer,
+                                Failure *failure);
 
 /* The highest id + 1, added tokens counted. */
 extern int tokenizer_size(const Tokenizer *tokenizer);

@@ -19,11 +19,12 @@
 /* A directory while it is being read. */
 typedef struct Source
 {
-	Arena *scratch;
+	Arena *scratch; /* of the files; with them: */
 	const char *directory;
-	json_t *json;        /* tokenizer.json */
-	json_t *settings[2]; /* tokenizer_config.json, special_tokens_map.json;
-	                      * NULL where they are not there */
+	const json_t *json; /* tokenizer.json */
+	const json_t
+		*settings[2]; /* tokenizer_config.json, special_tokens_map.json;
+	                            * NULL where they are not there */
 	AddedToken *added;
 	int added_count;
 } Source;
@@ -91,6 +92,7 @@ read_old_files(Source *source, Failure *failure)
 {
 	json_t *vocabulary;
 	json_t *merges;
+	json_t *json;
 	bool prefix;
 
 	if (!json_get_bool(source->settings[0], "add_prefix_space", false, &prefix,
@@ -101,13 +103,14 @@ read_old_files(Source *source, Failure *failure)
 	merges = read_merges(source, path_of(source, "merges.txt"), failure);
 	if (merges == NULL)
 		return false;
-	source->json = json_pack("{s{sssb}s{ss}s{sssOso}}", "pre_tokenizer", "type",
-	                         "ByteLevel", "add_prefix_space", (int) prefix,
-	                         "decoder", "type", "ByteLevel", "model", "type",
-	                         "BPE", "vocab", vocabulary, "merges", merges);
-	if (source->json == NULL)
+	json = json_pack("{s{sssb}s{ss}s{sssOso}}", "pre_tokenizer", "type",
+	                 "ByteLevel", "add_prefix_space", (int) prefix, "decoder",
+	                 "type", "ByteLevel", "model", "type", "BPE", "vocab",
+	                 vocabulary, "merges", merges);
+	if (json == NULL)
 		return fail(failure, FAILURE_OUT_OF_MEMORY, "cannot read merges.txt");
-	arena_on_destroy(source->scratch, release, source->json);
+	arena_on_destroy(source->scratch, release, json);
+	source->json = json;
 	return true;
 }
 
@@ -118,15 +121,25 @@ read_files(Source *source, Failure *failure)
 	static const char *const names[2] = {"tokenizer_config.json",
 	                                     "special_tokens_map.json"};
 	char *path = path_of(source, "tokenizer.json");
+	json_t *json;
 
 	for (int i = 0; i < 2; i++)
-		if (file_exists(path_of(source, names[i])) &&
-		    !json_open_file(source->scratch, path_of(source, names[i]),
-		                    JSON_CONFIG_SIZE, &source->settings[i], failure))
+	{
+		if (!file_exists(path_of(source, names[i])))
+			continue;
+		if (!json_open_file(source->scratch, path_of(source, names[i]),
+		                    JSON_CONFIG_SIZE, &json, failure))
 			return false;
+		source->settings[i] = json;
+	}
 	if (file_exists(path))
-		return json_open_file(source->scratch, path, LARGEST_FILE,
-		                      &source->json, failure);
+	{
+		if (!json_open_file(source->scratch, path, LARGEST_FILE, &json,
+		                    failure))
+			return false;
+		source->json = json;
+		return true;
+	}
 	if (file_exists(path_of(source, "vocab.json")) &&
 	    file_exists(path_of(source, "merges.txt")))
 		return read_old_files(source, failure);
@@ -406,11 +419,8 @@ read_added(Arena *arena, Source *source, Failure *failure)
 static bool
 open_parts(Arena *arena, Source *source, Tokenizer *tokenizer, Failure *failure)
 {
-	const json_t *json;
+	const json_t *json = source->json;
 
-	if (!read_files(source, failure))
-		return false;
-	json = source->json;
 	if (!json_is_object(json))
 		return fail(failure, FAILURE_BAD_FILE,
 		            "tokenizer.json is %s, not an object",
@@ -436,6 +446,16 @@ open_parts(Arena *arena, Source *source, Tokenizer *tokenizer, Failure *failure)
 }
 
 bool
+tokenizer_open_json(Arena *arena, const json_t *json, const json_t *config,
+                    Tokenizer **tokenizer, Failure *failure)
+{
+	Source source = {.json = json, .settings = {config}};
+
+	*tokenizer = arena_alloc(arena, sizeof(Tokenizer));
+	return open_parts(arena, &source, *tokenizer, failure);
+}
+
+bool
 tokenizer_open(Arena *arena, const char *directory, Tokenizer **tokenizer,
                Failure *failure)
 {
@@ -443,7 +463,8 @@ tokenizer_open(Arena *arena, const char *directory, Tokenizer **tokenizer,
 	bool done;
 
 	*tokenizer = arena_alloc(arena, sizeof(Tokenizer));
-	done = open_parts(arena, &source, *tokenizer, failure);
+	done = read_files(&source, failure) &&
+	       open_parts(arena, &source, *tokenizer, failure);
 	arena_destroy(source.scratch);
 	return done ||
 	       fail_while(failure, "reading the tokenizer in \"%s\"", directory);

@@ -148,3 +148,9 @@ vocabulary_count(const Vocabulary *vocabulary)
 {
 	return vocabulary->count;
 }
+
+int
+vocabulary_limit(const Vocabulary *vocabulary)
+{
+	return vocabulary->limit;
+}

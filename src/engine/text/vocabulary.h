@@ -25,5 +25,8 @@ extern const char *vocabulary_text(const Vocabulary *vocabulary, int32_t id,
 
 extern int vocabulary_count(const Vocabulary *vocabulary);
 
+/* All ids lie below it. */
+extern int vocabulary_limit(const Vocabulary *vocabulary);
+
 /* Mixes length bytes into 64 bits, for tables of texts. */
 extern uint64_t text_hash(const char *text, size_t length);
