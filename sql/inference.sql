@@ -52,6 +52,21 @@ CREATE FUNCTION @extschema@.alol_value(model text, prompt text)
 COMMENT ON FUNCTION @extschema@.alol_value(text, text) IS
 	'what a value model expects of the reference policy''s reward at a prompt';
 
+CREATE FUNCTION @extschema@.alol_reward(model text, prompt text, response text,
+		label int DEFAULT NULL)
+	RETURNS float8
+	AS 'MODULE_PATHNAME', 'alol_reward'
+	LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 100000;
+COMMENT ON FUNCTION @extschema@.alol_reward(text, text, text, int) IS
+	'what a classifier thinks of a response: the sigmoid of its score, or of several labels the probability of one (default: the last); prompt NULL: of the response alone';
+
+CREATE FUNCTION @extschema@.alol_logits(model text, prompt text, response text)
+	RETURNS float8[]
+	AS 'MODULE_PATHNAME', 'alol_logits'
+	LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 100000;
+COMMENT ON FUNCTION @extschema@.alol_logits(text, text, text) IS
+	'the raw outputs of a classifier, one a label; prompt NULL: of the response alone';
+
 CREATE FUNCTION @extschema@.alol_tokenize(model text, text text,
 		add_special bool DEFAULT false)
 	RETURNS int[]

@@ -14,14 +14,14 @@ CREATE TABLE @extschema@.alol_model (
 		CHECK (name <> '' AND octet_length(name) <= 63),
 	owner regrole NOT NULL,
 	kind text NOT NULL
-		CHECK (kind IN ('lm', 'adapter', 'classifier', 'value')),
+		CHECK (kind IN ('lm', 'adapter', 'classifier', 'encoder', 'value')),
 	architecture text NOT NULL,
 	parameters bigint NOT NULL,
 	dtype text NOT NULL,
 	context int NOT NULL,
 	vocabulary int NOT NULL,
 	bytes bigint NOT NULL,
-	path text,                       -- of a directory on the server, or
+	path text,                       -- a directory or file on the server, or
 	hash text,                       -- of the content of alol_model_file
 	files jsonb,                     -- [{"name", "bytes", "sha256"}] of these
 	base bigint,                     -- the model under this one
@@ -91,7 +91,7 @@ CREATE FUNCTION @extschema@.alol_model_load(name text, path text,
 	AS 'MODULE_PATHNAME', 'alol_model_load'
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.alol_model_load(text, text, text, jsonb) IS
-	'registers a Hugging Face directory on the server as a model';
+	'registers a Hugging Face directory, a GGUF file or (with option "base") a PEFT adapter directory on the server as a model';
 
 CREATE FUNCTION @extschema@.alol_model_create(name text, config jsonb,
 		seed bigint DEFAULT 0, corpus text DEFAULT NULL)
@@ -102,12 +102,12 @@ COMMENT ON FUNCTION @extschema@.alol_model_create(text, jsonb, bigint, text) IS
 	'makes a model with random weights from the content of a config.json; corpus is a table or SELECT to train its tokenizer on';
 
 CREATE FUNCTION @extschema@.alol_model_export(name text, path text,
-		format text DEFAULT 'safetensors')
+		format text DEFAULT 'safetensors', options jsonb DEFAULT '{}')
 	RETURNS text
 	AS 'MODULE_PATHNAME', 'alol_model_export'
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION @extschema@.alol_model_export(text, text, text) IS
-	'writes a model into a new or empty directory on the server, which transformers opens; returns the path';
+COMMENT ON FUNCTION @extschema@.alol_model_export(text, text, text, jsonb) IS
+	'writes a model to the server: safetensors (a new or empty directory that transformers opens; an adapter is merged), peft (an adapter alone) or gguf (a new file); option dtype: auto, f32, f16, bf16, q8_0; returns the path';
 
 CREATE FUNCTION @extschema@.alol_model_rename(name text, new_name text)
 	RETURNS void

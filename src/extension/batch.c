@@ -21,7 +21,7 @@ typedef struct CallKey
 {
 	WireType type;
 	int model_length;
-	int prompt_length;
+	int prompt_length;   /* -1: none */
 	int response_length; /* -1: none */
 	const char *texts;
 } CallKey;
@@ -32,14 +32,14 @@ typedef struct Call
 	uint32 hash;
 	char status;   /* simplehash's */
 	bool is_known; /* there is an answer */
-	bool isnull;
-	double answer;
+	BatchAnswer answer;
 } Call;
 
 static inline int
 texts_length(CallKey key)
 {
-	return key.model_length + key.prompt_length + Max(key.response_length, 0);
+	return key.model_length + Max(key.prompt_length, 0) +
+	       Max(key.response_length, 0);
 }
 
 static inline bool
@@ -86,17 +86,21 @@ static Batch *current = NULL;
 
 /* ------------------------------------------------------------- expressions */
 
-/* The functions that batch_take() serves. */
+/* The functions that batch_ask() serves. */
 static bool
 is_batchable(Oid function, void *context)
 {
+	static const char *const names[] = {"alol_logprob", "alol_value",
+	                                    "alol_reward", "alol_logits"};
 	char *name;
 
 	if (get_func_namespace(function) != alol_schema())
 		return false;
 	name = get_func_name(function);
-	return name != NULL && (strcmp(name, "alol_logprob") == 0 ||
-	                        strcmp(name, "alol_value") == 0);
+	for (int i = 0; name != NULL && i < lengthof(names); i++)
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	return false;
 }
 
 static bool
@@ -140,6 +144,12 @@ batch_end(Batch *batch)
 	current = batch->outer;
 }
 
+static int
+length_of(const text *value)
+{
+	return value == NULL ? -1 : (int) VARSIZE_ANY_EXHDR(value);
+}
+
 static void
 append(char *to, int *length, const text *value)
 {
@@ -149,29 +159,33 @@ append(char *to, int *length, const text *value)
 	*length += (int) VARSIZE_ANY_EXHDR(value);
 }
 
-/* The call with its texts side by side, palloc'd; false when too long. */
-static bool
-make_key(CallKey *key, WireType type, const text *model, const text *prompt,
+/* The call with its texts side by side, palloc'd. */
+static CallKey
+make_key(WireType type, const text *model, const text *prompt,
          const text *response)
 {
+	CallKey key = {
+		.type = type,
+		.model_length = length_of(model),
+		.prompt_length = length_of(prompt),
+		.response_length = length_of(response),
+	};
+	int64 size = (int64) key.model_length + Max(key.prompt_length, 0) +
+	             Max(key.response_length, 0);
 	int length = 0;
 	char *texts;
 
-	key->type = type;
-	key->model_length = (int) VARSIZE_ANY_EXHDR(model);
-	key->prompt_length = (int) VARSIZE_ANY_EXHDR(prompt);
-	key->response_length =
-		response == NULL ? -1 : (int) VARSIZE_ANY_EXHDR(response);
-	if ((int64) key->model_length + key->prompt_length +
-	        Max(key->response_length, 0) >
-	    TEXTS_MAX)
-		return false;
-	texts = palloc(texts_length(*key) + 1);
+	if (size > WIRE_PAYLOAD_MAX)
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+		                errmsg("a text of " INT64_FORMAT " bytes is too long "
+		                       "for a model",
+		                       size)));
+	texts = palloc(size + 1);
 	append(texts, &length, model);
 	append(texts, &length, prompt);
 	append(texts, &length, response);
-	key->texts = texts;
-	return true;
+	key.texts = texts;
+	return key;
 }
 
 /* Notes a call for batch_send(), unless there are too many. */
@@ -197,45 +211,32 @@ collect(Batch *batch, CallKey key)
 
 /* What a call that is not answered yet gives: a likely figure, so that the
  * expression goes on as it will. */
-static double
+static BatchAnswer
 stand_in(WireType type)
 {
-	return type == WIRE_LOGPROB ? -10.0 : 0.5;
+	static const double logprob = -10;
+	static const double value = 0.5;
+
+	return (BatchAnswer){.is_stand_in = true,
+	                     .count = 1,
+	                     .values = type == WIRE_LOGPROB ? &logprob : &value};
 }
 
-bool
-batch_take(WireType type, const text *model, const text *prompt,
-           const text *response, double *answer, bool *isnull)
-{
-	Batch *batch = current;
-	CallKey key;
-	Call *call;
+/* ------------------------------------------------------------------ asking */
 
-	if (batch == NULL || batch->user != GetUserId() ||
-	    !make_key(&key, type, model, prompt, response))
-		return false;
-	if (!batch->is_answering)
+/* The kind of model that answers. */
+static char
+kind_for(WireType type)
+{
+	switch (type)
 	{
-		collect(batch, key);
-		*answer = stand_in(type);
-		*isnull = false;
-		return true;
+		case WIRE_VALUE:
+			return 'v';
+		case WIRE_LOGITS:
+			return 'c';
+		default:
+			return 'l';
 	}
-	call = calls_lookup(batch->calls, key);
-	if (call == NULL || !call->is_known)
-		return false;
-	*answer = call->answer;
-	*isnull = call->isnull;
-	return true;
-}
-
-/* ----------------------------------------------------------------- sending */
-
-static bool
-same_request(const CallKey *a, const CallKey *b)
-{
-	return a->type == b->type && a->model_length == b->model_length &&
-	       memcmp(a->texts, b->texts, a->model_length) == 0;
 }
 
 static void
@@ -244,50 +245,77 @@ put_part(WireBuffer *payload, const char *part, int length)
 	inference_put_text(payload, cstring_to_text_with_len(part, length));
 }
 
-/* Asks the model of the first of these calls; all are of the same request. */
 static void
-send_request(Batch *batch, CallKey **keys, int count)
+put_call(WireBuffer *payload, const CallKey *key)
+{
+	const char *prompt = key->texts + key->model_length;
+	int prompt_length = Max(key->prompt_length, 0);
+
+	if (key->type == WIRE_LOGITS)
+		wire_put_u8(payload, key->prompt_length >= 0);
+	put_part(payload, prompt, prompt_length);
+	if (key->type != WIRE_VALUE)
+		put_part(payload, prompt + prompt_length, key->response_length);
+}
+
+/* Reads one answer; its numbers go to context. */
+static BatchAnswer
+get_answer(WireType type, WireReader *items, MemoryContext context)
+{
+	BatchAnswer answer = {.count = 1};
+	double *values;
+
+	if (type == WIRE_LOGITS)
+		answer.count = (int) wire_get_count(items, sizeof(double));
+	values = MemoryContextAlloc(context, sizeof(double) * (answer.count + 1));
+	for (int i = 0; i < answer.count; i++)
+		values[i] = wire_get_f64(items);
+	/* An empty prompt, and a model that has nothing to begin with. */
+	if (type == WIRE_LOGPROB)
+		answer.isnull = wire_get_u32(items) == 0;
+	answer.values = values;
+	return answer;
+}
+
+/* Asks the model of the first of these calls, which is that of all; the
+ * answers go to answers[count], their numbers to context. */
+static void
+ask(const CallKey *const *keys, int count, MemoryContext context,
+    BatchAnswer *answers)
 {
 	WireType type = keys[0]->type;
-	bool is_logprob = type == WIRE_LOGPROB;
 	char *name = pnstrdup(keys[0]->texts, keys[0]->model_length);
 	Model *model = model_get(name, GetUserId());
 	WireBuffer payload;
 	EngineFrame reply;
 
-	model_check_kind(model, is_logprob ? 'l' : 'v', "model");
+	model_check_kind(model, kind_for(type), "model");
 	payload = inference_payload(inference_head(model));
 	wire_put_u32(&payload, (uint32) count);
 	for (int i = 0; i < count; i++)
-	{
-		const char *prompt = keys[i]->texts + keys[i]->model_length;
-
-		put_part(&payload, prompt, keys[i]->prompt_length);
-		if (is_logprob)
-			put_part(&payload, prompt + keys[i]->prompt_length,
-			         keys[i]->response_length);
-	}
+		put_call(&payload, keys[i]);
 	engine_ask(engine_session(), type, payload, &reply);
-	if (wire_get_count(&reply.items, is_logprob ? 8 + 4 : 8) != (uint32) count)
+	if (wire_get_count(&reply.items, sizeof(uint32)) != (uint32) count)
 		reply.items.broken = true;
+	for (int i = 0; i < count && !reply.items.broken; i++)
+		answers[i] = get_answer(type, &reply.items, context);
 	inference_check(&reply);
-	for (int i = 0; i < count; i++)
-	{
-		Call *call = calls_lookup(batch->calls, *keys[i]);
+}
 
-		call->answer = wire_get_f64(&reply.items);
-		/* No token: the functions give NULL. */
-		call->isnull = is_logprob && wire_get_u32(&reply.items) == 0;
-		call->is_known = true;
-	}
-	inference_check(&reply);
+static bool
+same_request(const CallKey *a, const CallKey *b)
+{
+	return a->type == b->type && a->model_length == b->model_length &&
+	       memcmp(a->texts, b->texts, a->model_length) == 0;
 }
 
 void
 batch_send(Batch *batch)
 {
-	bool *is_sent = palloc0(sizeof(bool) * Max(batch->count, 1));
-	CallKey **keys = palloc(sizeof(CallKey *) * Max(batch->count, 1));
+	int most = Max(batch->count, 1);
+	bool *is_sent = palloc0(sizeof(bool) * most);
+	const CallKey **keys = palloc(sizeof(CallKey *) * most);
+	BatchAnswer *answers = palloc(sizeof(BatchAnswer) * most);
 
 	batch->is_answering = true;
 	for (int first = 0; first < batch->count; first++)
@@ -304,8 +332,42 @@ batch_send(Batch *batch)
 			is_sent[i] = true;
 			keys[count++] = &batch->order[i];
 		}
-		send_request(batch, keys, count);
+		ask(keys, count, batch->context, answers);
+		for (int i = 0; i < count; i++)
+		{
+			Call *call = calls_lookup(batch->calls, *keys[i]);
+
+			call->answer = answers[i];
+			call->is_known = true;
+		}
 	}
 	pfree(is_sent);
 	pfree(keys);
+	pfree(answers);
+}
+
+BatchAnswer
+batch_ask(WireType type, const text *model, const text *prompt,
+          const text *response)
+{
+	Batch *batch = current;
+	CallKey key = make_key(type, model, prompt, response);
+	const CallKey *keys = &key;
+	BatchAnswer answer;
+
+	if (batch != NULL && batch->user == GetUserId())
+	{
+		Call *call;
+
+		if (!batch->is_answering)
+		{
+			collect(batch, key);
+			return stand_in(type);
+		}
+		call = calls_lookup(batch->calls, key);
+		if (call != NULL && call->is_known)
+			return call->answer;
+	}
+	ask(&keys, 1, CurrentMemoryContext, &answer);
+	return answer;
 }

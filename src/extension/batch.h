@@ -34,10 +34,22 @@ extern void batch_send(Batch *batch);
 
 extern void batch_end(Batch *batch);
 
+/* What a model says of one text, or of a prompt and a response. */
+typedef struct BatchAnswer
+{
+	bool isnull;          /* there was nothing to say: no token */
+	bool is_stand_in;     /* the batch still collects */
+	int count;            /* numbers; more than 1 only for WIRE_LOGITS */
+	const double *values; /* [count], as long as the batch or the current
+	                       * memory context */
+} BatchAnswer;
+
 /*
- * For the functions that ask a model (type is WIRE_LOGPROB or WIRE_VALUE;
- * response NULL for the latter): true with an answer or a stand-in; false when
- * the caller must ask by itself.
+ * For the functions that ask a model, by WIRE_LOGPROB, WIRE_VALUE (without a
+ * response) or WIRE_LOGITS (perhaps without a prompt: NULL): the answer from
+ * the batch in use, or a stand-in while that collects; without a batch, or
+ * where it does not know, from the engine.  Raises when the model cannot be
+ * used by the current user or is of another kind.
  */
-extern bool batch_take(WireType type, const text *model, const text *prompt,
-                       const text *response, double *answer, bool *isnull);
+extern BatchAnswer batch_ask(WireType type, const text *model,
+                             const text *prompt, const text *response);

@@ -1,7 +1,7 @@
 /*
  * inference.c
- *		The functions that ask a model about one text: likelihood, value,
- *		tokens.
+ *		The functions that ask a language model about one text: likelihood,
+ *		value, tokens.
  *
  * Arguments are checked before an engine is started.  A NULL argument gives
  * NULL without one.
@@ -75,65 +75,26 @@ ask(WireType type, WireBuffer payload)
 	return reply;
 }
 
-/* A payload with n = 1 and the texts of these arguments. */
-static WireBuffer
-text_request(FunctionCallInfo fcinfo, const Model *model, int first, int count)
-{
-	WireBuffer payload = inference_payload(inference_head(model));
-
-	wire_put_u32(&payload, 1);
-	for (int i = first; i < first + count; i++)
-		inference_put_text(&payload, PG_GETARG_TEXT_PP(i));
-	return payload;
-}
-
 ALOL_FUNCTION(alol_logprob);
 Datum
 alol_logprob(PG_FUNCTION_ARGS)
 {
-	Model *model;
-	EngineFrame reply;
-	double logprob;
-	uint32 tokens;
-	bool isnull;
+	BatchAnswer answer = batch_ask(WIRE_LOGPROB, PG_GETARG_TEXT_PP(0),
+	                               PG_GETARG_TEXT_PP(1), PG_GETARG_TEXT_PP(2));
 
-	if (batch_take(WIRE_LOGPROB, PG_GETARG_TEXT_PP(0), PG_GETARG_TEXT_PP(1),
-	               PG_GETARG_TEXT_PP(2), &logprob, &isnull))
-	{
-		if (isnull)
-			PG_RETURN_NULL();
-		PG_RETURN_FLOAT8(logprob);
-	}
-	model = inference_model(fcinfo, 0, 'l', "model");
-	reply = ask(WIRE_LOGPROB, text_request(fcinfo, model, 1, 2));
-	(void) wire_get_count(&reply.items, 8 + 4);
-	logprob = wire_get_f64(&reply.items);
-	tokens = wire_get_u32(&reply.items);
-	inference_check(&reply);
-	/* An empty prompt, and a model that has nothing to begin with. */
-	if (tokens == 0)
+	if (answer.isnull)
 		PG_RETURN_NULL();
-	PG_RETURN_FLOAT8(logprob);
+	PG_RETURN_FLOAT8(answer.values[0]);
 }
 
 ALOL_FUNCTION(alol_value);
 Datum
 alol_value(PG_FUNCTION_ARGS)
 {
-	Model *model;
-	EngineFrame reply;
-	double value;
-	bool isnull;
+	BatchAnswer answer =
+		batch_ask(WIRE_VALUE, PG_GETARG_TEXT_PP(0), PG_GETARG_TEXT_PP(1), NULL);
 
-	if (batch_take(WIRE_VALUE, PG_GETARG_TEXT_PP(0), PG_GETARG_TEXT_PP(1), NULL,
-	               &value, &isnull))
-		PG_RETURN_FLOAT8(value);
-	model = inference_model(fcinfo, 0, 'v', "model");
-	reply = ask(WIRE_VALUE, text_request(fcinfo, model, 1, 1));
-	(void) wire_get_count(&reply.items, 8);
-	value = wire_get_f64(&reply.items);
-	inference_check(&reply);
-	PG_RETURN_FLOAT8(value);
+	PG_RETURN_FLOAT8(answer.values[0]);
 }
 
 /* ------------------------------------------------------ a row a token */

@@ -12,11 +12,13 @@ typedef struct Model
 	int64 id;
 	char *name;
 	Oid owner;
-	char kind;       /* 'l'm, 'a'dapter, 'c'lassifier, 'v'alue */
-	char *path;      /* server directory, or NULL: stored in the database */
+	char kind;       /* 'l'm, 'a'dapter, 'c'lassifier, 'e'ncoder, 'v'alue */
+	char *path;      /* server directory or GGUF file; NULL: stored in the
+	                  * database */
 	char *hash;      /* SHA-256 of the stored content in hex, or NULL */
 	Jsonb *files;    /* [{"name", "bytes", "sha256"}] of the stored content */
-	int64 base;      /* id of the model under a value model; 0: none */
+	int64 base;      /* id of the model under a value model or an adapter;
+	                  * 0: none */
 	int64 tokenizer; /* id of the model whose tokenizer it uses; 0: its own */
 	int64 parameters;
 	int context; /* tokens */
@@ -33,6 +35,9 @@ extern Model *model_get_by_id(int64 id);
 /* The same, raising unless the current user owns it. */
 extern Model *model_get_own(const char *name);
 
+/* "a language model", "an adapter", ...: for messages. */
+extern const char *model_kind_name(char kind);
+
 /* Raises unless model is of this kind; argument names it in the message:
  * "policy \"x\" is a value model, not a language model". */
 extern void model_check_kind(const Model *model, char kind,
@@ -48,13 +53,12 @@ extern void model_check_new_name(const char *name);
  */
 extern char *model_ref(const Model *model);
 
-/* The directory of the model's files alone, materialised as well. */
-extern char *model_directory(const Model *model);
+/* Where the model's own files are, materialised as well: a directory, or a
+ * GGUF file. */
+extern char *model_path(const Model *model);
 
-/* What WIRE_MODEL_INSPECT says of the model in a directory, or of the model
- * that ref (JSON) names; the engine opens and checks all of it. */
-extern Jsonb *model_inspect_directory(Engine *engine, const char *name,
-                                      const char *directory);
+/* What WIRE_MODEL_INSPECT says of the model that ref (JSON) names; the engine
+ * opens and checks all of it. */
 extern Jsonb *model_inspect(Engine *engine, const char *ref);
 
 /*

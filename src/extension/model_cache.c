@@ -230,8 +230,20 @@ sweep_cache(const char *cache)
 	closedir(directory);
 }
 
+/* A GGUF file is all of its model; other models are directories. */
+static char *
+find_in(const char *directory, List *files)
+{
+	const ModelFile *file = list_length(files) == 1 ? linitial(files) : NULL;
+	size_t length = file == NULL ? 0 : strlen(file->name);
+
+	if (length > 5 && strcmp(file->name + length - 5, ".gguf") == 0)
+		return psprintf("%s/%s", directory, file->name);
+	return pstrdup(directory);
+}
+
 char *
-model_directory(const Model *model)
+model_path(const Model *model)
 {
 	char *cache;
 	List *files;
@@ -248,7 +260,7 @@ model_directory(const Model *model)
 		extract_model(model, files, place);
 	}
 	note_use(place);
-	return place;
+	return find_in(place, files);
 }
 
 /* ----------------------------------------------------------- ModelRef */
@@ -265,10 +277,10 @@ reference(const Model *model, int depth)
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '{');
 	json_add_text(&json, "name", model->name);
-	json_add_text(&json, "path", model_directory(model));
+	json_add_text(&json, "path", model_path(model));
 	if (model->tokenizer != 0)
 		json_add_text(&json, "tokenizer",
-		              model_directory(model_get_by_id(model->tokenizer)));
+		              model_path(model_get_by_id(model->tokenizer)));
 	if (model->base != 0)
 		json_add_json(&json, "base",
 		              reference(model_get_by_id(model->base), depth + 1));

@@ -19,19 +19,21 @@
 
 #define NAME_MAX_BYTES 63
 
-static const char *
-kind_name(char kind)
+const char *
+model_kind_name(char kind)
 {
 	switch (kind)
 	{
 		case 'l':
-			return "language model";
+			return "a language model";
 		case 'a':
-			return "adapter";
+			return "an adapter";
 		case 'c':
-			return "classifier";
+			return "a classifier";
+		case 'e':
+			return "an encoder";
 		default:
-			return "value model";
+			return "a value model";
 	}
 }
 
@@ -41,8 +43,8 @@ model_check_kind(const Model *model, char kind, const char *argument)
 	if (model->kind != kind)
 		ereport(ERROR,
 		        (errcode(ERRCODE_WRONG_OBJECT_TYPE),
-		         errmsg("%s \"%s\" is a %s, not a %s", argument, model->name,
-		                kind_name(model->kind), kind_name(kind))));
+		         errmsg("%s \"%s\" is %s, not %s", argument, model->name,
+		                model_kind_name(model->kind), model_kind_name(kind))));
 }
 
 /* A column of the first row of the last result; false when it is null. */

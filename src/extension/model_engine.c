@@ -20,16 +20,3 @@ model_inspect(Engine *engine, const char *ref)
 	engine_ask(engine, WIRE_MODEL_INSPECT, engine_payload(json.data), &reply);
 	return reply.head;
 }
-
-Jsonb *
-model_inspect_directory(Engine *engine, const char *name, const char *directory)
-{
-	StringInfoData json;
-
-	initStringInfo(&json);
-	appendStringInfoChar(&json, '{');
-	json_add_text(&json, "name", name);
-	json_add_text(&json, "path", directory);
-	appendStringInfoChar(&json, '}');
-	return model_inspect(engine, json.data);
-}

@@ -1,11 +1,12 @@
 /*
  * model_export.c
- *		alol_model_export(): a model becomes a directory on the server.
+ *		alol_model_export(): a model becomes a directory or file on the server.
  */
 #include "alol.h"
 
 #include <errno.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "catalog/pg_authid.h"
 #include "common/file_perm.h"
@@ -17,19 +18,87 @@
 #include "json.h"
 #include "model.h"
 
-static void
-check_format(const char *format)
+/* Types of numbers that a format's files may have; the first is the default:
+ * as the model is stored, where that is a type of plain floats. */
+static const char *const dtypes[] = {"auto", "f32", "f16", "bf16", "q8_0"};
+
+/* What the third and fourth argument say. */
+typedef struct ExportOptions
 {
-	if (strcmp(format, "safetensors") == 0)
-		return;
-	if (strcmp(format, "peft") == 0 || strcmp(format, "gguf") == 0)
+	char *format;
+	bool is_file; /* or else a directory */
+	char *dtype;
+} ExportOptions;
+
+static void
+check_format(ExportOptions *options, const Model *model)
+{
+	const char *format = options->format;
+
+	options->is_file = strcmp(format, "gguf") == 0;
+	if (!options->is_file && strcmp(format, "safetensors") != 0 &&
+	    strcmp(format, "peft") != 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		                errmsg("format must be \"safetensors\", \"peft\" or "
+		                       "\"gguf\", not \"%s\"",
+		                       format)));
+	if (strcmp(format, "peft") == 0 && model->kind != 'a')
 		ereport(ERROR,
-		        (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-		         errmsg("export to \"%s\" is not available yet", format)));
-	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-	                errmsg("format must be \"safetensors\", \"peft\" or "
-	                       "\"gguf\", not \"%s\"",
-	                       format)));
+		        (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+		         errmsg("model \"%s\" is %s, not an adapter", model->name,
+		                model_kind_name(model->kind)),
+		         errhint("Format \"safetensors\" writes whole models.")));
+}
+
+static void
+read_dtype(ExportOptions *options, const char *dtype)
+{
+	int count = options->is_file ? lengthof(dtypes) : lengthof(dtypes) - 1;
+
+	for (int i = 0; i < count; i++)
+		if (strcmp(dtype, dtypes[i]) == 0)
+		{
+			options->dtype = pstrdup(dtype);
+			return;
+		}
+	ereport(ERROR,
+	        (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+	         errmsg("option \"dtype\" must be \"auto\", \"f32\", "
+	                "\"f16\" or \"bf16\"%s, not \"%s\"",
+	                options->is_file ? ", or \"q8_0\" in GGUF" : "", dtype)));
+}
+
+static void
+read_options(ExportOptions *options, Jsonb *object)
+{
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue key;
+	JsonbValue value;
+
+	options->dtype = pstrdup(dtypes[0]);
+	if (!JB_ROOT_IS_OBJECT(object))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		                errmsg("options must be a JSON object")));
+	iterator = JsonbIteratorInit(&object->root);
+	while ((token = JsonbIteratorNext(&iterator, &key, true)) != WJB_DONE)
+	{
+		char *name;
+
+		if (token != WJB_KEY)
+			continue;
+		(void) JsonbIteratorNext(&iterator, &value, true);
+		name = pnstrdup(key.val.string.val, key.val.string.len);
+		if (strcmp(name, "dtype") != 0)
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			                errmsg("unknown option \"%s\"", name),
+			                errhint("The only option is \"dtype\".")));
+		if (value.type != jbvString)
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			                errmsg("option \"%s\" must be text", name)));
+		read_dtype(options,
+		           pnstrdup(value.val.string.val, value.val.string.len));
+	}
 }
 
 static char *
@@ -67,8 +136,10 @@ make_directory(const char *path)
 	return false;
 }
 
-static void export(Engine *engine, const char *ref, const char *path,
-                   const char *format)
+/* Lets the engine write the model into an empty directory. */
+static void
+write_files(Engine *engine, const char *ref, const char *directory,
+            const ExportOptions *options)
 {
 	StringInfoData json;
 	EngineFrame reply;
@@ -76,34 +147,23 @@ static void export(Engine *engine, const char *ref, const char *path,
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '{');
 	json_add_json(&json, "model", ref);
-	json_add_text(&json, "directory", path);
-	json_add_text(&json, "format", format);
+	json_add_text(&json, "directory", directory);
+	json_add_text(&json, "format", options->format);
+	json_add_text(&json, "dtype", options->dtype);
 	appendStringInfoChar(&json, '}');
 	engine_ask(engine, WIRE_MODEL_EXPORT, engine_payload(json.data), &reply);
 }
 
-ALOL_FUNCTION(alol_model_export);
-Datum
-alol_model_export(PG_FUNCTION_ARGS)
+static void
+export_directory(const char *ref, const char *path,
+                 const ExportOptions *options)
 {
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	char *format = text_to_cstring(PG_GETARG_TEXT_PP(2));
-	Model *model;
-	char *path;
-	char *ref;
-	Engine *engine;
-	bool is_made;
+	Engine *engine = engine_session();
+	bool is_made = make_directory(path);
 
-	PreventCommandIfReadOnly("alol_model_export()");
-	model = model_get_own(name);
-	check_format(format);
-	path = check_path(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	ref = model_ref(model);
-	engine = engine_session();
-	is_made = make_directory(path);
 	PG_TRY();
 	{
-		export(engine, ref, path, format);
+		write_files(engine, ref, path, options);
 	}
 	PG_CATCH();
 	{
@@ -113,5 +173,64 @@ alol_model_export(PG_FUNCTION_ARGS)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+}
+
+static void
+fail_exists(const char *path)
+{
+	ereport(ERROR, (errcode(ERRCODE_DUPLICATE_FILE),
+	                errmsg("\"%s\" exists already", path),
+	                errhint("An export never overwrites.")));
+}
+
+/* The file is written in a directory beside its place, and linked there when
+ * it is whole: a link never replaces what is there. */
+static void
+export_file(const char *ref, const char *path, const ExportOptions *options)
+{
+	Engine *engine = engine_session();
+	char *made = psprintf("%s.alol-%d", path, MyProcPid);
+	char *file = psprintf("%s/model.gguf", made);
+	struct stat status;
+
+	if (lstat(path, &status) == 0)
+		fail_exists(path);
+	(void) make_directory(made);
+	PG_TRY();
+	{
+		write_files(engine, ref, made, options);
+		if (link(file, path) != 0)
+		{
+			if (errno == EEXIST)
+				fail_exists(path);
+			ereport(ERROR, (errcode_for_file_access(),
+			                errmsg("could not create file \"%s\": %m", path)));
+		}
+	}
+	PG_FINALLY();
+	{
+		directory_remove(made);
+	}
+	PG_END_TRY();
+}
+
+ALOL_FUNCTION(alol_model_export);
+Datum
+alol_model_export(PG_FUNCTION_ARGS)
+{
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	ExportOptions options = {.format = text_to_cstring(PG_GETARG_TEXT_PP(2))};
+	Model *model;
+	char *path;
+
+	PreventCommandIfReadOnly("alol_model_export()");
+	model = model_get_own(name);
+	check_format(&options, model);
+	read_options(&options, PG_GETARG_JSONB_P(3));
+	path = check_path(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	if (options.is_file)
+		export_file(model_ref(model), path, &options);
+	else
+		export_directory(model_ref(model), path, &options);
 	PG_RETURN_TEXT_P(cstring_to_text(path));
 }

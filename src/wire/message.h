@@ -55,7 +55,10 @@ typedef enum WireType
 	/* {"config": object, "seed", "directory": new, empty directory}, then
 	 * WIRE_DATA frames and WIRE_DATA_END with the same id -> as INSPECT */
 	WIRE_MODEL_CREATE,
-	/* {"model", "directory": existing empty directory, "format"} -> {"files"}*/
+	/* {"model", "directory": existing empty directory, "format":
+	 * "safetensors" (an adapter is merged)|"peft"|"gguf" (as "model.gguf"),
+	 * "dtype": "auto" (as stored where that is plain floats, else f32)|"f32"|
+	 * "f16"|"bf16"|"q8_0" (GGUF only)} -> {"files"} */
 	WIRE_MODEL_EXPORT,
 	/* {"model", "add_special"} n x (text) -> {} n x (m x (u32 id)) */
 	WIRE_TOKENIZE,

@@ -10,7 +10,7 @@ SET client_min_messages = warning;
 
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS alol;
-SELECT plan(60);
+SELECT plan(66);
 
 CREATE FUNCTION config(changes jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql
 AS $$ SELECT '{"model_type": "llama", "hidden_size": 32,
@@ -132,8 +132,22 @@ SELECT throws_ok($$SELECT alol_model_export('words', '/no/such/place')$$,
 SELECT throws_ok($$SELECT alol_model_export('words', '/tmp/x', 'zip')$$,
 	'22023', 'format must be "safetensors", "peft" or "gguf", not "zip"',
 	'its format is one of three');
-SELECT throws_ok($$SELECT alol_model_export('words', '/tmp/x', 'gguf')$$,
-	'0A000', NULL, 'GGUF comes later');
+SELECT throws_ok($$SELECT alol_model_export('words', '/tmp/x', 'peft')$$,
+	'42809', 'model "words" is a language model, not an adapter',
+	'PEFT is for adapters');
+SELECT throws_ok($$SELECT alol_model_export('words', '/tmp/x',
+	options => '{"dtyp": "f16"}')$$, '22023', 'unknown option "dtyp"',
+	'an unknown option is an error');
+SELECT throws_ok($$SELECT alol_model_export('words', '/tmp/x',
+	options => '{"dtype": "q8_0"}')$$, '22023',
+	'option "dtype" must be "auto", "f32", "f16" or "bf16", not "q8_0"',
+	'blocks are for GGUF');
+SELECT throws_ok($$SELECT alol_model_export('words', '/tmp/x', 'gguf',
+	'{"dtype": "q2"}')$$, '22023', 'option "dtype" must be "auto", "f32", '
+	'"f16" or "bf16", or "q8_0" in GGUF, not "q2"', 'as is an unknown type');
+SELECT throws_like(format($$SELECT alol_model_export('words', %L, 'gguf')$$,
+	current_setting('data_directory') || '/PG_VERSION'),
+	'"%PG_VERSION" exists already', 'a file is not overwritten either');
 
 SELECT is(alol_model_load('loaded',
 	directory('exported')), 'loaded',
@@ -158,19 +172,25 @@ SELECT throws_ok($$SELECT alol_model_drop('words')$$, '2BP01',
 	'model "words" is used by model "borrowed"',
 	'which cannot be dropped any more');
 SELECT throws_ok($$SELECT alol_model_load('x', '/no/such/place')$$, '58P01',
-	'could not open directory "/no/such/place": No such file or directory',
+	'could not open "/no/such/place": No such file or directory',
 	'a path must exist');
 SELECT throws_ok($$SELECT alol_model_load('x', 'relative')$$, '42602',
 	'path "relative" is not absolute', 'and be absolute');
 SELECT throws_like(format($$SELECT alol_model_load('x', %L)$$,
 	current_setting('data_directory') || '/PG_VERSION'),
-	'% is not a directory', 'and a directory');
+	'%PG_VERSION%', 'and a directory or a GGUF file');
 SELECT throws_like(format($$SELECT alol_model_load('x', %L)$$,
 	current_setting('data_directory') || '/base'),
 	'%config.json%', 'with a model in it');
 SELECT throws_ok($$SELECT alol_model_load('x', '/tmp', 'xyz')$$, '22023',
-	'kind must be "auto", "lm" or "classifier", not "xyz"',
-	'kind is one of three');
+	'kind must be "auto", "lm", "classifier", "encoder" or "adapter", not "xyz"',
+	'kind is one of five');
+SELECT throws_like(format($$SELECT alol_model_load('x', %L, 'classifier')$$,
+	directory('exported')), '"%" holds a language model, not a classifier',
+	'and the one that is there');
+SELECT throws_like(format($$SELECT alol_model_load('x', %L,
+	options => '{"base": "loaded"}')$$, directory('exported')),
+	'"%" holds a language model, which has no base', 'only adapters have a base');
 SELECT throws_ok($$SELECT alol_model_load('x', '/tmp',
 	options => '{"stor": "path"}')$$, '22023', 'unknown option "stor"',
 	'an unknown option is an error');
