@@ -5,6 +5,7 @@
 #   make check-engine  the engine's own tests; SANITIZE=1: under ASan and UBSan
 #   make installcheck  the SQL tests, against a running server
 #   make check-server  the server tests (each starts servers of its own)
+#   make fuzz          the fuzzers, a minute each
 #   make bench         speed and memory, beside PyTorch's where it is installed
 #   make deps          installs the Debian packages that all of this needs
 
@@ -104,6 +105,35 @@ $(ENGINE_BENCH): test/bench/engine_bench.c $(ENGINE_LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) $(ENGINE_CFLAGS) -o $@ $< $(ENGINE_LIBRARY) $(ENGINE_LIBS)
 
+# Fuzzers of what reads strangers' bytes, one after the other, FUZZ_SECONDS
+# each; FUZZ="gguf frame" names some.  Needs clang and its runtime
+# (libclang-rt-*-dev).  What they find lies in build/fuzz.
+FUZZ_BUILD = build/fuzz
+FUZZ_SECONDS ?= 60
+FUZZ ?= $(sort $(patsubst test/fuzz/%_fuzz.c,%,$(wildcard test/fuzz/*_fuzz.c)))
+FUZZ_FLAGS = $(filter-out -Werror -fopenmp -O3,$(ENGINE_CFLAGS)) -O1 \
+	-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+FUZZ_SOURCES = $(wildcard src/engine/base/*.c src/engine/formats/*.c \
+	src/engine/text/*.c src/engine/text/*/*.c src/wire/*.c)
+FUZZ_OBJECTS = $(patsubst src/%.c,$(FUZZ_BUILD)/%.o,$(FUZZ_SOURCES))
+
+$(FUZZ_BUILD)/%.o: src/%.c
+	@mkdir -p $(@D)
+	clang $(FUZZ_FLAGS) -c -o $@ $<
+
+$(FUZZ_BUILD)/%_fuzz: test/fuzz/%_fuzz.c $(FUZZ_OBJECTS)
+	clang $(FUZZ_FLAGS) -fsanitize=fuzzer -Itest/fuzz -o $@ $^ \
+		-ljansson -lpcre2-8 -lutf8proc -lm
+
+-include $(FUZZ_OBJECTS:.o=.d)
+
+fuzz: $(FUZZ:%=fuzz-%)
+fuzz-%: $(FUZZ_BUILD)/%_fuzz
+	@mkdir -p $(FUZZ_BUILD)/corpus/$*
+	$< -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=3000 \
+		-artifact_prefix=$(FUZZ_BUILD)/$*- -print_final_stats=1 \
+		$(FUZZ_BUILD)/corpus/$* $(wildcard test/fuzz/seeds/$*)
+
 check-server:
 	PG_CONFIG='$(PG_CONFIG)' tools/prove test/t/*.pl
 
@@ -115,4 +145,4 @@ deps:
 	tools/deps
 
 .PHONY: install-engine uninstall-engine check-engine engine-tests \
-	engine-bench list-engine-tests check-server bench deps
+	engine-bench list-engine-tests check-server bench deps fuzz

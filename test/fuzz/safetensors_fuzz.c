@@ -3,21 +3,19 @@
  *		Opens broken safetensors files and reads every byte of every tensor
  *		that is offered.
  */
-#include "mutate.h"
+#include "fuzz.h"
 
 #include "formats/safetensors.h"
 
-static void
-open_file(const char *directory, const uint8_t *data, size_t size)
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	Arena *arena = arena_create();
-	char *path = arena_printf(arena, "%s/mutant.bin", directory);
+	char *path = fuzz_file(arena, "model.safetensors", data, size);
 	Failure failure;
 	StoredModel *model;
 	volatile uint8_t sum = 0;
 
-	(void) data;
-	(void) size;
 	if (stored_file_open(arena, path, &model, &failure))
 		for (int i = 0; i < stored_model_count(model); i++)
 		{
@@ -30,10 +28,5 @@ open_file(const char *directory, const uint8_t *data, size_t size)
 				abort();
 		}
 	arena_destroy(arena);
-}
-
-int
-main(int count, char **arguments)
-{
-	return fuzz_main(count, arguments, open_file);
+	return 0;
 }
