@@ -12,6 +12,9 @@
 #include "inference.h"
 #include "json.h"
 
+/* Beams a prompt can have, as the engine has it. */
+#define BEAMS_MAX 128
+
 /* The parameters of alol_generate() in SQL's order. */
 enum
 {
@@ -47,12 +50,29 @@ float_argument(FunctionCallInfo fcinfo, int number, double fallback)
 	return PG_ARGISNULL(number) ? fallback : PG_GETARG_FLOAT8(number);
 }
 
+/* Drawing and searching exclude each other. */
+static void
+check_num_beams(int num_beams, double temperature)
+{
+	if (num_beams > BEAMS_MAX)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		                errmsg("num_beams must be at most %d, not %d",
+		                       BEAMS_MAX, num_beams)));
+	if (num_beams > 1 && temperature > 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		                errmsg("num_beams %d does not go with temperature %g",
+		                       num_beams, temperature),
+		                errhint("A beam search draws nothing: leave "
+		                        "temperature at 0, or num_beams at 1.")));
+}
+
 static void
 add_numbers(StringInfo head, FunctionCallInfo fcinfo)
 {
 	double temperature = float_argument(fcinfo, ARGUMENT_TEMPERATURE, 0);
 	double top_p = float_argument(fcinfo, ARGUMENT_TOP_P, 1);
 	double penalty = float_argument(fcinfo, ARGUMENT_REPETITION_PENALTY, 1);
+	int num_beams = int_argument(fcinfo, ARGUMENT_NUM_BEAMS, "num_beams", 1, 1);
 
 	if (!isfinite(temperature) || temperature < 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -68,6 +88,7 @@ add_numbers(StringInfo head, FunctionCallInfo fcinfo)
 		                errmsg("repetition_penalty must be a finite number "
 		                       "above 0, not %g",
 		                       penalty)));
+	check_num_beams(num_beams, temperature);
 	json_add_int(
 		head, "max_tokens",
 		int_argument(fcinfo, ARGUMENT_MAX_TOKENS, "max_tokens", 1, 128));
@@ -75,18 +96,8 @@ add_numbers(StringInfo head, FunctionCallInfo fcinfo)
 	json_add_float(head, "top_p", top_p);
 	json_add_int(head, "top_k",
 	             int_argument(fcinfo, ARGUMENT_TOP_K, "top_k", 0, 0));
-	json_add_int(head, "num_beams",
-	             int_argument(fcinfo, ARGUMENT_NUM_BEAMS, "num_beams", 1, 1));
+	json_add_int(head, "num_beams", num_beams);
 	json_add_float(head, "repetition_penalty", penalty);
-}
-
-static void
-check_num_beams(FunctionCallInfo fcinfo)
-{
-	if (int_argument(fcinfo, ARGUMENT_NUM_BEAMS, "num_beams", 1, 1) > 1)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-		                errmsg("beam search is not available yet"),
-		                errhint("Leave num_beams at 1.")));
 }
 
 /* "stop": the texts of an array, without nulls. */
@@ -149,7 +160,6 @@ alol_generate(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	appendStringInfoChar(head, '{');
 	add_numbers(head, fcinfo);
-	check_num_beams(fcinfo);
 	if (!PG_ARGISNULL(ARGUMENT_STOP))
 		add_stop(head, PG_GETARG_ARRAYTYPE_P(ARGUMENT_STOP));
 	json_add_int(head, "seed", seed_argument(fcinfo));

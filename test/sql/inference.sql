@@ -10,7 +10,7 @@ SET client_min_messages = warning;
 
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS alol;
-SELECT plan(55);
+SELECT plan(57);
 
 CREATE TABLE documents AS SELECT i, 'the cat number ' || i || ' sat on mat '
 	|| i * i AS document FROM generate_series(1, 300) i;
@@ -114,8 +114,15 @@ SELECT throws_ok($$SELECT alol_generate('m', 'x', top_k => -1)$$, '22023',
 	'top_k must be at least 0, not -1', 'a negative top_k is an error');
 SELECT throws_ok($$SELECT alol_generate('m', 'x', num_beams => 0)$$, '22023',
 	'num_beams must be at least 1, not 0', 'no beam is an error');
-SELECT throws_ok($$SELECT alol_generate('m', 'x', num_beams => 2)$$, '0A000',
-	'beam search is not available yet', 'beams come later');
+SELECT throws_ok($$SELECT alol_generate('m', 'x', num_beams => 129)$$, '22023',
+	'num_beams must be at most 128, not 129', 'beams have a limit');
+SELECT throws_ok($$SELECT alol_generate('m', 'x', temperature => 1,
+		num_beams => 2)$$, '22023',
+	'num_beams 2 does not go with temperature 1', 'beams do not draw');
+SELECT cmp_ok(alol_logprob('m', 'the cat',
+		alol_generate('m', 'the cat', 1, num_beams => 3)), '>=',
+	alol_logprob('m', 'the cat', alol_generate('m', 'the cat', 1)) - 1e-6,
+	'three beams find one token no worse than a greedy one');
 SELECT throws_ok($$SELECT alol_generate('m', 'x', repetition_penalty => 0)$$,
 	'22023', 'repetition_penalty must be a finite number above 0, not 0',
 	'a penalty of 0 is an error');

@@ -285,6 +285,25 @@ parse_llama(const json_t *json, ModelConfig *config, Failure *failure)
 	return parse_rope(json, config, failure);
 }
 
+/* How beam searches end; what is not there stays. */
+static bool
+get_beams(const json_t *json, ModelConfig *config, Failure *failure)
+{
+	const json_t *end = json_member(json, "early_stopping");
+
+	if (json_is_boolean(end))
+		config->beam_end =
+			json_is_true(end) ? BEAM_END_EARLY : BEAM_END_PATIENT;
+	else if (json_is_string(end) &&
+	         strcmp(json_string_value(end), "never") == 0)
+		config->beam_end = BEAM_END_NEVER;
+	else if (end != NULL)
+		return fail(failure, FAILURE_BAD_FILE,
+		            "early_stopping must be true, false or \"never\"");
+	return get_float(json, "length_penalty", config->length_penalty, -1e3, 1e3,
+	                 &config->length_penalty, failure);
+}
+
 static bool
 parse(const json_t *json, ModelConfig *config, Failure *failure)
 {
@@ -292,6 +311,7 @@ parse(const json_t *json, ModelConfig *config, Failure *failure)
 	double range;
 
 	memset(config, 0, sizeof(ModelConfig));
+	config->length_penalty = 1;
 	if (!json_is_object(json))
 		return fail(failure, FAILURE_BAD_FILE,
 		            "config.json is not a JSON object");
@@ -312,7 +332,7 @@ parse(const json_t *json, ModelConfig *config, Failure *failure)
 	    !get_float(json, "initializer_range", 0.02, 0, 10, &range, failure) ||
 	    !get_int(json, "bos_token_id", -1, -1, config->vocabulary - 1,
 	             &config->bos, failure) ||
-	    !get_stops(json, config, failure))
+	    !get_stops(json, config, failure) || !get_beams(json, config, failure))
 		return false;
 	config->initializer_range = (float) range;
 	config->eos = config->stops > 0 ? config->stop[0] : -1;
@@ -342,5 +362,6 @@ config_open(Arena *arena, const char *directory, ModelConfig *config,
 	path = arena_printf(arena, "%s/generation_config.json", directory);
 	return !file_exists(path) ||
 	       (json_open_file(arena, path, JSON_CONFIG_SIZE, &json, failure) &&
-	        get_stops(json, config, failure));
+	        get_stops(json, config, failure) &&
+	        get_beams(json, config, failure));
 }

@@ -24,6 +24,15 @@ typedef enum PositionKind
 	POSITION_ROTARY
 } PositionKind;
 
+/* When a beam search ends that has as many results as beams: early_stopping
+ * of generation_config.json. */
+typedef enum BeamEnd
+{
+	BEAM_END_PATIENT, /* false: no beam is better at its present length */
+	BEAM_END_EARLY,   /* true: at once */
+	BEAM_END_NEVER    /* "never": no beam could be better at any length */
+} BeamEnd;
+
 typedef struct ModelConfig
 {
 	char architecture[32]; /* "gpt2", "llama": model_type of config.json */
@@ -57,6 +66,8 @@ typedef struct ModelConfig
 	              * first of config.json; -1: none */
 	int stop[MODEL_STOP_MAX]; /* all that end a generation */
 	int stops;
+	BeamEnd beam_end;
+	double length_penalty; /* of beams; 1 where the files say nothing */
 } ModelConfig;
 
 typedef struct Model Model;

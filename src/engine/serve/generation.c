@@ -41,7 +41,8 @@ read_stops(Request *request, GenerateOptions *options, Failure *failure)
 }
 
 static bool
-read_options(Request *request, GenerateOptions *options, Failure *failure)
+read_options(Request *request, const Model *model, GenerateOptions *options,
+             Failure *failure)
 {
 	const json_t *head = request->head;
 	const json_t *seed = json_object_get(head, "seed");
@@ -54,16 +55,12 @@ read_options(Request *request, GenerateOptions *options, Failure *failure)
 	                     failure) ||
 	    !json_get_double(head, "top_p", 1, 0, 1, &options->top_p, failure) ||
 	    !json_get_int(head, "top_k", 0, 0, INT32_MAX, &top_k, failure) ||
-	    !json_get_int(head, "num_beams", 1, 1, INT32_MAX, &beams, failure) ||
+	    !json_get_int(head, "num_beams", 1, 1, BEAMS_MAX, &beams, failure) ||
 	    !json_get_double(head, "repetition_penalty", 1, 1e-6, 1e6,
 	                     &options->repetition_penalty, failure) ||
 	    !read_stops(request, options, failure))
 		return false;
-	if (beams != 1)
-		return fail(failure, FAILURE_UNSUPPORTED,
-		            "num_beams must be 1, not %lld: beam search is not "
-		            "available yet",
-		            (long long) beams);
+	generate_set_beams(options, model, (int) beams);
 	options->max_tokens = (int) max_tokens;
 	options->top_k = (int) top_k;
 	options->seed = (uint64_t) json_integer_value(seed);
@@ -152,7 +149,7 @@ handle_generate(Request *request, Failure *failure)
 
 	if (!model_ref_of(request, "model", &ref, failure) ||
 	    !model_use(request, &ref, &model, failure) ||
-	    !read_options(request, &options, failure))
+	    !read_options(request, model, &options, failure))
 		return false;
 	count = wire_get_count(&request->items, sizeof(uint32_t));
 	lists = arena_try(arena, count, sizeof(TokenList), failure);

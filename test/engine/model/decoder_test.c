@@ -137,13 +137,33 @@ check_sampling(Arena *arena, Model *model, json_t *pair)
 	}
 }
 
+/* How the golden generations were made. */
+typedef struct Mode
+{
+	const char *name;
+	double penalty;
+	int beams;
+	BeamEnd end;
+} Mode;
+
+static const Mode modes[] = {
+	{"greedy", 1, 1, BEAM_END_PATIENT},
+	{"greedy_penalty", 2.5, 1, BEAM_END_PATIENT},
+	{"beam2", 1, 2, BEAM_END_EARLY},
+	{"beam2_penalty", 2.5, 2, BEAM_END_EARLY},
+	{"beam3_patient", 1, 3, BEAM_END_PATIENT},
+};
+
 static void
-check_generation(Arena *arena, Model *model, json_t *prompts, const char *mode,
-                 double penalty)
+check_generation(Arena *arena, Model *model, json_t *prompts, const Mode *mode)
 {
 	int count = (int) json_array_size(prompts);
-	GenerateOptions options = {
-		.max_tokens = 24, .top_p = 1, .repetition_penalty = penalty};
+	GenerateOptions options = {.max_tokens = 24,
+	                           .top_p = 1,
+	                           .repetition_penalty = mode->penalty,
+	                           .num_beams = mode->beams,
+	                           .beam_end = mode->end,
+	                           .length_penalty = 1};
 	TokenList *lists =
 		arena_alloc(arena, sizeof(TokenList) * (size_t) count + 1);
 	Generation *results =
@@ -161,9 +181,14 @@ check_generation(Arena *arena, Model *model, json_t *prompts, const char *mode,
 	{
 		json_t *expected = json_object_get(
 			json_object_get(json_array_get(prompts, (size_t) i), "results"),
-			mode);
+			mode->name);
 		TokenList ids = list_of(arena, json_object_get(expected, "ids"));
+		json_t *score = json_object_get(expected, "score");
 
+		if (expected == NULL)
+			continue;
+		if (score != NULL)
+			assert_near(results[i].score, json_number_value(score), TOLERANCE);
 		assert_int_equal(results[i].count, ids.count);
 		for (int t = 0; t < ids.count; t++)
 			assert_int_equal(results[i].ids[t], ids.ids[t]);
@@ -189,8 +214,8 @@ check_case(Arena *arena, const char *directory)
 		check_encoding(arena, model, json_array_get(pairs, i));
 		check_sampling(arena, model, json_array_get(pairs, i));
 	}
-	check_generation(arena, model, prompts, "greedy", 1);
-	check_generation(arena, model, prompts, "greedy_penalty", 2.5);
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
+		check_generation(arena, model, prompts, &modes[i]);
 }
 
 static void
