@@ -9,7 +9,7 @@
 #include "near.h"
 #include "on_cpu.h"
 
-#include "../../fuzz/mutate.h"
+#include "mutate.h"
 #include "formats/safetensors.h"
 #include "model/generate.h"
 
