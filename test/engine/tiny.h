@@ -20,13 +20,36 @@
 	"\"n_head\": 3, \"n_positions\": 64, \"vocab_size\": 257, "                \
 	"\"initializer_range\": 0.2}"
 
-/* A llama with two query heads to a key head; more is further members. */
-#define TINY_LLAMA(more)                                                       \
-	"{\"model_type\": \"llama\", \"hidden_size\": 24, "                        \
+/* Like a llama, with two query heads to a key head; more is further members. */
+#define TINY_GATED(type, more)                                                 \
+	"{\"model_type\": \"" type "\", \"hidden_size\": 24, "                     \
 	"\"intermediate_size\": 40, \"num_hidden_layers\": 2, "                    \
 	"\"num_attention_heads\": 4, \"num_key_value_heads\": 2, "                 \
 	"\"head_dim\": 6, \"max_position_embeddings\": 64, "                       \
 	"\"vocab_size\": 257, \"initializer_range\": 0.2" more "}"
+
+#define TINY_LLAMA(more) TINY_GATED("llama", more)
+
+#define TINY_MISTRAL TINY_GATED("mistral", ", \"sliding_window\": 5")
+
+/* The second of two layers has a window. */
+#define TINY_QWEN2                                                             \
+	TINY_GATED("qwen2", ", \"sliding_window\": 7, \"max_window_layers\": 1, "  \
+	                    "\"use_sliding_window\": true")
+
+#define TINY_QWEN3                                                             \
+	TINY_GATED("qwen3",                                                        \
+	           ", \"tie_word_embeddings\": true, "                             \
+	           "\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4, "        \
+	           "\"original_max_position_embeddings\": 16}")
+
+/* Rotates 4 of the 12 elements of each head; more is further members. */
+#define TINY_NEOX(more)                                                        \
+	"{\"model_type\": \"gpt_neox\", \"hidden_size\": 24, "                     \
+	"\"intermediate_size\": 40, \"num_hidden_layers\": 2, "                    \
+	"\"num_attention_heads\": 2, \"rotary_pct\": 0.4, "                        \
+	"\"max_position_embeddings\": 64, \"vocab_size\": 257, "                   \
+	"\"initializer_range\": 0.2" more "}"
 
 /* A directory with the model of this configuration. */
 static inline char *

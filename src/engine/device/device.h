@@ -51,7 +51,8 @@ typedef enum Activation
 } Activation;
 
 /* Attention over a packed batch: sequence s owns tokens
- * [offset[s], offset[s + 1]); each token sees its own sequence up to itself. */
+ * [offset[s], offset[s + 1]); each token sees its own sequence up to itself,
+ * of a window only the last so many, or with is_bidirectional all of it. */
 typedef struct AttentionShape
 {
 	int heads;
@@ -61,6 +62,8 @@ typedef struct AttentionShape
 	int sequences;
 	int max_length;        /* of a sequence */
 	const int32_t *offset; /* device, [sequences + 1] */
+	int window;            /* tokens seen, itself counted; 0: no window */
+	bool is_bidirectional; /* and no window */
 } AttentionShape;
 
 typedef struct AdamW
@@ -121,6 +124,10 @@ struct Device
 	/* table[index[i]] += source[i], in the order of i where indexes repeat */
 	void (*scatter_add_rows)(Device *device, Tensor table, Tensor source,
 	                         const int32_t *index);
+	/* out[T, parts * heads * D] = x's columns, from the order [heads][parts]
+	 * to [parts][heads]; inverse: back.  out is not x. */
+	void (*regroup_heads)(Device *device, Tensor out, Tensor x, int heads,
+	                      int parts, bool inverse);
 	/* out = a + b */
 	void (*add)(Device *device, Tensor out, Tensor a, Tensor b);
 
@@ -150,7 +157,7 @@ struct Device
 	                       Tensor out, Tensor q, Tensor k, Tensor v,
 	                       Tensor lse);
 	/* One new token each: row i of q[m, H*D] against cache rows
-	 * [first[i], first[i] + length[i]). */
+	 * [first[i], first[i] + length[i]), of a window the last of them. */
 	void (*attention_cached)(Device *device, const AttentionShape *shape,
 	                         Tensor out, Tensor q, Tensor k_cache,
 	                         Tensor v_cache, const int32_t *first,

@@ -13,15 +13,121 @@ typedef struct Split
 	Tensor v;
 } Split;
 
+/* Columns of one row where one map gives all three, else one after the
+ * other, so that the heads of each are rows of their own. */
 static Split
 split(const ModelConfig *config, Tensor qkv)
 {
 	int64_t queries = (int64_t) config->heads * config->head_dim;
 	int64_t keys = (int64_t) config->kv_heads * config->head_dim;
+	float *data = qkv.data;
 
-	return (Split){tensor_columns(qkv, 0, queries),
-	               tensor_columns(qkv, queries, keys),
-	               tensor_columns(qkv, queries + keys, keys)};
+	if (config->qkv != QKV_APART)
+		return (Split){tensor_columns(qkv, 0, queries),
+		               tensor_columns(qkv, queries, keys),
+		               tensor_columns(qkv, queries + keys, keys)};
+	return (Split){
+		tensor_at(data, qkv.rows, queries),
+		tensor_at(data + qkv.rows * queries, qkv.rows, keys),
+		tensor_at(data + qkv.rows * (queries + keys), qkv.rows, keys)};
+}
+
+/* Rows of whole heads as a row for each head. */
+static Tensor
+by_head(Tensor x, int heads)
+{
+	return tensor_at(x.data, x.rows * heads, x.cols / heads);
+}
+
+/* Queries and keys before the norms of their heads, where there are any. */
+static Split
+unnormed(const ModelConfig *config, const LayerState *state, Split parts)
+{
+	int64_t queries = (int64_t) config->heads * config->head_dim;
+	int64_t keys = (int64_t) config->kv_heads * config->head_dim;
+	float *data = state->raw.data;
+
+	if (!config->head_norm)
+		return parts;
+	return (Split){tensor_at(data, parts.q.rows, queries),
+	               tensor_at(data + parts.q.rows * queries, parts.k.rows, keys),
+	               parts.v};
+}
+
+/* state->qkv from x: the maps, and the norms of the heads. */
+static void
+project(Pass *pass, int number, Tensor x)
+{
+	Model *model = pass->model;
+	Device *device = model->device;
+	const ModelConfig *config = &model->config;
+	const Layer *layer = &model->layers[number];
+	LayerState *state = &pass->states[number];
+	Split parts = split(config, state->qkv);
+	Split raw = unnormed(config, state, parts);
+
+	switch (config->qkv)
+	{
+		case QKV_FUSED:
+			linear_forward(model, &layer->qkv, state->qkv, x);
+			break;
+		case QKV_BY_HEAD:
+			linear_forward(model, &layer->qkv, pass->fused, x);
+			device->regroup_heads(device, state->qkv, pass->fused,
+			                      config->heads, 3, false);
+			break;
+		case QKV_APART:
+			linear_forward(model, &layer->q, raw.q, x);
+			linear_forward(model, &layer->k, raw.k, x);
+			linear_forward(model, &layer->v, raw.v, x);
+			break;
+	}
+	if (!config->head_norm)
+		return;
+	norm_forward(model, &layer->q_norm, by_head(parts.q, config->heads),
+	             by_head(raw.q, config->heads), state->q_stat);
+	norm_forward(model, &layer->k_norm, by_head(parts.k, config->kv_heads),
+	             by_head(raw.k, config->kv_heads), state->k_stat);
+}
+
+/* dx = what pass->dqkv gives for x; dqkv is used up. */
+static void
+project_backward(Pass *pass, int number, Tensor dx, Tensor x)
+{
+	Model *model = pass->model;
+	Device *device = model->device;
+	const ModelConfig *config = &model->config;
+	const Layer *layer = &model->layers[number];
+	LayerState *state = &pass->states[number];
+	Split grads = split(config, pass->dqkv);
+	Split raw = unnormed(config, state, split(config, state->qkv));
+
+	if (config->head_norm)
+	{
+		Tensor dq = by_head(grads.q, config->heads);
+		Tensor dk = by_head(grads.k, config->kv_heads);
+
+		norm_backward(model, &layer->q_norm, dq, 0, dq,
+		              by_head(raw.q, config->heads), state->q_stat);
+		norm_backward(model, &layer->k_norm, dk, 0, dk,
+		              by_head(raw.k, config->kv_heads), state->k_stat);
+	}
+	switch (config->qkv)
+	{
+		case QKV_FUSED:
+			linear_backward(model, &layer->qkv, dx, 0, pass->dqkv, x);
+			break;
+		case QKV_BY_HEAD:
+			device->regroup_heads(device, pass->fused, pass->dqkv,
+			                      config->heads, 3, true);
+			linear_backward(model, &layer->qkv, dx, 0, pass->fused, x);
+			break;
+		case QKV_APART:
+			linear_backward(model, &layer->q, dx, 0, grads.q, x);
+			linear_backward(model, &layer->k, dx, 1, grads.k, x);
+			linear_backward(model, &layer->v, dx, 1, grads.v, x);
+			break;
+	}
 }
 
 static void
@@ -41,11 +147,22 @@ rotate(Pass *pass, Split parts, bool inverse)
 	               pass->position, inverse);
 }
 
+/* What the layer's attention sees. */
+static AttentionShape
+shape_of(const Pass *pass, int number)
+{
+	AttentionShape shape = pass->attention;
+
+	shape.window = config_window(&pass->model->config, number);
+	return shape;
+}
+
 /* Attention itself: over the packed batch, or against the cache. */
 static void
 attend(Pass *pass, int number, Tensor out, Split parts, Tensor lse)
 {
 	Device *device = pass->model->device;
+	AttentionShape shape = shape_of(pass, number);
 
 	if (pass->cache != NULL)
 	{
@@ -56,11 +173,10 @@ attend(Pass *pass, int number, Tensor out, Split parts, Tensor lse)
 	}
 	if (pass->cache_first != NULL)
 		device->attention_cached(
-			device, &pass->attention, out, parts.q, pass->cache->keys[number],
+			device, &shape, out, parts.q, pass->cache->keys[number],
 			pass->cache->values[number], pass->cache_first, pass->cache_length);
 	else
-		device->attention(device, &pass->attention, out, parts.q, parts.k,
-		                  parts.v, lse);
+		device->attention(device, &shape, out, parts.q, parts.k, parts.v, lse);
 }
 
 void
@@ -73,14 +189,7 @@ attention_forward(Pass *pass, int number)
 
 	norm_forward(model, &layer->attention_norm, pass->wide, state->input,
 	             state->attention_stat);
-	if (layer->qkv.weight != NULL)
-		linear_forward(model, &layer->qkv, state->qkv, pass->wide);
-	else
-	{
-		linear_forward(model, &layer->q, parts.q, pass->wide);
-		linear_forward(model, &layer->k, parts.k, pass->wide);
-		linear_forward(model, &layer->v, parts.v, pass->wide);
-	}
+	project(pass, number, pass->wide);
 	rotate(pass, parts, false);
 	attend(pass, number, state->attended, parts, state->lse);
 	linear_forward(model, &layer->out, pass->wide, state->attended);
@@ -96,24 +205,20 @@ attention_backward(Pass *pass, int number)
 	LayerState *state = &pass->states[number];
 	Split parts = split(&model->config, state->qkv);
 	Split grads = split(&model->config, pass->dqkv);
+	AttentionShape shape = shape_of(pass, number);
 
 	linear_backward(model, &layer->out, pass->dattended, 0, pass->dx,
 	                state->attended);
-	device->attention_grad(device, &pass->attention, grads.q, grads.k, grads.v,
+	device->attention_grad(device, &shape, grads.q, grads.k, grads.v,
 	                       pass->dattended, state->attended, parts.q, parts.k,
 	                       parts.v, state->lse);
 	rotate(pass, grads, true);
 	norm_forward(model, &layer->attention_norm, pass->wide, state->input,
 	             state->attention_stat);
-	if (layer->qkv.weight != NULL)
-		linear_backward(model, &layer->qkv, pass->wide2, 0, pass->dqkv,
-		                pass->wide);
-	else
-	{
-		linear_backward(model, &layer->q, pass->wide2, 0, grads.q, pass->wide);
-		linear_backward(model, &layer->k, pass->wide2, 1, grads.k, pass->wide);
-		linear_backward(model, &layer->v, pass->wide2, 1, grads.v, pass->wide);
-	}
+	project_backward(pass, number, pass->wide2, pass->wide);
 	norm_backward(model, &layer->attention_norm, pass->dx, 1, pass->wide2,
 	              state->input, state->attention_stat);
+	/* The other branch's gradient waited until dx was no longer needed. */
+	if (model->config.is_parallel)
+		device->add(device, pass->dx, pass->dx, pass->branch);
 }

@@ -7,7 +7,7 @@
 #pragma once
 
 #include "formats/safetensors.h"
-#include "model/model.h"
+#include "model/config.h"
 
 /* A weight of the file. */
 typedef struct Parameter
@@ -42,6 +42,8 @@ typedef struct Layer
 	Linear q;
 	Linear k;
 	Linear v;
+	Norm q_norm; /* of each head; weight NULL: none */
+	Norm k_norm;
 	Linear out;
 	Norm mlp_norm;
 	Linear gate; /* GPT-2's c_fc: not gated, no up */
@@ -54,6 +56,9 @@ typedef struct LayerState
 {
 	Tensor input;          /* [T, C] */
 	Tensor attention_stat; /* [T, 2] */
+	Tensor raw;            /* [T, (H + G) D], queries and keys before the */
+	Tensor q_stat;         /* [T H, 2] norms of their heads, if any */
+	Tensor k_stat;         /* [T G, 2] */
 	Tensor qkv;            /* [T, Q], rotated */
 	Tensor attended;       /* [T, H D] */
 	Tensor lse;            /* [T, H] */
@@ -125,7 +130,9 @@ typedef struct Pass
 
 	LayerState *states; /* [L]; all the same memory unless keeps_state */
 	Tensor wide;        /* [T, C] scratch */
+	Tensor fused;       /* [T, Q] scratch: head by head as in the file */
 	Tensor wide2;       /* [T, C], backward */
+	Tensor branch;      /* [T, C], backward of parallel branches */
 	Tensor inner;       /* [T, F] scratch */
 	Tensor inner2;      /* [T, F], backward */
 	Tensor dattended;   /* [T, H D], backward */
@@ -178,7 +185,8 @@ extern void linear_backward(Model *model, const Linear *linear, Tensor dx,
 extern void attention_forward(Pass *pass, int layer);
 extern void attention_backward(Pass *pass, int layer);
 
-/* output = middle + mlp(norm(middle)); pass->dx in and out */
+/* output = middle + mlp(norm(middle)), parallel: mlp(norm(input)); pass->dx in
+ * and out */
 extern void mlp_forward(Pass *pass, int layer);
 extern void mlp_backward(Pass *pass, int layer);
 
@@ -186,6 +194,9 @@ extern void mlp_backward(Pass *pass, int layer);
  * gradient from pass->dx. */
 extern void embedding_forward(Pass *pass);
 extern void embedding_backward(Pass *pass);
+
+/* Makes the table of rotation angles reach `rows` positions (rotation.c). */
+extern bool model_reach_angles(Model *model, int rows, Failure *failure);
 
 /* --------------------------------------------------- passes (pass.c) */
 
@@ -211,9 +222,6 @@ extern bool pass_begin_tokens(Pass *pass, Model *model, int count,
 extern Tensor pass_forward(Pass *pass);
 /* From pass->dx, the gradient of that output, to all gradients. */
 extern void pass_backward(Pass *pass);
-
-/* Makes the table of rotation angles reach `rows` positions. */
-extern bool model_reach_angles(Model *model, int rows, Failure *failure);
 
 /* --------------------------------------------------- the head (head.c) */
 
@@ -260,40 +268,7 @@ extern void head_backward(Head *head, Model *model, int first, int count,
 /* From dnormed to pass->dx and the final norm. */
 extern void head_end_backward(Head *head, Pass *pass);
 
-/* ---------------------------------------------------- files (config.c) */
-
-/* Names in the files of one architecture, and how to read its config. */
-typedef struct Architecture Architecture;
-
-struct Architecture
-{
-	const char *name;        /* model_type */
-	const char *prefixes[2]; /* in front of names, tried in turn */
-	const char *embedding;
-	const char *position; /* NULL: rotary */
-	const char *layer;    /* "layers.%d." */
-	const char *attention_norm;
-	const char *qkv; /* NULL: q, k and v apart */
-	const char *q;
-	const char *k;
-	const char *v;
-	const char *out;
-	const char *mlp_norm;
-	const char *gate;
-	const char *up;
-	const char *down;
-	const char *final_norm;
-	bool transposed; /* linear weights are stored [inputs, outputs] */
-};
-
-/* The architecture of that name, or NULL. */
-extern const Architecture *architecture_find(const char *name);
-
-/* Reads directory/config.json (and generation_config.json) or a text. */
-extern bool config_open(Arena *arena, const char *directory,
-                        ModelConfig *config, Failure *failure);
-extern bool config_parse(Arena *arena, const char *text, size_t length,
-                         ModelConfig *config, Failure *failure);
+/* ------------------------------------- the list of weights (parameters.c) */
 
 /*
  * Lists the parameters of the configuration into model (names, shapes,

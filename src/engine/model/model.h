@@ -17,6 +17,7 @@
 #include "text/tokenizer.h"
 
 #define MODEL_STOP_MAX 16
+#define MODEL_LAYERS_MAX 1000
 
 typedef enum PositionKind
 {
@@ -32,6 +33,23 @@ typedef enum BeamEnd
 	BEAM_END_EARLY,   /* true: at once */
 	BEAM_END_NEVER    /* "never": no beam could be better at any length */
 } BeamEnd;
+
+/* How the frequencies of a rotation are stretched for long texts. */
+typedef enum RopeScaling
+{
+	ROPE_PLAIN,
+	ROPE_LINEAR,
+	ROPE_LLAMA3,
+	ROPE_YARN
+} RopeScaling;
+
+/* How a file holds the maps to queries, keys and values. */
+typedef enum QkvLayout
+{
+	QKV_APART,
+	QKV_FUSED,  /* one map to all queries, then all keys, then all values */
+	QKV_BY_HEAD /* one map to query, key and value of each head in turn */
+} QkvLayout;
 
 typedef struct ModelConfig
 {
@@ -49,11 +67,18 @@ typedef struct ModelConfig
 	PositionKind position;
 	int rotary; /* rotated elements of each head */
 	double rope_theta;
-	double rope_factor; /* llama3 scaling; 0: none; linear scaling: see .c */
-	double rope_low;
-	double rope_high;
-	double rope_original;
-	bool rope_linear;
+	RopeScaling rope_scaling;
+	double rope_factor;    /* not ROPE_PLAIN */
+	double rope_low;       /* llama3: wavelengths; yarn: rotations, the slow */
+	double rope_high;      /* and the fast, within */
+	double rope_original;  /* the context before */
+	double rope_amplitude; /* of the rotation, 1 but for yarn */
+	bool rope_truncate;    /* yarn: whole numbers bound its ramp */
+	int window; /* tokens that attention sees back, itself counted; 0: all */
+	uint64_t window_layers[(MODEL_LAYERS_MAX + 63) / 64]; /* bits: where */
+	QkvLayout qkv;
+	bool head_norm;   /* norms on each head's queries and keys (Qwen3) */
+	bool is_parallel; /* attention and MLP read the same input (GPT-NeoX) */
 	Activation activation;
 	bool gated; /* act(gate) * up */
 	bool tied;  /* the LM head is the embedding */
@@ -99,6 +124,9 @@ extern bool model_open(Arena *arena, Device *device, const char *directory,
 
 /* The architectures that can be opened, by index; NULL past the last. */
 extern const char *architecture_name(int index);
+
+/* All of them for a message, "gpt2, llama and mistral", in arena. */
+extern const char *architecture_list(Arena *arena);
 
 extern const ModelConfig *model_config(const Model *model);
 extern const Tokenizer *model_tokenizer(const Model *model);

@@ -52,22 +52,21 @@ layer_name(Lister *lister, int layer, const char *part, const char *ending)
 }
 
 static Norm
-add_norm(Lister *lister, const char *weight, const char *bias)
+add_norm(Lister *lister, const char *weight, const char *bias, int width)
 {
-	const ModelConfig *config = &lister->model->config;
 	Norm norm = {NULL, NULL};
 
-	norm.weight = add(lister, weight, config->hidden, 0, false);
-	if (config->norm == NORM_LAYER)
-		norm.bias = add(lister, bias, config->hidden, 0, false);
+	norm.weight = add(lister, weight, width, 0, false);
+	if (lister->model->config.norm == NORM_LAYER)
+		norm.bias = add(lister, bias, width, 0, false);
 	return norm;
 }
 
 static Norm
-add_layer_norm(Lister *lister, int layer, const char *part)
+add_layer_norm(Lister *lister, int layer, const char *part, int width)
 {
 	return add_norm(lister, layer_name(lister, layer, part, "weight"),
-	                layer_name(lister, layer, part, "bias"));
+	                layer_name(lister, layer, part, "bias"), width);
 }
 
 static Linear
@@ -84,32 +83,46 @@ add_linear(Lister *lister, int layer, const char *part, int outputs, int inputs,
 	return linear;
 }
 
+/* The maps to queries, keys and values, and the norms behind them. */
 static void
-add_layer(Lister *lister, int number)
+add_projections(Lister *lister, int number, Layer *layer)
 {
 	const ModelConfig *c = &lister->model->config;
 	const Architecture *names = lister->names;
 	int queries = c->heads * c->head_dim;
 	int keys = c->kv_heads * c->head_dim;
+
+	if (c->qkv != QKV_APART)
+		layer->qkv = add_linear(lister, number, names->qkv, queries + 2 * keys,
+		                        c->hidden, c->qkv_bias);
+	else
+	{
+		layer->q = add_linear(lister, number, names->q, queries, c->hidden,
+		                      c->qkv_bias);
+		layer->k =
+			add_linear(lister, number, names->k, keys, c->hidden, c->qkv_bias);
+		layer->v =
+			add_linear(lister, number, names->v, keys, c->hidden, c->qkv_bias);
+	}
+	if (!c->head_norm)
+		return;
+	layer->q_norm = add_layer_norm(lister, number, names->q_norm, c->head_dim);
+	layer->k_norm = add_layer_norm(lister, number, names->k_norm, c->head_dim);
+}
+
+static void
+add_layer(Lister *lister, int number)
+{
+	const ModelConfig *c = &lister->model->config;
+	const Architecture *names = lister->names;
 	Layer layer = {0};
 
 	layer.attention_norm =
-		add_layer_norm(lister, number, names->attention_norm);
-	if (names->qkv != NULL)
-		layer.qkv = add_linear(lister, number, names->qkv, queries + 2 * keys,
-		                       c->hidden, c->qkv_bias);
-	else
-	{
-		layer.q = add_linear(lister, number, names->q, queries, c->hidden,
-		                     c->qkv_bias);
-		layer.k =
-			add_linear(lister, number, names->k, keys, c->hidden, c->qkv_bias);
-		layer.v =
-			add_linear(lister, number, names->v, keys, c->hidden, c->qkv_bias);
-	}
-	layer.out =
-		add_linear(lister, number, names->out, c->hidden, queries, c->out_bias);
-	layer.mlp_norm = add_layer_norm(lister, number, names->mlp_norm);
+		add_layer_norm(lister, number, names->attention_norm, c->hidden);
+	add_projections(lister, number, &layer);
+	layer.out = add_linear(lister, number, names->out, c->hidden,
+	                       c->heads * c->head_dim, c->out_bias);
+	layer.mlp_norm = add_layer_norm(lister, number, names->mlp_norm, c->hidden);
 	layer.gate = add_linear(lister, number, names->gate, c->feed_forward,
 	                        c->hidden, c->mlp_bias);
 	if (c->gated)
@@ -144,10 +157,11 @@ walk(Lister *lister)
 	model->final_norm = add_norm(
 		lister,
 		arena_printf(arena, "%s%s.weight", lister->prefix, names->final_norm),
-		arena_printf(arena, "%s%s.bias", lister->prefix, names->final_norm));
-	model->head = c->tied ? model->embedding
-	                      : add(lister, "lm_head.weight", c->vocabulary,
-	                            c->hidden, false);
+		arena_printf(arena, "%s%s.bias", lister->prefix, names->final_norm),
+		c->hidden);
+	model->head =
+		c->tied ? model->embedding
+				: add(lister, names->head, c->vocabulary, c->hidden, false);
 }
 
 void

@@ -35,7 +35,15 @@ plan_tensor(Plan *plan, int64_t rows, int64_t cols)
 static void
 plan_state(Plan *plan, const ModelConfig *c, int64_t tokens, LayerState *state)
 {
+	int64_t heads = c->heads + c->kv_heads;
+
 	state->attention_stat = plan_tensor(plan, tokens, 2);
+	if (c->head_norm)
+	{
+		state->raw = plan_tensor(plan, tokens, heads * c->head_dim);
+		state->q_stat = plan_tensor(plan, tokens * c->heads, 2);
+		state->k_stat = plan_tensor(plan, tokens * c->kv_heads, 2);
+	}
 	state->qkv = plan_tensor(
 		plan, tokens, (int64_t) (c->heads + 2 * c->kv_heads) * c->head_dim);
 	state->attended =
@@ -62,6 +70,7 @@ plan_pass(Plan *plan, Pass *pass, PassIndex *index, LayerState *states,
           int64_t tokens, int sequences)
 {
 	const ModelConfig *c = &pass->model->config;
+	int64_t qkv = (int64_t) (c->heads + 2 * c->kv_heads) * c->head_dim;
 	Tensor input;
 
 	index->ids = plan_bytes(plan, (size_t) tokens * sizeof(int32_t));
@@ -80,15 +89,18 @@ plan_pass(Plan *plan, Pass *pass, PassIndex *index, LayerState *states,
 	}
 	pass->wide = plan_tensor(plan, tokens, c->hidden);
 	pass->inner = plan_tensor(plan, tokens, c->feed_forward);
+	if (c->qkv == QKV_BY_HEAD)
+		pass->fused = plan_tensor(plan, tokens, qkv);
 	if (!pass->keeps_state)
 		return;
 	pass->wide2 = plan_tensor(plan, tokens, c->hidden);
 	pass->inner2 = plan_tensor(plan, tokens, c->feed_forward);
 	pass->dattended =
 		plan_tensor(plan, tokens, (int64_t) c->heads * c->head_dim);
-	pass->dqkv = plan_tensor(
-		plan, tokens, (int64_t) (c->heads + 2 * c->kv_heads) * c->head_dim);
+	pass->dqkv = plan_tensor(plan, tokens, qkv);
 	pass->dx = plan_tensor(plan, tokens, c->hidden);
+	if (c->is_parallel)
+		pass->branch = plan_tensor(plan, tokens, c->hidden);
 }
 
 size_t
@@ -128,75 +140,6 @@ model_rest(Model *model)
 	model->device->free(model->device, model->block);
 	model->block = NULL;
 	model->block_size = 0;
-}
-
-/* Frequencies of the rotation, with the scaling of the configuration. */
-static double
-frequency(const ModelConfig *c, int i)
-{
-	double f = pow(c->rope_theta, -2.0 * i / c->rotary);
-	double wavelength = 6.283185307179586 / f;
-	double smooth;
-
-	if (c->rope_factor == 0)
-		return f;
-	if (c->rope_linear)
-		return f / c->rope_factor;
-	/* "llama3": long waves are slowed, short ones kept, a blend between. */
-	if (wavelength < c->rope_original / c->rope_high)
-		return f;
-	if (wavelength > c->rope_original / c->rope_low)
-		return f / c->rope_factor;
-	smooth = (c->rope_original / wavelength - c->rope_low) /
-	         (c->rope_high - c->rope_low);
-	return (1 - smooth) * f / c->rope_factor + smooth * f;
-}
-
-bool
-model_reach_angles(Model *model, int rows, Failure *failure)
-{
-	const ModelConfig *c = &model->config;
-	Device *device = model->device;
-	int half = c->rotary / 2;
-	int size = 256;
-	float *table;
-	float *copy;
-
-	if (c->position != POSITION_ROTARY || rows <= model->angle_rows)
-		return true;
-	while (size < rows)
-		size *= 2;
-	table = malloc((size_t) size * (size_t) c->rotary * sizeof(float));
-	copy = device->alloc(device,
-	                     (size_t) size * (size_t) c->rotary * sizeof(float));
-	if (table == NULL || copy == NULL)
-	{
-		free(table);
-		return device->sync(device, failure) &&
-		       fail(failure, FAILURE_OUT_OF_MEMORY,
-		            "no memory for the angles of %d positions", size);
-	}
-	for (int i = 0; i < half; i++)
-	{
-		/* As the reference implementation: the angle is a float product. */
-		float f = (float) frequency(c, i);
-
-		for (int position = 0; position < size; position++)
-		{
-			float *row = table + (size_t) position * (size_t) c->rotary;
-			float angle = (float) position * f;
-
-			row[i] = (float) cos((double) angle);
-			row[half + i] = (float) sin((double) angle);
-		}
-	}
-	device->upload(device, copy, table,
-	               (size_t) size * (size_t) c->rotary * sizeof(float));
-	device->free(device, model->angles);
-	free(table);
-	model->angles = copy;
-	model->angle_rows = size;
-	return true;
 }
 
 /* Lays out the pass in the model's block. */

@@ -148,9 +148,15 @@ is_norm_weight(const Model *model, const Parameter *parameter)
 	if (parameter == model->final_norm.weight)
 		return true;
 	for (int i = 0; i < model->config.layers; i++)
-		if (parameter == model->layers[i].attention_norm.weight ||
-		    parameter == model->layers[i].mlp_norm.weight)
+	{
+		const Layer *layer = &model->layers[i];
+
+		if (parameter == layer->attention_norm.weight ||
+		    parameter == layer->q_norm.weight ||
+		    parameter == layer->k_norm.weight ||
+		    parameter == layer->mlp_norm.weight)
 			return true;
+	}
 	return false;
 }
 
@@ -205,13 +211,11 @@ complete_config(Arena *arena, const char *text, size_t length,
 	json_object_set_new(json, "dtype", json_string("float32"));
 	if (json_member(json, "architectures") == NULL)
 	{
-		const char *type =
-			json_string_value(json_object_get(json, "model_type"));
+		const Architecture *names = architecture_find(
+			json_string_value(json_object_get(json, "model_type")));
 
 		json_object_set_new(json, "architectures",
-		                    json_pack("[s]", strcmp(type, "gpt2") == 0
-		                                         ? "GPT2LMHeadModel"
-		                                         : "LlamaForCausalLM"));
+		                    json_pack("[s]", names->class_name));
 	}
 	return write_json(arena_printf(arena, "%s/config.json", directory), json,
 	                  failure);

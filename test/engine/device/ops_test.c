@@ -209,17 +209,21 @@ attention_value(void *argument)
 	return inner(c->out, c->dout);
 }
 
-/* The definition, for one row and head, in double. */
+/* The definition, for one row and head of a sequence, in double. */
 static void
-check_attention_row(const AttentionCase *c, int start, int row, int head)
+check_attention_row(const AttentionCase *c, int first, int end, int row,
+                    int head)
 {
+	int window = c->shape.window;
+	int start = window > 0 && row - first >= window ? row + 1 - window : first;
+	int last = c->shape.is_bidirectional ? end - 1 : row;
 	int d_head = c->shape.head_dim;
 	int q0 = head * d_head;
 	int k0 = head / (c->shape.heads / c->shape.kv_heads) * d_head;
 	double weight[64];
 	double sum = 0;
 
-	for (int j = start; j <= row; j++)
+	for (int j = start; j <= last; j++)
 	{
 		double score = 0;
 
@@ -233,25 +237,26 @@ check_attention_row(const AttentionCase *c, int start, int row, int head)
 	{
 		double value = 0;
 
-		for (int j = start; j <= row; j++)
+		for (int j = start; j <= last; j++)
 			value += weight[j - start] / sum * *at(c->v, j, k0 + d);
 		assert_near(*at(c->out, row, q0 + d), value, 1e-4);
 	}
 }
 
 static void
-check_attention(int heads, int kv_heads, int head_dim)
+check_attention(int heads, int kv_heads, int head_dim, int window,
+                bool is_bidirectional)
 {
 	static const int32_t offset[] = {0, 1, 6, 6, 45};
 	Arena *arena = arena_create();
-	AttentionCase c = {
-		{heads, kv_heads, head_dim, 1 / sqrtf((float) head_dim), 4, 39, offset},
-		random_tensor(arena, 45, heads * head_dim, 1),
-		random_tensor(arena, 45, kv_heads * head_dim, 2),
-		random_tensor(arena, 45, kv_heads * head_dim, 3),
-		random_tensor(arena, 45, heads * head_dim, 4),
-		random_tensor(arena, 45, heads, 5),
-		random_tensor(arena, 45, heads * head_dim, 6)};
+	AttentionCase c = {{heads, kv_heads, head_dim, 1 / sqrtf((float) head_dim),
+	                    4, 39, offset, window, is_bidirectional},
+	                   random_tensor(arena, 45, heads * head_dim, 1),
+	                   random_tensor(arena, 45, kv_heads * head_dim, 2),
+	                   random_tensor(arena, 45, kv_heads * head_dim, 3),
+	                   random_tensor(arena, 45, heads * head_dim, 4),
+	                   random_tensor(arena, 45, heads, 5),
+	                   random_tensor(arena, 45, heads * head_dim, 6)};
 	Tensor dq = random_tensor(arena, 45, heads * head_dim, 7);
 	Tensor dk = random_tensor(arena, 45, kv_heads * head_dim, 8);
 	Tensor dv = random_tensor(arena, 45, kv_heads * head_dim, 9);
@@ -260,7 +265,7 @@ check_attention(int heads, int kv_heads, int head_dim)
 	for (int s = 0; s < 4; s++)
 		for (int t = offset[s]; t < offset[s + 1]; t++)
 			for (int h = 0; h < heads; h++)
-				check_attention_row(&c, offset[s], t, h);
+				check_attention_row(&c, offset[s], offset[s + 1], t, h);
 	device->attention_grad(device, &c.shape, dq, dk, dv, c.dout, c.out, c.q,
 	                       c.k, c.v, c.lse);
 	check_gradient("dq", c.q, dq, attention_value, &c);
@@ -273,20 +278,36 @@ static void
 attention_differentiates(void **state)
 {
 	(void) state;
-	check_attention(1, 1, 8);
-	check_attention(4, 2, 5);
-	check_attention(3, 1, 18);
+	check_attention(1, 1, 8, 0, false);
+	check_attention(4, 2, 5, 0, false);
+	check_attention(3, 1, 18, 0, false);
+}
+
+static void
+windowed_attention_differentiates(void **state)
+{
+	(void) state;
+	for (int window = 1; window < 40; window += 1 + window / 2)
+		check_attention(2, 1, 5, window, false);
+}
+
+static void
+bidirectional_attention_differentiates(void **state)
+{
+	(void) state;
+	check_attention(2, 2, 9, 0, true);
+	check_attention(4, 2, 6, 0, true);
 }
 
 /* One token against a cache gives what the packed pass gives. */
 static void
-cached_attention_equals_packed(void **state)
+check_cached(int window)
 {
 	static const int32_t offset[] = {0, 9};
 	static const int32_t first[] = {0};
 	static const int32_t length[] = {9};
 	Arena *arena = arena_create();
-	AttentionShape shape = {4, 2, 6, 0.4f, 1, 9, offset};
+	AttentionShape shape = {4, 2, 6, 0.4f, 1, 9, offset, window, false};
 	Tensor q = random_tensor(arena, 9, 24, 1);
 	Tensor k = random_tensor(arena, 9, 12, 2);
 	Tensor v = random_tensor(arena, 9, 12, 3);
@@ -294,12 +315,45 @@ cached_attention_equals_packed(void **state)
 	Tensor lse = random_tensor(arena, 9, 4, 5);
 	Tensor single = random_tensor(arena, 1, 24, 6);
 
-	(void) state;
 	device->attention(device, &shape, out, q, k, v, lse);
 	device->attention_cached(device, &shape, single, tensor_rows(q, 8, 1), k, v,
 	                         first, length);
 	for (int d = 0; d < 24; d++)
 		assert_near(*at(single, 0, d), *at(out, 8, d), 1e-5);
+	arena_destroy(arena);
+}
+
+static void
+cached_attention_equals_packed(void **state)
+{
+	(void) state;
+	for (int window = 0; window < 11; window++)
+		check_cached(window);
+}
+
+/* Heads of three parts each: [h0 q, h0 k, h0 v, h1 q, ...] and back. */
+static void
+heads_regroup_and_return(void **state)
+{
+	Arena *arena = arena_create();
+	Tensor x = random_tensor(arena, 5, 2 * 3 * 4, 1);
+	Tensor out = random_tensor(arena, 5, 2 * 3 * 4, 2);
+	Tensor back = random_tensor(arena, 5, 2 * 3 * 4, 3);
+
+	(void) state;
+	device->regroup_heads(device, out, x, 2, 3, false);
+	device->regroup_heads(device, back, out, 2, 3, true);
+	for (int row = 0; row < 5; row++)
+		for (int head = 0; head < 2; head++)
+			for (int part = 0; part < 3; part++)
+				for (int d = 0; d < 4; d++)
+				{
+					int from = (head * 3 + part) * 4 + d;
+
+					assert_true(*at(out, row, (part * 2 + head) * 4 + d) ==
+					            *at(x, row, from));
+					assert_true(*at(back, row, from) == *at(x, row, from));
+				}
 	arena_destroy(arena);
 }
 
@@ -532,7 +586,10 @@ main(void)
 		cmocka_unit_test(products_in_both_storage_orders),
 		cmocka_unit_test(norms_differentiate),
 		cmocka_unit_test(attention_differentiates),
+		cmocka_unit_test(windowed_attention_differentiates),
+		cmocka_unit_test(bidirectional_attention_differentiates),
 		cmocka_unit_test(cached_attention_equals_packed),
+		cmocka_unit_test(heads_regroup_and_return),
 		cmocka_unit_test(activations_differentiate),
 		cmocka_unit_test(activations_are_exact_far_out),
 		cmocka_unit_test(logprobs_differentiate),

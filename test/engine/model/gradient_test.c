@@ -17,6 +17,13 @@ static const char *const configs[] = {
 	TINY_LLAMA(", \"tie_word_embeddings\": false"),
 	TINY_LLAMA(", \"tie_word_embeddings\": false, \"attention_bias\": true, "
                "\"mlp_bias\": true"),
+	TINY_MISTRAL,
+	TINY_QWEN2,
+	TINY_QWEN3,
+	TINY_NEOX(""),
+	TINY_NEOX(
+		", \"use_parallel_residual\": false, \"hidden_act\": \"gelu_fast\", "
+		"\"tie_word_embeddings\": true"),
 };
 #define CONFIGS (sizeof(configs) / sizeof(configs[0]))
 
@@ -138,7 +145,8 @@ check_model(const char *config, uint64_t seed)
 			int64_t at = (int64_t) (bits % (uint64_t) view.count);
 
 			/* Of the tables only the rows in use have a gradient. */
-			if (strstr(view.name, "wte") || strstr(view.name, "embed_tokens"))
+			if (strstr(view.name, "wte") || strstr(view.name, "embed_tokens") ||
+			    strstr(view.name, "embed_in"))
 				at = batch.ids[bits % 20] * view.shape[1] + at % view.shape[1];
 			if (strstr(view.name, "wpe"))
 				at %= 8 * view.shape[1];

@@ -190,7 +190,7 @@ static const Change llama_changes[] = {
      "lists 17 tokens"},
 	{"initializer_range", "-0.1", "between 0 and"},
 	{"rope_parameters", "[]", "must be an object"},
-	{"rope_parameters", "{\"rope_type\": \"yarn\"}", "\"yarn\""},
+	{"rope_parameters", "{\"rope_type\": \"longrope\"}", "\"longrope\""},
 	{"rope_parameters", "{\"rope_type\": 1}", "must be a string"},
 	{"rope_parameters", "{\"rope_theta\": 0}", "between 1 and"},
 	{"rope_parameters", "{\"rope_theta\": \"NaN\"}", "must be a number"},

@@ -1,6 +1,6 @@
 /*
  * attention.c
- *		Causal attention over packed sequences, forward and backward.
+ *		Attention over packed sequences, causal or not, forward and backward.
  *
  * One task is a sequence and a key/value head; it serves the query heads that
  * share the head, so gradients of keys and values have one writer and a fixed
@@ -175,12 +175,13 @@ lanes_sum(float *x)
 }
 
 /*
- * Scores of one query to probabilities: visible ones, zeros up to length, a
- * multiple of LANES.  Returns the log-sum-exp.  Rows are short, so loops must
- * not have remainders: what is not visible counts with e^-infinity.
+ * Scores of one query to probabilities: those of [from, to), zeros before and
+ * up to length, a multiple of LANES.  Returns the log-sum-exp.  Rows are
+ * short, so loops must not have remainders: what is not visible counts with
+ * e^-infinity.
  */
 CPU_KERNEL static float
-softmax_row(float *score, int visible, int length)
+softmax_row(float *score, int from, int to, int length)
 {
 	float most[LANES];
 	float part[LANES] = {0};
@@ -188,7 +189,9 @@ softmax_row(float *score, int visible, int length)
 	float sum;
 	float scale;
 
-	for (int j = visible; j < length; j++)
+	for (int j = 0; j < from; j++)
+		score[j] = -INFINITY;
+	for (int j = to; j < length; j++)
 		score[j] = -INFINITY;
 	memcpy(most, score, sizeof(most));
 	for (int start = LANES; start < length; start += LANES)
@@ -219,7 +222,7 @@ softmax_row(float *score, int visible, int length)
 
 /* Probabilities again, from scores and the log-sum-exp. */
 CPU_KERNEL static void
-softmax_again(float *score, int visible, int length, float lse)
+softmax_again(float *score, int from, int to, int length, float lse)
 {
 	for (int start = 0; start < length; start += LANES)
 	{
@@ -227,7 +230,9 @@ softmax_again(float *score, int visible, int length, float lse)
 		for (int j = 0; j < LANES; j++)
 			score[start + j] = exp_f32(score[start + j] - lse);
 	}
-	for (int j = visible; j < length; j++)
+	for (int j = 0; j < from; j++)
+		score[j] = 0;
+	for (int j = to; j < length; j++)
 		score[j] = 0;
 }
 
@@ -321,22 +326,39 @@ load_queries(const Task *task, float *panel, Tensor x, int head, int first)
 	          (int64_t) head * task->head_dim, task->head_dim);
 }
 
+/* Query i of its sequence sees the keys [seen_from(i), seen_to(i)). */
+static int
+seen_from(const AttentionShape *shape, int i)
+{
+	return shape->window > 0 && i >= shape->window ? i + 1 - shape->window : 0;
+}
+
+static int
+seen_to(const Task *task, const AttentionShape *shape, int i)
+{
+	return shape->is_bidirectional ? task->tokens : i + 1;
+}
+
 static void
 forward_block(const Task *task, const AttentionShape *shape, Tensor out,
               Tensor q, Tensor lse, int head, int first)
 {
 	int last = first + QUERIES < task->tokens ? first + QUERIES : task->tokens;
-	int keys = padded(last, KEYS);
+	int from = seen_from(shape, first) / KEYS * KEYS;
+	int to = seen_to(task, shape, last - 1);
+	int keys = padded(to - from, KEYS);
 
 	load_queries(task, task->queries, q, head, first);
 	multiply_columns(task->score, task->length, task->queries, task->width,
-	                 task->key_columns, task->head_dim, keys, shape->scale);
+	                 task->key_columns + from, task->head_dim, keys,
+	                 shape->scale);
 	memset(task->result, 0, sizeof(float) * QUERIES * (size_t) task->width);
 	for (int i = first; i < last; i++)
 		cpu_row(lse, task->start + i)[head] = softmax_row(
-			task->score + (size_t) (i - first) * task->length, i + 1, keys);
+			task->score + (size_t) (i - first) * task->length,
+			seen_from(shape, i) - from, seen_to(task, shape, i) - from, keys);
 	multiply_rows(task->result, task->width, task->score, task->length,
-	              task->values, last);
+	              task->values + (size_t) from * task->width, to - from);
 	for (int i = first; i < last; i++)
 		memcpy(cpu_row(out, task->start + i) + (size_t) head * task->head_dim,
 		       task->result + (size_t) (i - first) * task->width,
@@ -385,15 +407,18 @@ backward_block(const Task *task, const AttentionShape *shape, Tensor dq,
                int first)
 {
 	int last = first + QUERIES < task->tokens ? first + QUERIES : task->tokens;
-	int keys = padded(last, KEYS);
+	int from = seen_from(shape, first) / KEYS * KEYS;
+	int to = seen_to(task, shape, last - 1);
+	int keys = padded(to - from, KEYS);
 	size_t column = (size_t) head * (size_t) task->head_dim;
 
 	load_queries(task, task->queries, q, head, first);
 	load_queries(task, task->dout, dout, head, first);
 	multiply_columns(task->score, task->length, task->queries, task->width,
-	                 task->key_columns, task->head_dim, keys, shape->scale);
+	                 task->key_columns + from, task->head_dim, keys,
+	                 shape->scale);
 	multiply_columns(task->dscore, task->length, task->dout, task->width,
-	                 task->value_columns, task->head_dim, keys, 1);
+	                 task->value_columns + from, task->head_dim, keys, 1);
 	for (int r = 0; r < QUERIES; r++)
 	{
 		int64_t row = task->start + first + r;
@@ -407,7 +432,9 @@ backward_block(const Task *task, const AttentionShape *shape, Tensor dq,
 			       sizeof(float) * (size_t) keys);
 			continue;
 		}
-		softmax_again(score, first + r + 1, keys, cpu_row(lse, row)[head]);
+		softmax_again(score, seen_from(shape, first + r) - from,
+		              seen_to(task, shape, first + r) - from, keys,
+		              cpu_row(lse, row)[head]);
 		softmax_grad_row(task->dscore + (size_t) r * task->length, score, keys,
 		                 row_delta(cpu_row(dout, row) + column,
 		                           cpu_row(out, row) + column, task->head_dim),
@@ -415,15 +442,15 @@ backward_block(const Task *task, const AttentionShape *shape, Tensor dq,
 	}
 	memset(task->result, 0, sizeof(float) * QUERIES * (size_t) task->width);
 	multiply_rows(task->result, task->width, task->dscore, task->length,
-	              task->keys, last);
+	              task->keys + (size_t) from * task->width, to - from);
 	for (int i = first; i < last; i++)
 		memcpy(cpu_row(dq, task->start + i) + column,
 		       task->result + (size_t) (i - first) * task->width,
 		       (size_t) task->head_dim * sizeof(float));
-	add_outer(task->dkey_columns, task->length, task->queries, task->width,
-	          task->dscore, task->head_dim, keys);
-	add_outer(task->dvalue_columns, task->length, task->dout, task->width,
-	          task->score, task->head_dim, keys);
+	add_outer(task->dkey_columns + from, task->length, task->queries,
+	          task->width, task->dscore, task->head_dim, keys);
+	add_outer(task->dvalue_columns + from, task->length, task->dout,
+	          task->width, task->score, task->head_dim, keys);
 }
 
 static void
@@ -484,7 +511,7 @@ attend_cached(float *out, const float *q, const float *keys,
 			sum += q[d] * key[d];
 		score[j] = scale * sum;
 	}
-	softmax_row(score, length, padded(length, LANES));
+	softmax_row(score, 0, length, padded(length, LANES));
 	for (int d = 0; d < head_dim; d++)
 		out[d] = 0;
 	for (int j = 0; j < length; j++)
@@ -516,14 +543,18 @@ cpu_attention_cached(Device *device, const AttentionShape *shape, Tensor out,
 		int64_t i = number / shape->heads;
 		int head = (int) (number % shape->heads);
 		int64_t column = (int64_t) (head / group) * shape->head_dim;
-		float *score = cpu_scratch(device, (size_t) padded(length[i], LANES));
+		int seen = shape->window > 0 && length[i] > shape->window
+		               ? shape->window
+		               : length[i];
+		int64_t from = (int64_t) first[i] + length[i] - seen;
+		float *score = cpu_scratch(device, (size_t) padded(seen, LANES));
 
 		if (score == NULL)
 			continue;
 		attend_cached(cpu_row(out, i) + (int64_t) head * shape->head_dim,
 		              cpu_row(q, i) + (int64_t) head * shape->head_dim,
-		              cpu_row(k_cache, first[i]) + column,
-		              cpu_row(v_cache, first[i]) + column, k_cache.stride,
-		              length[i], shape->head_dim, shape->scale, score);
+		              cpu_row(k_cache, from) + column,
+		              cpu_row(v_cache, from) + column, k_cache.stride, seen,
+		              shape->head_dim, shape->scale, score);
 	}
 }

@@ -153,6 +153,7 @@ static const Device operations = {
 	.gather_rows = cpu_gather_rows,
 	.scatter_rows = cpu_scatter_rows,
 	.scatter_add_rows = cpu_scatter_add_rows,
+	.regroup_heads = cpu_regroup_heads,
 	.add = cpu_add,
 	.norm = cpu_norm,
 	.norm_grad = cpu_norm_grad,

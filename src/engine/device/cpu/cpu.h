@@ -57,6 +57,8 @@ extern void cpu_scatter_rows(Device *device, Tensor target, Tensor source,
                              const int32_t *index);
 extern void cpu_scatter_add_rows(Device *device, Tensor table, Tensor source,
                                  const int32_t *index);
+extern void cpu_regroup_heads(Device *device, Tensor out, Tensor x, int heads,
+                              int parts, bool inverse);
 extern void cpu_add(Device *device, Tensor out, Tensor a, Tensor b);
 extern void cpu_norm(Device *device, NormKind kind, float eps, Tensor out,
                      Tensor x, Tensor weight, const Tensor *bias, Tensor stat);

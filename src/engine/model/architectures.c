@@ -1,0 +1,350 @@
+/*
+ * architectures.c
+ *		The architectures we know: what their config.json says, in the
+ *		spellings of transformers 4 and 5, and the names in their files.
+ */
+#include "model/config.h"
+
+#include <string.h>
+
+static bool
+parse_gpt2(const json_t *json, ModelConfig *config, Failure *failure)
+{
+	bool scale_by_layer;
+	bool scale;
+	double eps;
+
+	if (!config_int(json, "n_embd", 0, 1, 65536, &config->hidden, failure) ||
+	    !config_int(json, "n_layer", 0, 1, MODEL_LAYERS_MAX, &config->layers,
+	                failure) ||
+	    !config_int(json, "n_head", 0, 1, 4096, &config->heads, failure) ||
+	    !config_int(json, "n_positions", 1024, 2, 1 << 24, &config->context,
+	                failure) ||
+	    !config_int(json, "vocab_size", 0, 2, 1 << 24, &config->vocabulary,
+	                failure) ||
+	    !config_int(json, "n_inner", 4 * config->hidden, 1, 1 << 20,
+	                &config->feed_forward, failure) ||
+	    !config_float(json, "layer_norm_epsilon", 1e-5, 0, 1, &eps, failure) ||
+	    !config_bool(json, "tie_word_embeddings", true, &config->tied,
+	                 failure) ||
+	    !config_bool(json, "scale_attn_by_inverse_layer_idx", false,
+	                 &scale_by_layer, failure) ||
+	    !config_bool(json, "scale_attn_weights", true, &scale, failure) ||
+	    !config_activation(json, "activation_function", "gelu_new",
+	                       &config->activation, failure))
+		return false;
+	if (scale_by_layer || !scale)
+		return fail(failure, FAILURE_UNSUPPORTED,
+		            "attention scaling other than 1/sqrt(head_dim) is not "
+		            "supported");
+	if (config->hidden % config->heads != 0)
+		return fail(failure, FAILURE_BAD_FILE,
+		            "n_embd %d is not a multiple of n_head %d", config->hidden,
+		            config->heads);
+	config->kv_heads = config->heads;
+	config->head_dim = config->hidden / config->heads;
+	config->norm = NORM_LAYER;
+	config->norm_eps = (float) eps;
+	config->position = POSITION_LEARNED;
+	config->qkv = QKV_FUSED;
+	config->qkv_bias = config->out_bias = config->mlp_bias = true;
+	return true;
+}
+
+/* What most architectures call alike. */
+static bool
+parse_sizes(const json_t *json, int context, ModelConfig *config,
+            Failure *failure)
+{
+	return config_int(json, "hidden_size", 0, 1, 65536, &config->hidden,
+	                  failure) &&
+	       config_int(json, "intermediate_size", 0, 1, 1 << 20,
+	                  &config->feed_forward, failure) &&
+	       config_int(json, "num_hidden_layers", 0, 1, MODEL_LAYERS_MAX,
+	                  &config->layers, failure) &&
+	       config_int(json, "num_attention_heads", 0, 1, 4096, &config->heads,
+	                  failure) &&
+	       config_int(json, "max_position_embeddings", context, 2, 1 << 24,
+	                  &config->context, failure) &&
+	       config_int(json, "vocab_size", 0, 2, 1 << 24, &config->vocabulary,
+	                  failure) &&
+	       config_bool(json, "tie_word_embeddings", false, &config->tied,
+	                   failure);
+}
+
+/* Heads that share the hidden size evenly. */
+static bool
+divide_heads(ModelConfig *config, Failure *failure)
+{
+	if (config->hidden % config->heads != 0)
+		return fail(failure, FAILURE_BAD_FILE,
+		            "hidden_size %d is not a multiple of "
+		            "num_attention_heads %d",
+		            config->hidden, config->heads);
+	config->kv_heads = config->heads;
+	config->head_dim = config->hidden / config->heads;
+	return true;
+}
+
+static bool
+parse_gpt_neox(const json_t *json, ModelConfig *config, Failure *failure)
+{
+	double eps;
+	bool attention_bias;
+
+	if (!parse_sizes(json, 2048, config, failure) ||
+	    !divide_heads(config, failure) ||
+	    !config_float(json, "layer_norm_eps", 1e-5, 0, 1, &eps, failure) ||
+	    !config_bool(json, "attention_bias", true, &attention_bias, failure) ||
+	    !config_bool(json, "use_parallel_residual", true, &config->is_parallel,
+	                 failure) ||
+	    !config_activation(json, "hidden_act", "gelu", &config->activation,
+	                       failure))
+		return false;
+	config->norm = NORM_LAYER;
+	config->norm_eps = (float) eps;
+	config->qkv = QKV_BY_HEAD;
+	config->qkv_bias = config->out_bias = attention_bias;
+	config->mlp_bias = true;
+	return config_rotation(json, true, config, failure);
+}
+
+/* What LLaMA and those after it share; 0 key heads or head_dim: what the
+ * others give. */
+static bool
+parse_gated(const json_t *json, int context, int kv_heads, int head_dim,
+            ModelConfig *config, Failure *failure)
+{
+	double eps;
+
+	if (!parse_sizes(json, context, config, failure) ||
+	    !config_int(json, "num_key_value_heads",
+	                kv_heads == 0 ? config->heads : kv_heads, 1, 4096,
+	                &config->kv_heads, failure) ||
+	    !config_int(json, "head_dim",
+	                head_dim == 0 ? config->hidden / config->heads : head_dim,
+	                1, 4096, &config->head_dim, failure) ||
+	    !config_float(json, "rms_norm_eps", 1e-6, 0, 1, &eps, failure) ||
+	    !config_activation(json, "hidden_act", "silu", &config->activation,
+	                       failure))
+		return false;
+	if (config->heads % config->kv_heads != 0)
+		return fail(failure, FAILURE_BAD_FILE,
+		            "num_attention_heads %d is not a multiple of "
+		            "num_key_value_heads %d",
+		            config->heads, config->kv_heads);
+	config->norm = NORM_RMS;
+	config->norm_eps = (float) eps;
+	config->gated = true;
+	return config_rotation(json, false, config, failure);
+}
+
+static bool
+parse_llama(const json_t *json, ModelConfig *config, Failure *failure)
+{
+	bool attention_bias;
+
+	if (!parse_gated(json, 2048, 0, 0, config, failure) ||
+	    !config_bool(json, "attention_bias", false, &attention_bias, failure) ||
+	    !config_bool(json, "mlp_bias", false, &config->mlp_bias, failure))
+		return false;
+	config->qkv_bias = config->out_bias = attention_bias;
+	return true;
+}
+
+static void
+set_window(ModelConfig *config, int layer)
+{
+	config->window_layers[layer / 64] |= (uint64_t) 1 << (layer % 64);
+}
+
+/* A window that is not mentioned is 4096 wide, one that is null is none. */
+static bool
+parse_mistral(const json_t *json, ModelConfig *config, Failure *failure)
+{
+	if (!parse_gated(json, 4096 * 32, 8, 0, config, failure) ||
+	    !config_int(json, "sliding_window", 4096, 1, INT32_MAX, &config->window,
+	                failure))
+		return false;
+	if (json_is_null(json_object_get(json, "sliding_window")))
+		config->window = 0;
+	for (int i = 0; i < config->layers && config->window > 0; i++)
+		set_window(config, i);
+	return true;
+}
+
+/* The layers with a window, as layer_types lists them. */
+static bool
+read_layer_types(json_t *types, ModelConfig *config, Failure *failure)
+{
+	if (json_array_size(types) != (size_t) config->layers)
+		return fail(failure, FAILURE_BAD_FILE,
+		            "layer_types lists %zu layers, num_hidden_layers is %d",
+		            json_array_size(types), config->layers);
+	for (int i = 0; i < config->layers; i++)
+	{
+		json_t *item = json_array_get(types, (size_t) i);
+		const char *type = json_is_string(item) ? json_string_value(item) : "";
+
+		if (strcmp(type, "sliding_attention") == 0)
+			set_window(config, i);
+		else if (strcmp(type, "full_attention") != 0)
+			return fail(failure, FAILURE_UNSUPPORTED,
+			            "layer_types has \"%s\", which is not supported", type);
+		if (config->window == 0 && config_window(config, i) != 0)
+			return fail(failure, FAILURE_BAD_FILE,
+			            "layer_types has \"%s\" without a sliding_window",
+			            type);
+	}
+	return true;
+}
+
+/* Without layer_types, the layers from max_window_layers on have a window. */
+static bool
+parse_qwen_window(const json_t *json, ModelConfig *config, Failure *failure)
+{
+	bool uses_window;
+	int first;
+	json_t *types;
+
+	if (!config_bool(json, "use_sliding_window", false, &uses_window,
+	                 failure) ||
+	    !config_int(json, "max_window_layers", 28, 0, INT32_MAX, &first,
+	                failure) ||
+	    !json_get_array(json, "layer_types", &types, failure))
+		return false;
+	if (uses_window && !config_int(json, "sliding_window", 4096, 1, INT32_MAX,
+	                               &config->window, failure))
+		return false;
+	if (json_is_null(json_object_get(json, "sliding_window")))
+		config->window = 0;
+	if (types != NULL)
+		return read_layer_types(types, config, failure);
+	for (int i = first; i < config->layers && config->window > 0; i++)
+		set_window(config, i);
+	return true;
+}
+
+static bool
+parse_qwen2(const json_t *json, ModelConfig *config, Failure *failure)
+{
+	if (!parse_gated(json, 32768, 32, 0, config, failure) ||
+	    !parse_qwen_window(json, config, failure))
+		return false;
+	config->qkv_bias = true;
+	return true;
+}
+
+static bool
+parse_qwen3(const json_t *json, ModelConfig *config, Failure *failure)
+{
+	bool attention_bias;
+
+	if (!parse_gated(json, 32768, 32, 128, config, failure) ||
+	    !config_bool(json, "attention_bias", false, &attention_bias, failure) ||
+	    !parse_qwen_window(json, config, failure))
+		return false;
+	config->qkv_bias = config->out_bias = attention_bias;
+	config->head_norm = true;
+	return true;
+}
+
+/* LLaMA's names, which those after it took over. */
+#define LLAMA_NAMES                                                            \
+	.prefixes = {"model.", ""}, .embedding = "embed_tokens.weight",            \
+	.layer = "layers.%d.", .attention_norm = "input_layernorm",                \
+	.q = "self_attn.q_proj", .k = "self_attn.k_proj", .v = "self_attn.v_proj", \
+	.q_norm = "self_attn.q_norm", .k_norm = "self_attn.k_norm",                \
+	.out = "self_attn.o_proj", .mlp_norm = "post_attention_layernorm",         \
+	.gate = "mlp.gate_proj", .up = "mlp.up_proj", .down = "mlp.down_proj",     \
+	.final_norm = "norm", .head = "lm_head.weight"
+
+static const Architecture architectures[] = {
+	{
+		.name = "gpt2",
+		.class_name = "GPT2LMHeadModel",
+		.parse = parse_gpt2,
+		.prefixes = {"transformer.", ""},
+		.embedding = "wte.weight",
+		.position = "wpe.weight",
+		.layer = "h.%d.",
+		.attention_norm = "ln_1",
+		.qkv = "attn.c_attn",
+		.out = "attn.c_proj",
+		.mlp_norm = "ln_2",
+		.gate = "mlp.c_fc",
+		.down = "mlp.c_proj",
+		.final_norm = "ln_f",
+		.head = "lm_head.weight",
+		.transposed = true,
+	},
+	{
+		.name = "gpt_neox",
+		.class_name = "GPTNeoXForCausalLM",
+		.parse = parse_gpt_neox,
+		.prefixes = {"gpt_neox.", ""},
+		.embedding = "embed_in.weight",
+		.layer = "layers.%d.",
+		.attention_norm = "input_layernorm",
+		.qkv = "attention.query_key_value",
+		.out = "attention.dense",
+		.mlp_norm = "post_attention_layernorm",
+		.gate = "mlp.dense_h_to_4h",
+		.down = "mlp.dense_4h_to_h",
+		.final_norm = "final_layer_norm",
+		.head = "embed_out.weight",
+	},
+	{
+		.name = "llama",
+		.class_name = "LlamaForCausalLM",
+		.parse = parse_llama,
+		LLAMA_NAMES,
+	},
+	{
+		.name = "mistral",
+		.class_name = "MistralForCausalLM",
+		.parse = parse_mistral,
+		LLAMA_NAMES,
+	},
+	{
+		.name = "qwen2",
+		.class_name = "Qwen2ForCausalLM",
+		.parse = parse_qwen2,
+		LLAMA_NAMES,
+	},
+	{
+		.name = "qwen3",
+		.class_name = "Qwen3ForCausalLM",
+		.parse = parse_qwen3,
+		LLAMA_NAMES,
+	},
+};
+
+#define ARCHITECTURES ((int) (sizeof(architectures) / sizeof(architectures[0])))
+
+const Architecture *
+architecture_find(const char *name)
+{
+	for (int i = 0; i < ARCHITECTURES; i++)
+		if (strcmp(architectures[i].name, name) == 0)
+			return &architectures[i];
+	return NULL;
+}
+
+const char *
+architecture_name(int index)
+{
+	return index < ARCHITECTURES ? architectures[index].name : NULL;
+}
+
+const char *
+architecture_list(Arena *arena)
+{
+	const char *list = architectures[0].name;
+
+	for (int i = 1; i < ARCHITECTURES; i++)
+		list = arena_printf(arena, "%s%s%s", list,
+		                    i == ARCHITECTURES - 1 ? " and " : ", ",
+		                    architectures[i].name);
+	return list;
+}
