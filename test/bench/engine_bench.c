@@ -126,7 +126,7 @@ train_step(Model *model, const Batch *batch, int step)
 		}
 		part = (Batch){count, numbers, numbers + 2 * (count + 1),
 		               batch->ids + start};
-		check(model_accumulate(model, &part, count, numbers + count + 1,
+		check(model_accumulate(model, &part, count, numbers + count + 1, NULL,
 		                       gradient, &part, &failure),
 		      &failure);
 		first += count;
@@ -290,7 +290,7 @@ main(int argc, char **argv)
 
 	tokens = 0;
 	flops = 0;
-	check(model_make_trainable(model, &failure), &failure);
+	check(model_make_trainable(model, NULL, &failure), &failure);
 	for (int step = 0; step <= steps; step++)
 	{
 		batch = make_batch(arena, model_config(model)->vocabulary, prompt,

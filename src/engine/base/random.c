@@ -6,22 +6,18 @@
 
 #include <math.h>
 
-/* The finaliser of SplitMix64 (Steele, Lea, Flood 2014). */
-static uint64_t
-mix(uint64_t z)
+uint64_t
+random_origin(uint64_t seed, uint64_t stream)
 {
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-	return z ^ (z >> 31);
+	uint64_t z = random_mix(seed + 0x9e3779b97f4a7c15u);
+
+	return random_mix(z ^ (stream * 0xd1342543de82ef95u + 0x2545f4914f6cdd1du));
 }
 
 uint64_t
 random_bits(uint64_t seed, uint64_t stream, uint64_t counter)
 {
-	uint64_t z = mix(seed + 0x9e3779b97f4a7c15u);
-
-	z = mix(z ^ (stream * 0xd1342543de82ef95u + 0x2545f4914f6cdd1du));
-	return mix(z + counter * 0x9e3779b97f4a7c15u);
+	return random_at(random_origin(seed, stream), counter);
 }
 
 double

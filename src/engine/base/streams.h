@@ -14,7 +14,9 @@ typedef enum RandomPurpose
 	RANDOM_VALUE_WEIGHTS, /* a value head's: index = tensor */
 	RANDOM_VALUE_SPLIT,   /* its held-out prompts */
 	RANDOM_VALUE_SHUFFLE, /* its prompts: index = epoch */
-	RANDOM_VALUE_DROPOUT  /* index = epoch * prompts + prompt */
+	RANDOM_VALUE_DROPOUT, /* index = epoch * prompts + prompt */
+	RANDOM_LORA_WEIGHTS,  /* an adapter's A: index = site */
+	RANDOM_LORA_DROPOUT   /* index = step; its numbers are keys of rows */
 } RandomPurpose;
 
 /* The stream of a purpose; models and generation number theirs from 0. */

@@ -130,6 +130,16 @@ struct Device
 	                      int parts, bool inverse);
 	/* out = a + b */
 	void (*add)(Device *device, Tensor out, Tensor a, Tensor b);
+	/* x *= factor */
+	void (*scale)(Device *device, Tensor x, float factor);
+	/*
+	 * out = beta * out + x with each element made 0 with this probability
+	 * and the others divided by 1 - probability.  Element [i, j] goes by the
+	 * upper 32 of random_bits(key[i], site, j): a gradient takes the same
+	 * call as its output.
+	 */
+	void (*dropout)(Device *device, Tensor out, Tensor x, float beta,
+	                double probability, const uint64_t *key, uint64_t site);
 
 	/* stat[T, 2] receives mean (0 for RMS) and 1/sqrt(...) of each row */
 	void (*norm)(Device *device, NormKind kind, float eps, Tensor out, Tensor x,

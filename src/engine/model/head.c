@@ -96,14 +96,18 @@ head_backward(Head *head, Model *model, int first, int count,
 	Device *device = model->device;
 	Tensor logits = tensor_rows(head->logits, 0, count);
 	Matrix weight = parameter_matrix(model->head);
-	Matrix dweight = gradient_matrix(model, model->head);
 
 	device->upload(device, head->coefficient.data, dlogp,
 	               (size_t) count * sizeof(float));
 	device->logprob_grad(device, logits, head->lse, head->target + first,
 	                     head->coefficient);
-	device->matmul_weight_grad(device, &dweight, NULL, logits,
-	                           tensor_rows(head->normed, first, count));
+	if (model->adapter == NULL)
+	{
+		Matrix dweight = gradient_matrix(model, model->head);
+
+		device->matmul_weight_grad(device, &dweight, NULL, logits,
+		                           tensor_rows(head->normed, first, count));
+	}
 	device->matmul_input_grad(device, tensor_rows(head->dnormed, first, count),
 	                          logits, &weight, 0);
 }

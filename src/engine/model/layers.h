@@ -8,6 +8,7 @@
 
 #include "formats/safetensors.h"
 #include "model/config.h"
+#include "model/lora.h"
 
 /* A weight of the file. */
 typedef struct Parameter
@@ -23,10 +24,22 @@ typedef struct Parameter
 	float *value; /* device: where the file lies, or in the flat weights */
 } Parameter;
 
+/* What an adapter adds to a linear map: scale B A dropout(x). */
+typedef struct Lora
+{
+	Parameter *a; /* [rank, inputs] */
+	Parameter *b; /* [outputs, rank] */
+	int rank;
+	double alpha;
+	float scale;   /* alpha / rank, or alpha / sqrt(rank) */
+	uint64_t site; /* the map's number in the model */
+} Lora;
+
 typedef struct Linear
 {
 	Parameter *weight;
-	Parameter *bias; /* NULL: none */
+	Parameter *bias;  /* NULL: none */
+	const Lora *lora; /* NULL: none */
 } Linear;
 
 typedef struct Norm
@@ -50,6 +63,36 @@ typedef struct Layer
 	Linear up;
 	Linear down;
 } Layer;
+
+/* Linear maps of a layer at most. */
+#define LAYER_LINEARS 8
+
+/* Low-rank changes of a model's linear maps (lora.c, adapter.c). */
+typedef struct Adapter
+{
+	const char *directory; /* NULL: a new one */
+	uint64_t identity;     /* of its files */
+	json_t *targets;       /* "target_modules": lives in the model's arena */
+	int rank;              /* of those that no pattern of the file names */
+	double alpha;
+	bool rslora;   /* the scale is alpha / sqrt(rank) */
+	uint64_t seed; /* of a new one's first values */
+	double dropout;
+
+	Lora *lora; /* [loras] */
+	int loras;
+	Parameter *parameters; /* [2 loras]: A and B of each */
+	int64_t parameter_total;
+	int largest_rank;
+	int largest_input;
+
+	/* Scratch of the pass that runs. */
+	Tensor hidden;  /* [T, largest_rank] scale A dropout(x) */
+	Tensor dhidden; /* [T, largest_rank] backward */
+	Tensor dropped; /* [T, largest_input] dropout(x) and its gradient */
+	uint64_t *key;  /* device, [T]: of the tokens' random numbers */
+	bool drops;
+} Adapter;
 
 /* What the forward pass of a layer leaves for its backward pass. */
 typedef struct LayerState
@@ -84,6 +127,7 @@ struct Model
 	Parameter *parameters;
 	int parameter_count;
 	int64_t parameter_total; /* numbers */
+	const char *prefix;      /* in front of the file's names */
 	Parameter *embedding;
 	Parameter *position_table; /* NULL: rotary */
 	Layer *layers;
@@ -93,7 +137,10 @@ struct Model
 	float *angles; /* device, [angle_rows, rotary] */
 	int angle_rows;
 
-	/* Trainable: [parameter_total] each, on the device; else NULL. */
+	Adapter *adapter;    /* NULL: none; else the weights above are frozen */
+	bool shares_weights; /* they belong to another model */
+
+	/* Trainable: [trained_total] each, on the device; else NULL. */
 	float *weights;
 	float *gradients;
 	float *first_moment;
@@ -152,9 +199,24 @@ extern Tensor plan_tensor(Plan *plan, int64_t rows, int64_t cols);
 
 /* ------------------------------------------------- parameters (model.c) */
 
+/* What training changes: the adapter's, or all weights. */
+typedef struct ParameterList
+{
+	Parameter *parameter;
+	int count;
+	int64_t total; /* numbers in the flat state arrays */
+} ParameterList;
+
+extern ParameterList trained_parameters(const Model *model);
+
 /* Numbers [first, first + count) as the file has them, widened. */
 extern void parameter_read(const Parameter *parameter, int64_t first,
                            int64_t count, float *target);
+/* Checks parameter->stored against the shape that `says` (a clause for
+ * messages), and makes parameter->value what the file has, where it lies if
+ * it can be used there. */
+extern bool parameter_open(Model *model, Parameter *parameter, const char *says,
+                           Failure *failure);
 /* All of them to the device at target. */
 extern void parameter_upload(Model *model, const Parameter *parameter,
                              float *target);
@@ -180,6 +242,71 @@ extern void linear_forward(Model *model, const Linear *linear, Tensor out,
 /* dx = beta * dx + ..., and the gradients of weight and bias */
 extern void linear_backward(Model *model, const Linear *linear, Tensor dx,
                             float beta, Tensor dout, Tensor x);
+
+/* arena_on_destroy()'s, of a model. */
+extern void model_close(void *model);
+
+/* Adds a file to a number that changes when one of them is exchanged. */
+#define IDENTITY_START 14695981039346656037u /* FNV-1a, 64 bits */
+extern uint64_t identity_add(uint64_t sum, const char *directory,
+                             const char *name);
+extern bool adapter_is_current(const Adapter *adapter);
+
+/* Numbers of the adapter's parameter at index, on the host: of weights (laid
+ * out as MODEL_WEIGHTS), or where it is NULL what they are now. */
+extern void adapter_read(Model *model, const float *weights, int index,
+                         int64_t first, int64_t count, float *target);
+
+/* The model's weights with its adapter merged in, piece by piece (merge.c). */
+typedef struct Merge Merge;
+extern bool merge_open(Arena *arena, Model *model, const float *weights,
+                       Merge **merge, Failure *failure);
+/* TensorSource with a Merge: of the model's parameter at index. */
+extern void merge_read(void *merge, int index, int64_t first, int64_t count,
+                       void *target);
+
+/* ------------------------------------------------------ LoRA (lora.c) */
+
+/* The linear maps of a layer in a fixed order; NULL where there is none. */
+extern void layer_linears(Layer *layer, Linear *linears[LAYER_LINEARS]);
+
+/* What transformers calls the map: "model.layers.0.mlp.up_proj". */
+extern const char *linear_module(const Model *model, const Linear *linear);
+
+/* Rank and alpha of a map; rank 0: not changed. */
+typedef struct LoraShape
+{
+	int rank;
+	double alpha;
+} LoraShape;
+
+typedef bool (*LoraChooser)(void *argument, const char *module,
+                            LoraShape *shape, Failure *failure);
+
+/* Makes the adapter, without values, the model's: A and B of every map in the
+ * layers' order. */
+extern bool adapter_attach(Model *model, Adapter *adapter, LoraChooser choose,
+                           void *argument, Failure *failure);
+
+/* A new adapter of these options; lora_initialize() gives the first values
+ * [first, first + count) of its parameter at index. */
+extern bool lora_create(Model *model, const LoraOptions *options,
+                        Failure *failure);
+extern void lora_initialize(const Adapter *adapter, int index, int64_t first,
+                            int64_t count, float *target);
+
+/* out += scale B A dropout(x) */
+extern void lora_forward(Model *model, const Lora *lora, Tensor out, Tensor x);
+/* dx += ..., and the gradients of A and B */
+extern void lora_backward(Model *model, const Lora *lora, Tensor dx,
+                          Tensor dout, Tensor x);
+
+/* Places the adapter's scratch of a pass over so many tokens. */
+extern void lora_plan(Plan *plan, Adapter *adapter, int64_t tokens,
+                      bool keeps_state);
+/* The tokens' keys from those of the batch's sequences (host). */
+extern bool lora_set_keys(Model *model, const Batch *batch, const uint64_t *key,
+                          Failure *failure);
 
 /* middle = input + out(attend(norm(input))); pass->dx in and out */
 extern void attention_forward(Pass *pass, int layer);

@@ -18,16 +18,20 @@ linear_forward(Model *model, const Linear *linear, Tensor out, Tensor x)
 	}
 	else
 		device->matmul(device, out, x, &weight, NULL, 0);
+	if (linear->lora != NULL)
+		lora_forward(model, linear->lora, out, x);
 }
 
-void
-linear_backward(Model *model, const Linear *linear, Tensor dx, float beta,
-                Tensor dout, Tensor x)
+/* Frozen weights have no gradient. */
+static void
+accumulate_gradient(Model *model, const Linear *linear, Tensor dout, Tensor x)
 {
 	Device *device = model->device;
-	Matrix weight = parameter_matrix(linear->weight);
-	Matrix dweight = gradient_matrix(model, linear->weight);
+	Matrix dweight;
 
+	if (model->adapter != NULL)
+		return;
+	dweight = gradient_matrix(model, linear->weight);
 	if (linear->bias != NULL)
 	{
 		Tensor dbias = gradient_vector(model, linear->bias);
@@ -36,7 +40,18 @@ linear_backward(Model *model, const Linear *linear, Tensor dx, float beta,
 	}
 	else
 		device->matmul_weight_grad(device, &dweight, NULL, dout, x);
-	device->matmul_input_grad(device, dx, dout, &weight, beta);
+}
+
+void
+linear_backward(Model *model, const Linear *linear, Tensor dx, float beta,
+                Tensor dout, Tensor x)
+{
+	Matrix weight = parameter_matrix(linear->weight);
+
+	accumulate_gradient(model, linear, dout, x);
+	model->device->matmul_input_grad(model->device, dx, dout, &weight, beta);
+	if (linear->lora != NULL)
+		lora_backward(model, linear->lora, dx, dout, x);
 }
 
 void
@@ -65,8 +80,15 @@ norm_backward(Model *model, const Norm *norm, Tensor dx, float beta,
 	Device *device = model->device;
 	NormKind kind = model->config.norm;
 	Tensor weight = parameter_vector(norm->weight);
-	Tensor dweight = gradient_vector(model, norm->weight);
+	Tensor dweight;
 
+	if (model->adapter != NULL)
+	{
+		device->norm_grad(device, kind, dx, beta, NULL, NULL, dout, x, weight,
+		                  stat);
+		return;
+	}
+	dweight = gradient_vector(model, norm->weight);
 	if (norm->bias != NULL)
 	{
 		Tensor dbias = gradient_vector(model, norm->bias);

@@ -41,29 +41,50 @@ model_directory(const Model *model)
 int64_t
 model_parameters(const Model *model)
 {
+	ParameterList list = trained_parameters(model);
 	int64_t count = 0;
 
-	for (int i = 0; i < model->parameter_count; i++)
-		count += model->parameters[i].count;
+	for (int i = 0; i < list.count; i++)
+		count += list.parameter[i].count;
 	return count;
 }
 
 int
 model_parameter_count(const Model *model)
 {
-	return model->parameter_count;
+	return trained_parameters(model).count;
 }
 
 ParameterView
 model_parameter(const Model *model, int index)
 {
-	const Parameter *parameter = &model->parameters[index];
+	const Parameter *parameter = &trained_parameters(model).parameter[index];
 
 	return (ParameterView){parameter->name,
 	                       parameter->offset,
 	                       parameter->count,
 	                       parameter->dimensions,
 	                       {parameter->shape[0], parameter->shape[1]}};
+}
+
+uint64_t
+identity_add(uint64_t sum, const char *directory, const char *name)
+{
+	char path[4096];
+	struct stat status;
+	uint64_t facts[4] = {0};
+
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	if (stat(path, &status) == 0)
+	{
+		facts[0] = status.st_ino;
+		facts[1] = (uint64_t) status.st_size;
+		facts[2] = (uint64_t) status.st_mtim.tv_sec;
+		facts[3] = (uint64_t) status.st_mtim.tv_nsec;
+	}
+	for (int i = 0; i < 4; i++)
+		sum = (sum ^ facts[i]) * 1099511628211u;
+	return sum;
 }
 
 /* A number that changes when one of the model's files is exchanged. */
@@ -73,41 +94,27 @@ identity(const Model *model)
 	static const char *const names[] = {
 		"config.json", "model.safetensors", "model.safetensors.index.json",
 		"tokenizer.json", "generation_config.json"};
-	uint64_t sum = 14695981039346656037u; /* FNV-1a, 64 bits */
+	uint64_t sum = IDENTITY_START;
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-	{
-		char path[4096];
-		struct stat status;
-		uint64_t facts[4] = {0};
-		const char *directory =
-			i == 3 ? model->tokenizer_directory : model->directory;
-
-		snprintf(path, sizeof(path), "%s/%s", directory, names[i]);
-		if (stat(path, &status) == 0)
-		{
-			facts[0] = status.st_ino;
-			facts[1] = (uint64_t) status.st_size;
-			facts[2] = (uint64_t) status.st_mtim.tv_sec;
-			facts[3] = (uint64_t) status.st_mtim.tv_nsec;
-		}
-		for (int j = 0; j < 4; j++)
-			sum = (sum ^ facts[j]) * 1099511628211u;
-	}
+		sum = identity_add(
+			sum, i == 3 ? model->tokenizer_directory : model->directory,
+			names[i]);
 	return sum;
 }
 
 bool
 model_is_current(const Model *model)
 {
-	return identity(model) == model->identity;
+	return identity(model) == model->identity &&
+	       (model->adapter == NULL || adapter_is_current(model->adapter));
 }
 
 /* Shapes as the file has them must be those of the configuration. */
 static bool
-check_shape(const Parameter *parameter, const StoredTensor *stored,
-            Failure *failure)
+check_shape(const Parameter *parameter, const char *says, Failure *failure)
 {
+	const StoredTensor *stored = parameter->stored;
 	bool fits =
 		stored->dimensions == parameter->dimensions &&
 		stored->shape[0] == parameter->shape[0] &&
@@ -116,12 +123,12 @@ check_shape(const Parameter *parameter, const StoredTensor *stored,
 	if (fits)
 		return true;
 	return fail(failure, FAILURE_BAD_FILE,
-	            "tensor \"%s\" has %d dimensions [%lld, %lld], config.json "
-	            "says %d [%lld, %lld]",
-	            parameter->name, stored->dimensions,
+	            "tensor \"%s\" has %d dimensions [%lld, %lld], %s %d "
+	            "[%lld, %lld]",
+	            stored->name, stored->dimensions,
 	            stored->dimensions > 0 ? (long long) stored->shape[0] : 1LL,
 	            stored->dimensions > 1 ? (long long) stored->shape[1] : 1LL,
-	            parameter->dimensions, (long long) parameter->shape[0],
+	            says, parameter->dimensions, (long long) parameter->shape[0],
 	            parameter->dimensions > 1 ? (long long) parameter->shape[1]
 	                                      : 1LL);
 }
@@ -195,6 +202,21 @@ place(Model *model, Parameter *parameter, Failure *failure)
 	return true;
 }
 
+bool
+parameter_open(Model *model, Parameter *parameter, const char *says,
+               Failure *failure)
+{
+	const StoredTensor *stored = parameter->stored;
+
+	if (!check_shape(parameter, says, failure))
+		return false;
+	if (stored->dtype == DTYPE_OTHER)
+		return fail(failure, FAILURE_UNSUPPORTED,
+		            "tensor \"%s\" has the type %s, which is not supported",
+		            stored->name, stored->label);
+	return place(model, parameter, failure);
+}
+
 static bool
 open_weights(Model *model, Failure *failure)
 {
@@ -219,13 +241,7 @@ open_weights(Model *model, Failure *failure)
 		if (parameter->stored == NULL)
 			return fail(failure, FAILURE_BAD_FILE, "tensor \"%s\" is missing",
 			            parameter->name);
-		if (!check_shape(parameter, parameter->stored, failure))
-			return false;
-		if (parameter->stored->dtype == DTYPE_OTHER)
-			return fail(failure, FAILURE_UNSUPPORTED,
-			            "tensor \"%s\" has the type %s, which is not supported",
-			            parameter->name, parameter->stored->label);
-		if (!place(model, parameter, failure))
+		if (!parameter_open(model, parameter, "config.json says", failure))
 			return false;
 	}
 	model->stored_dtype = model->embedding->stored->dtype;
@@ -233,20 +249,30 @@ open_weights(Model *model, Failure *failure)
 }
 
 static void
-close_model(void *object)
+release_all(Model *model, Parameter *parameters, int count)
 {
-	Model *model = object;
-	Device *device = model->device;
-
-	for (int i = 0; i < model->parameter_count; i++)
+	for (int i = 0; i < count; i++)
 	{
-		Parameter *parameter = &model->parameters[i];
+		Parameter *parameter = &parameters[i];
 
-		/* Those of a trainable model went when they were copied. */
+		/* Those that are trained went when they were copied. */
 		if (model->weights == NULL ||
 		    parameter->value != model->weights + parameter->offset)
 			parameter_release(model, parameter);
 	}
+}
+
+void
+model_close(void *object)
+{
+	Model *model = object;
+	Device *device = model->device;
+	ParameterList trained = trained_parameters(model);
+
+	if (!model->shares_weights)
+		release_all(model, model->parameters, model->parameter_count);
+	if (model->adapter != NULL)
+		release_all(model, trained.parameter, trained.count);
 	device->free(device, model->weights);
 	device->free(device, model->gradients);
 	device->free(device, model->first_moment);
@@ -294,7 +320,7 @@ model_open(Arena *arena, Device *device, const char *directory,
 	model->directory = arena_strdup(arena, directory);
 	model->tokenizer_directory =
 		tokenizer == NULL ? model->directory : arena_strdup(arena, tokenizer);
-	arena_on_destroy(arena, close_model, model);
+	arena_on_destroy(arena, model_close, model);
 	model->identity = identity(model);
 	if (!config_open(arena, directory, &model->config, failure) ||
 	    !tokenizer_open(arena, model->tokenizer_directory, &model->tokenizer,

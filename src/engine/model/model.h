@@ -164,9 +164,16 @@ extern bool model_last_logits(Model *model, const Batch *batch, float *logits,
 
 /* ---------------------------------------------------------- training */
 
-/* Copies the weights into fp32 memory of their own, with gradients and
- * AdamW's moments beside them (four numbers a parameter). */
-extern bool model_make_trainable(Model *model, Failure *failure);
+/*
+ * Copies the weights to train into fp32 memory of their own, with gradients
+ * and AdamW's moments beside them (four numbers a parameter).  Without lora
+ * these are all weights; with it those of a new adapter, or where the model
+ * is an adapter its own, and all others stay frozen (lora.h).
+ */
+typedef struct LoraOptions LoraOptions;
+
+extern bool model_make_trainable(Model *model, const LoraOptions *lora,
+                                 Failure *failure);
 
 extern void model_zero_gradients(Model *model);
 
@@ -182,9 +189,11 @@ typedef bool (*LogprobGradient)(void *argument, int first, int count,
  * Forward and backward of one micro-batch; gradients are added to.
  * group_offset[groups + 1] gives each group's first sequence: a group's
  * log-probabilities are always shown to gradient() together.
+ * key[sequences] are where an adapter's dropout finds its random numbers,
+ * one for each row of a step; NULL where nothing is dropped.
  */
 extern bool model_accumulate(Model *model, const Batch *batch, int groups,
-                             const int32_t *group_offset,
+                             const int32_t *group_offset, const uint64_t *key,
                              LogprobGradient gradient, void *argument,
                              Failure *failure);
 

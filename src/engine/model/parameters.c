@@ -73,7 +73,7 @@ static Linear
 add_linear(Lister *lister, int layer, const char *part, int outputs, int inputs,
            bool has_bias)
 {
-	Linear linear = {NULL, NULL};
+	Linear linear = {0};
 
 	linear.weight = add(lister, layer_name(lister, layer, part, "weight"),
 	                    outputs, inputs, lister->names->transposed);
@@ -171,6 +171,7 @@ model_list_parameters(Model *model, const char *prefix)
 	                 .names = architecture_find(model->config.architecture),
 	                 .prefix = prefix};
 
+	model->prefix = prefix;
 	model->parameters = NULL;
 	walk(&lister);
 	model->parameters =

@@ -91,6 +91,8 @@ plan_pass(Plan *plan, Pass *pass, PassIndex *index, LayerState *states,
 	pass->inner = plan_tensor(plan, tokens, c->feed_forward);
 	if (c->qkv == QKV_BY_HEAD)
 		pass->fused = plan_tensor(plan, tokens, qkv);
+	if (pass->model->adapter != NULL)
+		lora_plan(plan, pass->model->adapter, tokens, pass->keeps_state);
 	if (!pass->keeps_state)
 		return;
 	pass->wide2 = plan_tensor(plan, tokens, c->hidden);
@@ -285,5 +287,6 @@ pass_backward(Pass *pass)
 		mlp_backward(pass, i);
 		attention_backward(pass, i);
 	}
-	embedding_backward(pass);
+	if (pass->model->adapter == NULL)
+		embedding_backward(pass);
 }

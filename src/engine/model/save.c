@@ -115,14 +115,19 @@ model_save(Model *model, const float *weights, const char *directory,
            Failure *failure)
 {
 	Arena *arena = arena_create();
-	bool done =
-		write_config(arena, model, directory, failure) &&
-		copy_file(arena, model->directory, directory, "generation_config.json",
-	              failure) &&
-		write_weights(arena, model, weights, read_current, model, directory,
-	                  failure) &&
-		(model->weights == NULL || model->device->sync(model->device, failure));
+	Merge *merge = NULL;
+	bool done = write_config(arena, model, directory, failure) &&
+	            copy_file(arena, model->directory, directory,
+	                      "generation_config.json", failure);
 
+	if (model->adapter == NULL)
+		done = done && write_weights(arena, model, weights, read_current, model,
+		                             directory, failure);
+	else
+		done = done && merge_open(arena, model, weights, &merge, failure) &&
+		       write_weights(arena, model, NULL, merge_read, merge, directory,
+		                     failure);
+	done = done && model->device->sync(model->device, failure);
 	for (size_t i = 0; done && i < sizeof(companions) / sizeof(companions[0]);
 	     i++)
 		done = copy_file(arena, model->tokenizer_directory, directory,

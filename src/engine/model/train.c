@@ -28,18 +28,20 @@ state_of(Model *model, ModelState state)
 static size_t
 state_bytes(const Model *model)
 {
-	return (size_t) model->parameter_total * sizeof(float);
+	return (size_t) trained_parameters(model).total * sizeof(float);
 }
 
 /* Bytes of 16-bit weights that were widened: training gives them back. */
 static uint64_t
 widened(const Model *model)
 {
+	ParameterList list = trained_parameters(model);
 	uint64_t bytes = 0;
 
-	for (int i = 0; i < model->parameter_count; i++)
-		if (model->parameters[i].stored->dtype != DTYPE_F32)
-			bytes += (uint64_t) model->parameters[i].count * sizeof(float);
+	for (int i = 0; i < list.count; i++)
+		if (list.parameter[i].value != NULL &&
+		    list.parameter[i].stored->dtype != DTYPE_F32)
+			bytes += (uint64_t) list.parameter[i].count * sizeof(float);
 	return bytes;
 }
 
@@ -55,26 +57,61 @@ allocate_state(Model *model, ModelState state, Failure *failure)
 	        fail(failure, FAILURE_OUT_OF_MEMORY, "no memory for training"));
 }
 
+/* The first values of a new adapter's parameter. */
+static void
+upload_new(Model *model, int index, float *target)
+{
+	Device *device = model->device;
+	int64_t numbers = model->adapter->parameters[index].count;
+	float part[8192];
+	int64_t size = sizeof(part) / sizeof(part[0]);
+
+	for (int64_t first = 0; first < numbers; first += size)
+	{
+		int64_t left = numbers - first;
+		int64_t count = left < size ? left : size;
+
+		lora_initialize(model->adapter, index, first, count, part);
+		device->upload(device, target + first, part,
+		               (size_t) count * sizeof(float));
+	}
+}
+
+static void
+move_to_state(Model *model, int index)
+{
+	Parameter *parameter = &trained_parameters(model).parameter[index];
+	float *target = model->weights + parameter->offset;
+
+	if (parameter->stored == NULL)
+		upload_new(model, index, target);
+	else
+	{
+		parameter_upload(model, parameter, target);
+		parameter_release(model, parameter);
+		file_forget(parameter->stored->data, (size_t) parameter->stored->bytes);
+	}
+	parameter->value = target;
+}
+
 bool
-model_make_trainable(Model *model, Failure *failure)
+model_make_trainable(Model *model, const LoraOptions *lora, Failure *failure)
 {
 	Device *device = model->device;
 
+	if (lora != NULL && model->adapter == NULL &&
+	    !lora_create(model, lora, failure))
+		return false;
+	if (model->adapter != NULL)
+		model->adapter->dropout = lora == NULL ? 0 : lora->dropout;
 	if (!memory_check(4 * (uint64_t) state_bytes(model) - widened(model),
 	                  failure) ||
 	    !allocate_state(model, MODEL_WEIGHTS, failure))
 		return fail_while(failure,
 		                  "making %lld parameters trainable (16 bytes each)",
-		                  (long long) model->parameter_total);
-	for (int i = 0; i < model->parameter_count; i++)
-	{
-		Parameter *parameter = &model->parameters[i];
-
-		parameter_upload(model, parameter, model->weights + parameter->offset);
-		parameter_release(model, parameter);
-		parameter->value = model->weights + parameter->offset;
-		file_forget(parameter->stored->data, (size_t) parameter->stored->bytes);
-	}
+		                  (long long) trained_parameters(model).total);
+	for (int i = 0; i < trained_parameters(model).count; i++)
+		move_to_state(model, i);
 	return allocate_state(model, MODEL_GRADIENTS, failure) &&
 	       allocate_state(model, MODEL_FIRST_MOMENT, failure) &&
 	       allocate_state(model, MODEL_SECOND_MOMENT, failure) &&
@@ -172,8 +209,8 @@ run_groups(Step *step, int groups, Failure *failure)
 
 bool
 model_accumulate(Model *model, const Batch *batch, int groups,
-                 const int32_t *group_offset, LogprobGradient gradient,
-                 void *argument, Failure *failure)
+                 const int32_t *group_offset, const uint64_t *key,
+                 LogprobGradient gradient, void *argument, Failure *failure)
 {
 	int targets = batch_targets(batch, 0, batch->sequences);
 	Arena *arena = arena_create();
@@ -194,7 +231,8 @@ model_accumulate(Model *model, const Batch *batch, int groups,
 
 	batch_list_targets(batch, row, target);
 	done = pass_begin(&pass, model, batch, true,
-	                  head_size(model, targets, true), &memory, failure);
+	                  head_size(model, targets, true), &memory, failure) &&
+	       lora_set_keys(model, batch, key, failure);
 	if (done)
 	{
 		head_begin(&head, &pass, pass_forward(&pass), targets, row, target,
@@ -220,8 +258,8 @@ model_gradient_norm(Model *model, double *norm, Failure *failure)
 
 	if (sum == NULL)
 		return device->sync(device, failure);
-	device->add_squares(device, sum,
-	                    tensor_at(model->gradients, 1, model->parameter_total));
+	device->add_squares(
+		device, sum, tensor_at(model->gradients, 1, model_state_size(model)));
 	device->download(device, &total, sum, sizeof(double));
 	device->free(device, sum);
 	*norm = sqrt(total);
@@ -232,10 +270,11 @@ bool
 model_update(Model *model, const AdamW *settings, Failure *failure)
 {
 	Device *device = model->device;
+	ParameterList list = trained_parameters(model);
 
-	for (int i = 0; i < model->parameter_count; i++)
+	for (int i = 0; i < list.count; i++)
 	{
-		const Parameter *parameter = &model->parameters[i];
+		const Parameter *parameter = &list.parameter[i];
 		int64_t at = parameter->offset;
 		int64_t n = parameter->count;
 		AdamW own = *settings;
@@ -253,7 +292,7 @@ model_update(Model *model, const AdamW *settings, Failure *failure)
 int64_t
 model_state_size(const Model *model)
 {
-	return model->parameter_total;
+	return trained_parameters(model).total;
 }
 
 void

@@ -113,6 +113,26 @@ read_optimizer(const json_t *settings, TrainOptions *options, Failure *failure)
 	return true;
 }
 
+/* The targets are borrowed from settings. */
+static bool
+read_lora(const json_t *settings, TrainOptions *options, Failure *failure)
+{
+	LoraOptions *lora = &options->lora;
+	int64_t rank;
+
+	if (!json_get_int(settings, "lora_rank", 0, 0, LORA_RANK_MAX, &rank,
+	                  failure) ||
+	    !json_get_double(settings, "lora_alpha", 16, 0, 1e9, &lora->alpha,
+	                     failure) ||
+	    !json_get_double(settings, "lora_dropout", 0.05, 0, 0.999999,
+	                     &lora->dropout, failure))
+		return false;
+	lora->rank = (int) rank;
+	lora->targets = json_member(settings, "lora_targets");
+	lora->seed = options->seed;
+	return true;
+}
+
 bool
 train_options_read(const json_t *settings, TrainOptions *options,
                    Failure *failure)
@@ -122,6 +142,7 @@ train_options_read(const json_t *settings, TrainOptions *options,
 	       read_method(settings, options, failure) &&
 	       read_length(settings, options, failure) &&
 	       read_optimizer(settings, options, failure) &&
+	       read_lora(settings, options, failure) &&
 	       json_get_int(settings, "evaluate_every", 0, 0, STEPS_MAX,
 	                    &options->evaluate_every, failure) &&
 	       json_get_int(settings, "log_every", 1, 1, STEPS_MAX,

@@ -6,6 +6,7 @@
 
 #include "base/failure.h"
 #include "method/objective.h"
+#include "model/lora.h"
 #include "train/schedule.h"
 
 #include <jansson.h>
@@ -35,6 +36,7 @@ typedef struct TrainOptions
 	int64_t known_checkpoint;   /* to go on from, see checkpoint_find() */
 	double checkpoint_interval; /* s */
 	bool keep_best;
+	LoraOptions lora; /* rank 0: all weights are trained */
 } TrainOptions;
 
 /* Reads the flat settings object of WIRE_JOB_OPEN. */

@@ -5,6 +5,7 @@
 #include "train/step.h"
 
 #include "base/poll.h"
+#include "base/streams.h"
 #include "train/pack.h"
 
 #include <float.h>
@@ -24,6 +25,8 @@ typedef struct MicroBatch
 	int32_t *target;
 	int32_t *ids;
 	int32_t *group; /* [batch.sequences + 1] one sequence a group */
+	uint64_t *key;  /* [batch.sequences] for dropout */
+	int64_t update; /* from 1 */
 	double scale;   /* 1 / responses of the step */
 	StepReport *report;
 } MicroBatch;
@@ -43,6 +46,8 @@ make_room(Arena *arena, MicroBatch *micro, int sequences, int64_t tokens,
 	if (micro->target != NULL)
 		micro->group = arena_try(arena, count, sizeof(int32_t), failure);
 	if (micro->group != NULL)
+		micro->key = arena_try(arena, count, sizeof(uint64_t), failure);
+	if (micro->key != NULL)
 		micro->ids =
 			arena_try(arena, (size_t) tokens, sizeof(int32_t), failure);
 	return micro->ids != NULL;
@@ -52,12 +57,17 @@ static void
 fill_batch(MicroBatch *micro, const Dataset *dataset, const int32_t *drawn,
            const int32_t *order, int count)
 {
+	uint64_t stream =
+		random_stream(RANDOM_LORA_DROPOUT, (uint64_t) micro->update);
 	int32_t at = 0;
 
 	for (int i = 0; i < count; i++)
 	{
 		const DatasetRow *row = &dataset->row[drawn[order[i]]];
 
+		/* By its place in the step: a row may be drawn twice. */
+		micro->key[i] =
+			random_bits(micro->options->seed, stream, (uint64_t) order[i]);
 		micro->row[i] = row;
 		micro->group[i] = i;
 		micro->offset[i] = at;
@@ -145,7 +155,7 @@ accumulate(Arena *arena, Model *model, MicroBatch *micro,
 			return false;
 		fill_batch(micro, dataset, drawn, order + begin[i], sequences);
 		if (!model_accumulate(model, &micro->batch, sequences, micro->group,
-		                      objective_gradient, micro, failure))
+		                      micro->key, objective_gradient, micro, failure))
 			return false;
 	}
 	return true;
@@ -186,8 +196,10 @@ step_run(Model *model, const TrainOptions *options, const Dataset *dataset,
          double learning_rate, StepReport *report, Failure *failure)
 {
 	Arena *arena = arena_create();
-	MicroBatch micro = {
-		.options = options, .scale = 1.0 / count, .report = report};
+	MicroBatch micro = {.options = options,
+	                    .scale = 1.0 / count,
+	                    .update = update,
+	                    .report = report};
 	bool done;
 	AdamW settings;
 

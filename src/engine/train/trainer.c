@@ -407,8 +407,9 @@ train_run(Arena *arena, Model *model, const char *directory,
 	           .steps = train_steps(options, dataset->selected),
 	           .checkpoint_time = now()};
 
-	if (!model_make_trainable(model, failure) || !begin(&run, failure) ||
-	    !make_sampler(&run, failure))
+	if (!model_make_trainable(
+			model, options->lora.rank > 0 ? &options->lora : NULL, failure) ||
+	    !begin(&run, failure) || !make_sampler(&run, failure))
 		return false;
 	if (run.state.step == 0 &&
 	    strcmp(options->objective->name, "a_lol_kl") == 0 &&

@@ -69,7 +69,7 @@ accumulate(Model *model, const Batch *batch, Seen *seen)
 	for (int i = 0; i <= batch->sequences; i++)
 		group[i] = i;
 	seen->batch = batch;
-	assert_ok(model_accumulate(model, batch, batch->sequences, group,
+	assert_ok(model_accumulate(model, batch, batch->sequences, group, NULL,
 	                           weighted_sum, seen, &failure),
 	          failure);
 }
@@ -131,7 +131,7 @@ check_model(const char *config, uint64_t seed)
 	Failure failure = {0};
 	Seen seen;
 
-	assert_ok(model_make_trainable(model, &failure), failure);
+	assert_ok(model_make_trainable(model, NULL, &failure), failure);
 	model_zero_gradients(model);
 	accumulate(model, &batch, &seen);
 	for (int i = 0; i < model_parameter_count(model); i++)
@@ -184,7 +184,7 @@ training_and_scoring_see_the_same_probabilities(void **state)
 		Seen seen;
 
 		assert_ok(model_logprobs(model, &batch, before, &failure), failure);
-		assert_ok(model_make_trainable(model, &failure), failure);
+		assert_ok(model_make_trainable(model, NULL, &failure), failure);
 		model_zero_gradients(model);
 		accumulate(model, &batch, &seen);
 		for (int t = 0; t < targets; t++)
@@ -235,7 +235,7 @@ steps_leave_no_memory_behind(void **state)
 	Seen seen;
 
 	(void) state;
-	assert_ok(model_make_trainable(model, &failure), failure);
+	assert_ok(model_make_trainable(model, NULL, &failure), failure);
 	for (int step = 0; step < 100; step++)
 	{
 		model_zero_gradients(model);

@@ -140,7 +140,7 @@ narrow_weights_are_widened_exactly(void **state)
 		/* Training replaces the widened weights: 12 bytes each are new, and
 		 * what allocations are rounded up to. */
 		used = memory_used();
-		assert_ok(model_make_trainable(model, &failure), failure);
+		assert_ok(model_make_trainable(model, NULL, &failure), failure);
 		full = (uint64_t) model_state_size(model) * 16;
 		assert_true(memory_used() < used + full);
 		logprobs_of(model, trained);
@@ -164,7 +164,7 @@ trained_weights_are_what_is_saved(void **state)
 
 	(void) state;
 	logprobs_of(model, before);
-	assert_ok(model_make_trainable(model, &failure), failure);
+	assert_ok(model_make_trainable(model, NULL, &failure), failure);
 	for (int64_t i = 0; i < 40; i++)
 		model_state_upload(model, MODEL_WEIGHTS, i * 97, 1, &weight);
 	logprobs_of(model, after);
@@ -198,7 +198,7 @@ checkpoints_and_saving_need_no_copy_of_the_weights(void **state)
 	memory_limit_set(memory_used() + ((uint64_t) 8 << 20));
 	directory = tiny_directory(arena, LARGE, 43);
 	model = tiny_open(arena, device, directory);
-	assert_fails(model_make_trainable(model, &failure), failure,
+	assert_fails(model_make_trainable(model, NULL, &failure), failure,
 	             FAILURE_OUT_OF_MEMORY, "needs 33 MiB more memory");
 	assert_non_null(strstr(failure.message, "alol.memory_limit leaves"));
 	memory_limit_set(0);
@@ -208,7 +208,7 @@ checkpoints_and_saving_need_no_copy_of_the_weights(void **state)
 	copy = test_directory(arena);
 	directory = tiny_directory(arena, LARGE, 43);
 	model = tiny_open(arena, device, directory);
-	assert_ok(model_make_trainable(model, &failure), failure);
+	assert_ok(model_make_trainable(model, NULL, &failure), failure);
 	memory_limit_set(memory_used() + ((uint64_t) 1 << 20));
 	assert_ok(checkpoint_write(copy, model, &train, &failure), failure);
 	assert_ok(best_write(copy, model, 3, &failure), failure);

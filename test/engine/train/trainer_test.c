@@ -326,7 +326,7 @@ run_split(Arena *arena, int64_t budget, double *loss, float **weights,
 	assert_ok(
 		model_open(arena, device, model_path(arena), NULL, &model, &failure),
 		failure);
-	assert_ok(model_make_trainable(model, &failure), failure);
+	assert_ok(model_make_trainable(model, NULL, &failure), failure);
 	for (int step = 0; step < 3; step++)
 	{
 		assert_ok(step_run(model, &options, &dataset, drawn, 5, budget,

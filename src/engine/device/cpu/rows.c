@@ -107,3 +107,19 @@ cpu_add(Device *device, Tensor out, Tensor a, Tensor b)
 			row[j] = x[j] + y[j];
 	}
 }
+
+void
+cpu_scale(Device *device, Tensor x, float factor)
+{
+	(void) device;
+#pragma omp parallel for schedule(static) if (x.rows * x.cols >                \
+                                              CPU_PARALLEL_MIN)
+	for (int64_t i = 0; i < x.rows; i++)
+	{
+		float *row = cpu_row(x, i);
+
+#pragma omp simd
+		for (int64_t j = 0; j < x.cols; j++)
+			row[j] *= factor;
+	}
+}
