@@ -1,9 +1,11 @@
 /*
  * dtype.h
- *		How numbers lie in files: 32-bit floats and the two 16-bit ones.
+ *		How numbers lie in files and in memory: 32-bit floats, the two 16-bit
+ *		ones, and blocks of small integers with a scale.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -12,20 +14,46 @@ typedef enum DType
 	DTYPE_F32,
 	DTYPE_F16,
 	DTYPE_BF16,
+	DTYPE_Q8_0, /* blocks of GGUF: quant.h has their layouts */
+	DTYPE_Q4_0,
+	DTYPE_Q4_1,
+	DTYPE_Q5_0,
+	DTYPE_Q5_1,
+	DTYPE_Q4_K,
+	DTYPE_Q5_K,
+	DTYPE_Q6_K,
 	DTYPE_OTHER /* integers, booleans, ...: kept, but not readable as floats */
 } DType;
 
-/* Bytes of one number; 0 for DTYPE_OTHER. */
+/* Numbers of the longest block. */
+#define DTYPE_BLOCK_MAX 256
+
+/* Bytes of one number; 0 where numbers come in blocks, and for OTHER. */
 extern size_t dtype_size(DType dtype);
 
-/* "fp32", "fp16", "bf16", "other", as SQL shows them. */
+/* Numbers in a block: 1 for floats, 0 for OTHER. */
+extern int dtype_block(DType dtype);
+
+/* Bytes of count numbers, a multiple of the block; 0 for OTHER. */
+extern size_t dtype_bytes(DType dtype, int64_t count);
+
+/* "fp32", "fp16", "bf16", "q8_0", ..., "other", as SQL shows them. */
 extern const char *dtype_name(DType dtype);
 
-/* dst[count] = src[count] widened, exactly.  src need not be aligned.  A dtype
- * of DTYPE_OTHER gives zeros. */
+/*
+ * dst[count] = numbers [first, first + count) of the array that begins at
+ * src, exactly (blocks: their fp32 formula, see quant.h).  src need not be
+ * aligned, and the run may begin and end within a block.  DTYPE_OTHER gives
+ * zeros.
+ */
+extern void dtype_read(float *dst, const void *src, DType dtype, int64_t first,
+                       int64_t count);
+
+/* The same from the beginning. */
 extern void dtype_to_f32(float *dst, const void *src, DType dtype,
                          size_t count);
 
-/* dst[count] = src[count] rounded to nearest, ties to even. */
+/* dst[count] = src[count] rounded to nearest, ties to even.  Floats only:
+ * nothing is written for another dtype. */
 extern void dtype_from_f32(void *dst, const float *src, DType dtype,
                            size_t count);

@@ -18,7 +18,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Rows of cols elements, stride elements apart, in device memory. */
+/*
+ * Rows of cols elements, stride elements apart, in device memory.  fp32,
+ * except that the weights of matmul and matmul_input_grad and the table of
+ * gather_rows may be of any dtype and are read as they are stored.
+ */
 typedef struct Tensor
 {
 	void *data; /* NULL: absent */

@@ -4,12 +4,6 @@
  */
 #include "model/layers.h"
 
-static Tensor
-table(const Parameter *parameter, float *data)
-{
-	return tensor_at(data, parameter->shape[0], parameter->shape[1]);
-}
-
 void
 embedding_forward(Pass *pass)
 {
@@ -17,14 +11,12 @@ embedding_forward(Pass *pass)
 	Device *device = model->device;
 	Tensor out = pass->states[0].input;
 
-	device->gather_rows(device, out,
-	                    table(model->embedding, model->embedding->value),
+	device->gather_rows(device, out, parameter_matrix(model->embedding).tensor,
 	                    pass->ids, 0);
 	if (model->position_table != NULL)
-		device->gather_rows(
-			device, out,
-			table(model->position_table, model->position_table->value),
-			pass->position, 1);
+		device->gather_rows(device, out,
+		                    parameter_matrix(model->position_table).tensor,
+		                    pass->position, 1);
 }
 
 void
@@ -32,15 +24,12 @@ embedding_backward(Pass *pass)
 {
 	Model *model = pass->model;
 	Device *device = model->device;
-	float *gradients = model->gradients;
 
-	device->scatter_add_rows(
-		device, table(model->embedding, gradients + model->embedding->offset),
-		pass->dx, pass->ids);
+	device->scatter_add_rows(device,
+	                         gradient_matrix(model, model->embedding).tensor,
+	                         pass->dx, pass->ids);
 	if (model->position_table != NULL)
 		device->scatter_add_rows(
-			device,
-			table(model->position_table,
-		          gradients + model->position_table->offset),
+			device, gradient_matrix(model, model->position_table).tensor,
 			pass->dx, pass->position);
 }

@@ -21,7 +21,9 @@ typedef struct Parameter
 	bool transposed; /* stored [inputs, outputs] */
 	bool decays;     /* a matrix: weight decay applies */
 	const StoredTensor *stored;
-	float *value; /* device: where the file lies, or in the flat weights */
+	DType dtype;       /* of value; vectors are always fp32 */
+	const void *value; /* device: where the file lies, or in the flat weights */
+	bool is_copy;      /* value is memory of the parameter's own */
 } Parameter;
 
 /* What an adapter adds to a linear map: scale B A dropout(x). */

@@ -139,10 +139,7 @@ parameter_read(const Parameter *parameter, int64_t first, int64_t count,
 {
 	const StoredTensor *stored = parameter->stored;
 
-	dtype_to_f32(target,
-	             (const char *) stored->data +
-	                 (size_t) first * dtype_size(stored->dtype),
-	             stored->dtype, (size_t) count);
+	dtype_read(target, stored->data, stored->dtype, first, count);
 }
 
 void
@@ -170,34 +167,36 @@ parameter_release(Model *model, Parameter *parameter)
 
 	if (parameter->value == NULL)
 		return;
-	if (parameter->stored->dtype == DTYPE_F32)
-		device->release(device, parameter->value);
+	if (parameter->is_copy)
+		device->free(device, (void *) (uintptr_t) parameter->value);
 	else
-		device->free(device, parameter->value);
+		device->release(device, parameter->value);
 	parameter->value = NULL;
+	parameter->is_copy = false;
 }
 
-/* Weights in fp32 are used where the file lies; others are widened. */
+/* Weights are used where the file lies, whatever their type.  Only vectors,
+ * which are small, are widened: norms and biases are read by many kernels. */
 static bool
 place(Model *model, Parameter *parameter, Failure *failure)
 {
 	const StoredTensor *stored = parameter->stored;
 	Device *device = model->device;
-	size_t bytes = (size_t) parameter->count * sizeof(float);
-	void *target;
+	float *target;
 
-	if (stored->dtype == DTYPE_F32)
+	if (stored->dtype == DTYPE_F32 || parameter->dimensions > 1)
 	{
-		const void *adopted = device->adopt(device, stored->data, bytes);
-
-		/* Never written: training works on copies. */
-		parameter->value = (float *) (uintptr_t) adopted;
-		return adopted != NULL || device->sync(device, failure);
+		parameter->dtype = stored->dtype;
+		parameter->value =
+			device->adopt(device, stored->data, (size_t) stored->bytes);
+		return parameter->value != NULL || device->sync(device, failure);
 	}
-	target = device->alloc(device, bytes);
+	parameter->dtype = DTYPE_F32;
+	target = device->alloc(device, (size_t) parameter->count * sizeof(float));
 	if (target == NULL)
 		return device->sync(device, failure);
 	parameter->value = target;
+	parameter->is_copy = true;
 	parameter_upload(model, parameter, target);
 	return true;
 }
@@ -215,6 +214,21 @@ parameter_open(Model *model, Parameter *parameter, const char *says,
 		            "tensor \"%s\" has the type %s, which is not supported",
 		            stored->name, stored->label);
 	return place(model, parameter, failure);
+}
+
+/* The dtype that most of the numbers have. */
+static DType
+main_dtype(const Model *model)
+{
+	int64_t count[DTYPE_OTHER + 1] = {0};
+	DType most = DTYPE_F32;
+
+	for (int i = 0; i < model->parameter_count; i++)
+		count[model->parameters[i].stored->dtype] += model->parameters[i].count;
+	for (int dtype = 0; dtype <= DTYPE_OTHER; dtype++)
+		if (count[dtype] > count[most])
+			most = (DType) dtype;
+	return most;
 }
 
 static bool
@@ -244,7 +258,7 @@ open_weights(Model *model, Failure *failure)
 		if (!parameter_open(model, parameter, "config.json says", failure))
 			return false;
 	}
-	model->stored_dtype = model->embedding->stored->dtype;
+	model->stored_dtype = main_dtype(model);
 	return true;
 }
 

@@ -184,38 +184,40 @@ model_list_parameters(Model *model, const char *prefix)
 }
 
 static Tensor
-vector(float *data, const Parameter *parameter)
+gradient_at(const Model *model, const Parameter *parameter, int64_t rows,
+            int64_t cols)
 {
-	return tensor_at(data, 1, parameter->count);
-}
-
-static Matrix
-matrix(float *data, const Parameter *parameter)
-{
-	return (Matrix){tensor_at(data, parameter->shape[0], parameter->shape[1]),
-	                parameter->transposed};
+	return tensor_at(model->gradients + parameter->offset, rows, cols);
 }
 
 Tensor
 parameter_vector(const Parameter *parameter)
 {
-	return vector(parameter->value, parameter);
+	/* Never written: training works on copies. */
+	return tensor_at((float *) (uintptr_t) parameter->value, 1,
+	                 parameter->count);
 }
 
 Matrix
 parameter_matrix(const Parameter *parameter)
 {
-	return matrix(parameter->value, parameter);
+	Tensor stored = {(void *) (uintptr_t) parameter->value, parameter->dtype,
+	                 parameter->shape[0], parameter->shape[1],
+	                 parameter->shape[1]};
+
+	return (Matrix){stored, parameter->transposed};
 }
 
 Tensor
 gradient_vector(const Model *model, const Parameter *parameter)
 {
-	return vector(model->gradients + parameter->offset, parameter);
+	return gradient_at(model, parameter, 1, parameter->count);
 }
 
 Matrix
 gradient_matrix(const Model *model, const Parameter *parameter)
 {
-	return matrix(model->gradients + parameter->offset, parameter);
+	return (Matrix){
+		gradient_at(model, parameter, parameter->shape[0], parameter->shape[1]),
+		parameter->transposed};
 }

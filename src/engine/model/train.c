@@ -31,20 +31,6 @@ state_bytes(const Model *model)
 	return (size_t) trained_parameters(model).total * sizeof(float);
 }
 
-/* Bytes of 16-bit weights that were widened: training gives them back. */
-static uint64_t
-widened(const Model *model)
-{
-	ParameterList list = trained_parameters(model);
-	uint64_t bytes = 0;
-
-	for (int i = 0; i < list.count; i++)
-		if (list.parameter[i].value != NULL &&
-		    list.parameter[i].stored->dtype != DTYPE_F32)
-			bytes += (uint64_t) list.parameter[i].count * sizeof(float);
-	return bytes;
-}
-
 static bool
 allocate_state(Model *model, ModelState state, Failure *failure)
 {
@@ -92,6 +78,7 @@ move_to_state(Model *model, int index)
 		file_forget(parameter->stored->data, (size_t) parameter->stored->bytes);
 	}
 	parameter->value = target;
+	parameter->dtype = DTYPE_F32;
 }
 
 bool
@@ -104,8 +91,7 @@ model_make_trainable(Model *model, const LoraOptions *lora, Failure *failure)
 		return false;
 	if (model->adapter != NULL)
 		model->adapter->dropout = lora == NULL ? 0 : lora->dropout;
-	if (!memory_check(4 * (uint64_t) state_bytes(model) - widened(model),
-	                  failure) ||
+	if (!memory_check(4 * (uint64_t) state_bytes(model), failure) ||
 	    !allocate_state(model, MODEL_WEIGHTS, failure))
 		return fail_while(failure,
 		                  "making %lld parameters trainable (16 bytes each)",

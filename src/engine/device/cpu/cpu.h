@@ -9,24 +9,12 @@
  */
 #pragma once
 
+#include "base/kernel.h"
 #include "device/device.h"
 
 #include <stddef.h>
 
 #define CPU_PARALLEL_MIN 32768
-
-/*
- * Marks a loop that is compiled for several instruction sets, the best of
- * which is picked when the program starts.  (Not under sanitizers, whose
- * start-up comes after the picking.)
- */
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
-#define CPU_KERNEL                                                             \
-	__attribute__((                                                            \
-		target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define CPU_KERNEL
-#endif
 
 typedef struct CpuDevice
 {

@@ -6,6 +6,25 @@
 
 #include <string.h>
 
+/* row = beta * row + numbers of a stored row, a piece at a time. */
+static void
+add_stored_row(float *row, const Tensor *table, int64_t index, float beta)
+{
+	float piece[512];
+	int64_t most = sizeof(piece) / sizeof(piece[0]);
+
+	for (int64_t first = 0; first < table->cols; first += most)
+	{
+		int64_t left = table->cols - first;
+		int64_t count = left < most ? left : most;
+
+		dtype_read(piece, table->data, table->dtype,
+		           index * table->stride + first, count);
+		for (int64_t j = 0; j < count; j++)
+			row[first + j] = beta * row[first + j] + piece[j];
+	}
+}
+
 void
 cpu_gather_rows(Device *device, Tensor out, Tensor table, const int32_t *index,
                 float beta)
@@ -16,13 +35,12 @@ cpu_gather_rows(Device *device, Tensor out, Tensor table, const int32_t *index,
 	for (int64_t i = 0; i < out.rows; i++)
 	{
 		float *row = cpu_row(out, i);
-		const float *source = cpu_row(table, index[i]);
 
 		if (beta == 0)
-			memcpy(row, source, (size_t) out.cols * sizeof(float));
+			dtype_read(row, table.data, table.dtype, index[i] * table.stride,
+			           out.cols);
 		else
-			for (int64_t j = 0; j < out.cols; j++)
-				row[j] = beta * row[j] + source[j];
+			add_stored_row(row, &table, index[i], beta);
 	}
 }
 

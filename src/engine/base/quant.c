@@ -1,0 +1,237 @@
+/*
+ * quant.c
+ *		From blocks of small integers to floats.
+ *
+ * Each function writes whole runs in loops of constant length, so that the
+ * compiler turns them into vector instructions.
+ */
+#include "base/quant.h"
+
+#include "base/kernel.h"
+
+#include <string.h>
+
+static inline float
+read_half(const uint8_t *bytes)
+{
+	return half_to_float((uint16_t) (bytes[0] | bytes[1] << 8));
+}
+
+static inline uint32_t
+read_bits(const uint8_t *bytes)
+{
+	return (uint32_t) bytes[0] | (uint32_t) bytes[1] << 8 |
+	       (uint32_t) bytes[2] << 16 | (uint32_t) bytes[3] << 24;
+}
+
+CPU_KERNEL static void
+read_q8_0(float *restrict dst, const uint8_t *restrict src, int64_t blocks)
+{
+	for (int64_t b = 0; b < blocks; b++, src += 34, dst += 32)
+	{
+		const int8_t *q = (const int8_t *) src + 2;
+		float d = read_half(src);
+
+#pragma omp simd
+		for (int i = 0; i < 32; i++)
+			dst[i] = d * (float) q[i];
+	}
+}
+
+CPU_KERNEL static void
+read_q4_0(float *restrict dst, const uint8_t *restrict src, int64_t blocks)
+{
+	for (int64_t b = 0; b < blocks; b++, src += 18, dst += 32)
+	{
+		const uint8_t *q = src + 2;
+		float d = read_half(src);
+
+#pragma omp simd
+		for (int i = 0; i < 16; i++)
+			dst[i] = d * (float) ((q[i] & 15) - 8);
+#pragma omp simd
+		for (int i = 0; i < 16; i++)
+			dst[16 + i] = d * (float) ((q[i] >> 4) - 8);
+	}
+}
+
+CPU_KERNEL static void
+read_q4_1(float *restrict dst, const uint8_t *restrict src, int64_t blocks)
+{
+	for (int64_t b = 0; b < blocks; b++, src += 20, dst += 32)
+	{
+		const uint8_t *q = src + 4;
+		float d = read_half(src);
+		float m = read_half(src + 2);
+
+#pragma omp simd
+		for (int i = 0; i < 16; i++)
+			dst[i] = d * (float) (q[i] & 15) + m;
+#pragma omp simd
+		for (int i = 0; i < 16; i++)
+			dst[16 + i] = d * (float) (q[i] >> 4) + m;
+	}
+}
+
+CPU_KERNEL static void
+read_q5_0(float *restrict dst, const uint8_t *restrict src, int64_t blocks)
+{
+	for (int64_t b = 0; b < blocks; b++, src += 22, dst += 32)
+	{
+		const uint8_t *q = src + 6;
+		uint32_t high = read_bits(src + 2);
+		float d = read_half(src);
+
+#pragma omp simd
+		for (int i = 0; i < 16; i++)
+		{
+			int low = (q[i] & 15) | (int) (high >> i << 4 & 16);
+			int next = (q[i] >> 4) | (int) (high >> (i + 16) << 4 & 16);
+
+			dst[i] = d * (float) (low - 16);
+			dst[16 + i] = d * (float) (next - 16);
+		}
+	}
+}
+
+CPU_KERNEL static void
+read_q5_1(float *restrict dst, const uint8_t *restrict src, int64_t blocks)
+{
+	for (int64_t b = 0; b < blocks; b++, src += 24, dst += 32)
+	{
+		const uint8_t *q = src + 8;
+		uint32_t high = read_bits(src + 4);
+		float d = read_half(src);
+		float m = read_half(src + 2);
+
+#pragma omp simd
+		for (int i = 0; i < 16; i++)
+		{
+			int low = (q[i] & 15) | (int) (high >> i << 4 & 16);
+			int next = (q[i] >> 4) | (int) (high >> (i + 16) << 4 & 16);
+
+			dst[i] = d * (float) low + m;
+			dst[16 + i] = d * (float) next + m;
+		}
+	}
+}
+
+/* The pair of 6-bit numbers of part i of 8: the first four pairs lie in the
+ * low bits of bytes i and i + 4, the others are put together. */
+static inline void
+read_pair(const uint8_t *packed, int i, float *scale, float *least)
+{
+	if (i < 4)
+	{
+		*scale = (float) (packed[i] & 63);
+		*least = (float) (packed[i + 4] & 63);
+		return;
+	}
+	*scale = (float) ((packed[i + 4] & 15) | (packed[i - 4] >> 6) << 4);
+	*least = (float) ((packed[i + 4] >> 4) | (packed[i] >> 6) << 4);
+}
+
+CPU_KERNEL static void
+read_q4_k(float *restrict dst, const uint8_t *restrict src, int64_t blocks)
+{
+	for (int64_t b = 0; b < blocks; b++, src += 144, dst += 256)
+	{
+		float d = read_half(src);
+		float m = read_half(src + 2);
+
+		for (int part = 0; part < 8; part++)
+		{
+			const uint8_t *q = src + 16 + part / 2 * 32;
+			int shift = part % 2 * 4;
+			float *to = dst + part * 32;
+			float scale;
+			float least;
+
+			read_pair(src + 4, part, &scale, &least);
+			scale *= d;
+			least *= m;
+#pragma omp simd
+			for (int i = 0; i < 32; i++)
+				to[i] = scale * (float) (q[i] >> shift & 15) - least;
+		}
+	}
+}
+
+CPU_KERNEL static void
+read_q5_k(float *restrict dst, const uint8_t *restrict src, int64_t blocks)
+{
+	for (int64_t b = 0; b < blocks; b++, src += 176, dst += 256)
+	{
+		const uint8_t *high = src + 16;
+		float d = read_half(src);
+		float m = read_half(src + 2);
+
+		for (int part = 0; part < 8; part++)
+		{
+			const uint8_t *q = src + 48 + part / 2 * 32;
+			int shift = part % 2 * 4;
+			float *to = dst + part * 32;
+			float scale;
+			float least;
+
+			read_pair(src + 4, part, &scale, &least);
+			scale *= d;
+			least *= m;
+#pragma omp simd
+			for (int i = 0; i < 32; i++)
+			{
+				int n = (q[i] >> shift & 15) | (high[i] >> part & 1) << 4;
+
+				to[i] = scale * (float) n - least;
+			}
+		}
+	}
+}
+
+CPU_KERNEL static void
+read_q6_k(float *restrict dst, const uint8_t *restrict src, int64_t blocks)
+{
+	for (int64_t b = 0; b < blocks; b++, src += 210, dst += 256)
+	{
+		const int8_t *scales = (const int8_t *) src + 192;
+		float d = read_half(src + 208);
+
+		for (int part = 0; part < 8; part++)
+		{
+			/* Halves of 128: four parts share 64 low and 32 high bytes. */
+			const uint8_t *low = src + part / 4 * 64 + part % 2 * 32;
+			const uint8_t *high = src + 128 + part / 4 * 32;
+			int low_shift = part % 4 / 2 * 4;
+			int high_shift = part % 4 * 2;
+
+			for (int half = 0; half < 2; half++)
+			{
+				float scale = d * (float) scales[2 * part + half];
+				float *to = dst + part * 32 + half * 16;
+
+#pragma omp simd
+				for (int i = 0; i < 16; i++)
+				{
+					int n = (low[half * 16 + i] >> low_shift & 15) |
+					        (high[half * 16 + i] >> high_shift & 3) << 4;
+
+					to[i] = scale * (float) (n - 32);
+				}
+			}
+		}
+	}
+}
+
+static const QuantInfo infos[] = {
+	[DTYPE_Q8_0] = {32, 34, read_q8_0},   [DTYPE_Q4_0] = {32, 18, read_q4_0},
+	[DTYPE_Q4_1] = {32, 20, read_q4_1},   [DTYPE_Q5_0] = {32, 22, read_q5_0},
+	[DTYPE_Q5_1] = {32, 24, read_q5_1},   [DTYPE_Q4_K] = {256, 144, read_q4_k},
+	[DTYPE_Q5_K] = {256, 176, read_q5_k}, [DTYPE_Q6_K] = {256, 210, read_q6_k},
+	[DTYPE_OTHER] = {0, 0, NULL},
+};
+
+const QuantInfo *
+quant_info(DType dtype)
+{
+	return infos[dtype].read == NULL ? NULL : &infos[dtype];
+}
