@@ -38,8 +38,9 @@ extern Model *model_get_own(const char *name);
 /* "a language model", "an adapter", ...: for messages. */
 extern const char *model_kind_name(char kind);
 
-/* Raises unless model is of this kind; argument names it in the message:
- * "policy \"x\" is a value model, not a language model". */
+/* Raises unless model is of this kind, or an adapter over one that is;
+ * argument names it in the message: "policy \"x\" is a value model, not a
+ * language model". */
 extern void model_check_kind(const Model *model, char kind,
                              const char *argument);
 

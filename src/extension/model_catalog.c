@@ -37,16 +37,6 @@ model_kind_name(char kind)
 	}
 }
 
-void
-model_check_kind(const Model *model, char kind, const char *argument)
-{
-	if (model->kind != kind)
-		ereport(ERROR,
-		        (errcode(ERRCODE_WRONG_OBJECT_TYPE),
-		         errmsg("%s \"%s\" is %s, not %s", argument, model->name,
-		                model_kind_name(model->kind), model_kind_name(kind))));
-}
-
 /* A column of the first row of the last result; false when it is null. */
 static bool
 column(int number, Datum *value)
@@ -213,6 +203,25 @@ model_get_by_id(int64 id)
 		        (errcode(ERRCODE_UNDEFINED_OBJECT),
 		         errmsg("model number " INT64_FORMAT " does not exist", id)));
 	return model;
+}
+
+/* An adapter serves as what its base is. */
+static char
+kind_in_use(const Model *model)
+{
+	if (model->kind != 'a' || model->base == 0)
+		return model->kind;
+	return model_get_by_id(model->base)->kind;
+}
+
+void
+model_check_kind(const Model *model, char kind, const char *argument)
+{
+	if (model->kind != kind && kind_in_use(model) != kind)
+		ereport(ERROR,
+		        (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+		         errmsg("%s \"%s\" is %s, not %s", argument, model->name,
+		                model_kind_name(model->kind), model_kind_name(kind))));
 }
 
 Model *

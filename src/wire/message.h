@@ -49,7 +49,7 @@ typedef enum WireType
 	/* {"model": ModelRef} -> {"kind": "lm"|"classifier"|"encoder" (a body
 	 * without a head)|"adapter"|"value", "architecture", "parameters",
 	 * "dtype": "fp32"|"fp16"|"bf16"|..., "bytes", "context", "vocabulary",
-	 * "labels": a classifier's outputs, "files": [names that make up the
+	 * "labels": a classifier's outputs, "rank": an adapter's, "files": [names that make up the
 	 * model]}.  Opens and checks all of it. */
 	WIRE_MODEL_INSPECT,
 	/* {"config": object, "seed", "directory": new, empty directory}, then

@@ -392,6 +392,7 @@ adapter_open(Arena *arena, Model *base, const char *directory, Model **result,
 	file.adapter->directory = arena_strdup(arena, directory);
 	if (!open_files(&file, model, failure))
 		return fail_while(failure, "opening adapter \"%s\"", directory);
+	model->stored_dtype = file.adapter->parameters[0].stored->dtype;
 	*result = model;
 	return true;
 }

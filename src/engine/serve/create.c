@@ -4,6 +4,7 @@
  */
 #include "base/poll.h"
 #include "formats/json.h"
+#include "model/lora.h"
 #include "serve/inspect.h"
 #include "serve/requests.h"
 #include "text/bpe_train.h"
@@ -122,6 +123,26 @@ list_directory(const char *path)
 	return names;
 }
 
+/* An adapter is merged into its base, or written alone. */
+static bool
+export_model(Model *model, const ModelRef *ref, const char *format,
+             const char *directory, Failure *failure)
+{
+	AdapterView adapter;
+
+	if (strcmp(format, "safetensors") == 0)
+		return model_save(model, NULL, directory, failure);
+	if (strcmp(format, "peft") != 0)
+		return fail(failure, FAILURE_UNSUPPORTED,
+		            "format \"%s\" is not available, only \"safetensors\" and "
+		            "\"peft\"",
+		            format);
+	if (!adapter_view(model, &adapter))
+		return fail(failure, FAILURE_UNSUPPORTED, "\"%s\" is no adapter",
+		            ref->name);
+	return adapter_save(model, NULL, directory, failure);
+}
+
 bool
 handle_model_export(Request *request, Failure *failure)
 {
@@ -137,16 +158,12 @@ handle_model_export(Request *request, Failure *failure)
 		return false;
 	if (directory == NULL)
 		return fail(failure, FAILURE_PROTOCOL, "an export needs a directory");
-	if (strcmp(format, "safetensors") != 0)
-		return fail(failure, FAILURE_UNSUPPORTED,
-		            "format \"%s\" is not available, only \"safetensors\"",
-		            format);
 	if (model_ref_is_value(&ref))
 		return fail(failure, FAILURE_UNSUPPORTED,
 		            "\"%s\" is a value model, which cannot be exported",
 		            ref.name);
 	if (!model_use(request, &ref, &model, failure) ||
-	    !model_save(model, NULL, directory, failure))
+	    !export_model(model, &ref, format, directory, failure))
 		return false;
 	return reply_send(request, WIRE_RESULT,
 	                  json_pack("{s:o}", "files", list_directory(directory)),

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "formats/json.h"
+#include "model/lora.h"
 #include "serve/requests.h"
 
 #include <string.h>
@@ -113,6 +114,26 @@ describe_value_model(Request *request, const ModelRef *ref, json_t **result,
 	return true;
 }
 
+static json_t *
+describe_adapter(Request *request, const ModelRef *ref, const Model *model,
+                 int rank)
+{
+	const ModelConfig *config = model_config(model);
+	json_t *files = json_array();
+	int64_t bytes = 0;
+
+	add_file(request->arena, ref->path, "adapter_config.json", files, &bytes);
+	add_file(request->arena, ref->path, "adapter_model.safetensors", files,
+	         &bytes);
+	return json_pack("{s:s, s:s, s:I, s:s, s:I, s:i, s:i, s:i, s:o}", "kind",
+	                 "adapter", "architecture", config->architecture,
+	                 "parameters", (json_int_t) model_parameters(model),
+	                 "dtype", dtype_name(model_stored_dtype(model)), "bytes",
+	                 (json_int_t) bytes, "context", config->context,
+	                 "vocabulary", config->vocabulary, "rank", rank, "files",
+	                 files);
+}
+
 bool
 describe_model(Request *request, const ModelRef *ref, json_t **head,
                Failure *failure)
@@ -120,12 +141,18 @@ describe_model(Request *request, const ModelRef *ref, json_t **head,
 	json_t *files;
 	int64_t bytes = 0;
 	Model *model;
+	AdapterView adapter;
 	const ModelConfig *config;
 
 	if (model_ref_is_value(ref))
 		return describe_value_model(request, ref, head, failure);
 	if (!model_use(request, ref, &model, failure))
 		return false;
+	if (adapter_view(model, &adapter))
+	{
+		*head = describe_adapter(request, ref, model, adapter.rank);
+		return true;
+	}
 	config = model_config(model);
 	files = json_array();
 	if (!list_files(request->arena, ref->path, files, &bytes, failure))

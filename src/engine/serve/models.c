@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "formats/json.h"
+#include "model/lora.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +27,8 @@ typedef struct Entry
 	Model *model;          /* a language model, or else */
 	ValueHead *head;       /* a value model's head */
 	uint64_t identity[4];  /* of the head's file */
+	struct Entry *base;    /* under an adapter, whose weights it uses */
+	int adapters;          /* open over this one, in use or not */
 	int users;
 	uint64_t last_use;
 } Entry;
@@ -99,6 +102,8 @@ forget(ModelCache *cache, Entry *entry)
 			*place = entry->next;
 			break;
 		}
+	if (entry->base != NULL)
+		entry->base->adapters--;
 	arena_destroy(entry->arena);
 	free(entry);
 }
@@ -114,7 +119,7 @@ close_idle(ModelCache *cache, int kept)
 
 		for (Entry *entry = cache->first; entry != NULL; entry = entry->next)
 		{
-			if (entry->users > 0)
+			if (entry->users > 0 || entry->adapters > 0)
 				continue;
 			idle++;
 			if (oldest == NULL || entry->last_use < oldest->last_use)
@@ -171,16 +176,17 @@ is_current(const Entry *entry)
 	       memcmp(identity, entry->identity, sizeof(identity)) == 0;
 }
 
-/* The open entry of this path, unless its files have changed. */
+/* The open entry of this path (over this base), unless its files have
+ * changed. */
 static Entry *
-find(ModelCache *cache, const ModelRef *ref, bool is_value)
+find(ModelCache *cache, const ModelRef *ref, const Entry *base, bool is_value)
 {
 	const char *tokenizer = ref->tokenizer == NULL ? "" : ref->tokenizer;
 
 	for (Entry *entry = cache->first; entry != NULL; entry = entry->next)
 	{
 		if (strcmp(entry->path, ref->path) != 0 ||
-		    strcmp(entry->tokenizer, tokenizer) != 0 ||
+		    strcmp(entry->tokenizer, tokenizer) != 0 || entry->base != base ||
 		    (entry->head != NULL) != is_value)
 			continue;
 		if (is_current(entry))
@@ -210,39 +216,92 @@ add(ModelCache *cache, const ModelRef *ref)
 	return entry;
 }
 
+/* base: NULL for a model with weights of its own. */
 static Entry *
 open_entry(Request *request, ModelCache *cache, const ModelRef *ref,
-           Failure *failure)
+           Entry *base, Failure *failure)
 {
 	Entry *entry = add(cache, ref);
+	bool done;
 
-	if (model_open(entry->arena, request->serve->device, ref->path,
-	               ref->tokenizer, &entry->model, failure))
+	if (base == NULL)
+		done = model_open(entry->arena, request->serve->device, ref->path,
+		                  ref->tokenizer, &entry->model, failure);
+	else
+	{
+		entry->base = base;
+		base->adapters++;
+		done = adapter_open(entry->arena, base->model, ref->path, &entry->model,
+		                    failure);
+	}
+	if (done)
 		return entry;
 	forget(cache, entry);
 	return NULL;
+}
+
+static Entry *
+use_over(Request *request, const ModelRef *ref, Entry *base, Failure *failure)
+{
+	ModelCache *cache = cache_of(request->serve);
+	Entry *entry = find(cache, ref, base, false);
+
+	if (entry == NULL)
+	{
+		entry = open_entry(request, cache, ref, base, failure);
+		if (entry == NULL && failure->code == FAILURE_OUT_OF_MEMORY)
+		{
+			close_idle(cache, 0);
+			entry = open_entry(request, cache, ref, base, failure);
+		}
+		if (entry == NULL)
+		{
+			fail_while(failure, "loading model \"%s\"", ref->name);
+			return NULL;
+		}
+	}
+	keep_for_request(cache, entry, request);
+	close_idle(cache, KEPT);
+	return entry;
+}
+
+bool
+model_ref_base(const ModelRef *ref, ModelRef *base, Failure *failure)
+{
+	if (!model_ref_read(ref->base, base, failure))
+		return false;
+	if (base->base != NULL)
+		return fail(failure, FAILURE_BAD_INPUT,
+		            "the base \"%s\" of an adapter cannot be an adapter",
+		            base->name);
+	if (ref->tokenizer != NULL)
+		base->tokenizer = ref->tokenizer;
+	return true;
 }
 
 bool
 model_use(Request *request, const ModelRef *ref, Model **model,
           Failure *failure)
 {
-	ModelCache *cache = cache_of(request->serve);
-	Entry *entry = find(cache, ref, false);
+	Entry *base = NULL;
+	Entry *entry;
 
-	if (entry == NULL)
+	if (ref->base == NULL && adapter_is_at(ref->path))
+		return fail(failure, FAILURE_BAD_INPUT,
+		            "\"%s\" is an adapter without a base", ref->name);
+	if (ref->base != NULL)
 	{
-		entry = open_entry(request, cache, ref, failure);
-		if (entry == NULL && failure->code == FAILURE_OUT_OF_MEMORY)
-		{
-			close_idle(cache, 0);
-			entry = open_entry(request, cache, ref, failure);
-		}
-		if (entry == NULL)
-			return fail_while(failure, "loading model \"%s\"", ref->name);
+		ModelRef below;
+
+		if (!model_ref_base(ref, &below, failure))
+			return false;
+		base = use_over(request, &below, NULL, failure);
+		if (base == NULL)
+			return fail_while(failure, "loading adapter \"%s\"", ref->name);
 	}
-	keep_for_request(cache, entry, request);
-	close_idle(cache, KEPT);
+	entry = use_over(request, ref, base, failure);
+	if (entry == NULL)
+		return false;
 	*model = entry->model;
 	return true;
 }
@@ -252,7 +311,7 @@ value_use(Request *request, const ModelRef *ref, Model **policy,
           const ValueHead **head, Failure *failure)
 {
 	ModelCache *cache = cache_of(request->serve);
-	Entry *entry = find(cache, ref, true);
+	Entry *entry = find(cache, ref, NULL, true);
 	ModelRef base;
 
 	if (ref->base == NULL)

@@ -19,7 +19,8 @@ typedef struct ModelRef
 	const char *name; /* for messages */
 	const char *path;
 	const char *tokenizer; /* a directory, or NULL */
-	const json_t *base;    /* ModelRef of the policy, or NULL */
+	const json_t *base;    /* ModelRef of the policy of a value model, or of
+	                        * the model under an adapter; NULL */
 } ModelRef;
 
 extern bool model_ref_read(const json_t *object, ModelRef *ref,
@@ -32,7 +33,12 @@ extern bool model_ref_of(const Request *request, const char *key, ModelRef *ref,
 /* True when the directory holds a value model. */
 extern bool model_ref_is_value(const ModelRef *ref);
 
-/* Opens the language model, or finds it open; it stays so for the request. */
+/* The model under an adapter; its tokenizer is the one named last. */
+extern bool model_ref_base(const ModelRef *ref, ModelRef *base,
+                           Failure *failure);
+
+/* Opens the language model or adapter, or finds it open; it stays so for the
+ * request. */
 extern bool model_use(Request *request, const ModelRef *ref, Model **model,
                       Failure *failure);
 

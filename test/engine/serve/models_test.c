@@ -166,6 +166,89 @@ a_model_that_changed_is_opened_anew(void **state)
 	arena_destroy(arena);
 }
 
+static bool
+use_adapter(Request *request, const char *path, json_t *base, Model **model,
+            Failure *failure)
+{
+	ModelRef ref = {.path = path, .name = path, .base = base};
+
+	return model_use(request, &ref, model, failure);
+}
+
+static void
+adapters_share_their_base_and_keep_it_open(void **state)
+{
+	Arena *arena = arena_create();
+	char *folder = test_golden_path(arena, "decoders/llama");
+	char *adapters = test_golden_path(arena, "lora/llama");
+	json_t *base = json_pack("{s:s}", "path", folder);
+	Request *request = request_begin();
+	Model *below, *first, *second, *again;
+	Failure failure = {0};
+
+	(void) state;
+	assert_ok(use(request, folder, &below, &failure), failure);
+	assert_ok(use_adapter(request, arena_printf(arena, "%s/adapter", adapters),
+	                      base, &first, &failure),
+	          failure);
+	assert_ok(use_adapter(request,
+	                      arena_printf(arena, "%s/adapter_rslora", adapters),
+	                      base, &second, &failure),
+	          failure);
+	assert_ptr_equal(model_tokenizer(first), model_tokenizer(below));
+	assert_ptr_equal(model_tokenizer(second), model_tokenizer(below));
+	assert_ptr_not_equal(first, second);
+	assert_ok(use_adapter(request, arena_printf(arena, "%s/adapter", adapters),
+	                      base, &again, &failure),
+	          failure);
+	assert_ptr_equal(first, again);
+	request_end(request);
+
+	/* Other models push the adapters out first, then their base. */
+	for (int round = 0; round < 2; round++)
+	{
+		char *directory[MODELS];
+
+		make_models(arena, directory);
+		for (int i = 0; i < MODELS; i++)
+		{
+			request = request_begin();
+			assert_ok(use(request, directory[i], &again, &failure), failure);
+			request_end(request);
+			tiny_remove(directory[i]);
+		}
+		request = request_begin();
+		assert_ok(use_adapter(request,
+		                      arena_printf(arena, "%s/adapter", adapters), base,
+		                      &first, &failure),
+		          failure);
+		request_end(request);
+	}
+	json_decref(base);
+	arena_destroy(arena);
+}
+
+static void
+an_adapter_needs_a_base_that_is_none(void **state)
+{
+	Arena *arena = arena_create();
+	char *path = test_golden_path(arena, "lora/llama/adapter");
+	json_t *base = json_pack("{s:s, s:{s:s}}", "path", path, "base", "path",
+	                         test_golden_path(arena, "decoders/llama"));
+	Request *request = request_begin();
+	Failure failure = {0};
+	Model *model;
+
+	(void) state;
+	assert_fails(use(request, path, &model, &failure), failure,
+	             FAILURE_BAD_INPUT, "is an adapter without a base");
+	assert_fails(use_adapter(request, path, base, &model, &failure), failure,
+	             FAILURE_BAD_INPUT, "of an adapter cannot be an adapter");
+	request_end(request);
+	json_decref(base);
+	arena_destroy(arena);
+}
+
 int
 main(void)
 {
@@ -174,6 +257,8 @@ main(void)
 		cmocka_unit_test(models_in_use_stay_and_the_error_names_the_limit),
 		cmocka_unit_test(only_a_few_idle_models_are_kept),
 		cmocka_unit_test(a_model_that_changed_is_opened_anew),
+		cmocka_unit_test(adapters_share_their_base_and_keep_it_open),
+		cmocka_unit_test(an_adapter_needs_a_base_that_is_none),
 	};
 
 	return run_on_cpu(tests);
