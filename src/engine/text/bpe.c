@@ -6,32 +6,19 @@
  * Serves byte-level vocabularies (GPT-2 and its descendants) and those of the
  * SentencePiece kind, where a missing character falls back to its bytes.
  * Short pieces are merged by looking for the lowest rank each time, long ones
- * with a heap; the ids of short pieces are remembered.
+ * with a heap.
  */
 #include "text/text_model.h"
 
 #include "text/merges.h"
 #include "text/unicode.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
 #define SMALL_CODES 1024 /* characters whose ids lie in a table */
-#define CACHE_SLOTS 16384
-#define CACHE_TEXT 46
-#define CACHE_IDS 20
 #define METASPACE "\xe2\x96\x81"
 #define METASPACE_LENGTH 3
-
-/* The ids of a piece seen before; 128 bytes. */
-typedef struct Remembered
-{
-	uint8_t length; /* of the text; 0: free */
-	uint8_t count;
-	char text[CACHE_TEXT];
-	int32_t ids[CACHE_IDS];
-} Remembered;
 
 typedef struct Bpe
 {
@@ -46,8 +33,6 @@ typedef struct Bpe
 	const char *prefix; /* of all characters but the first, mostly "" */
 	const char *suffix; /* of the last character */
 	bool splits_words;  /* no merge reaches from a character into a "▁" */
-	pthread_mutex_t mutex;
-	Remembered *cache; /* [CACHE_SLOTS] */
 } Bpe;
 
 /* The characters of a piece while they become symbols. */
@@ -135,11 +120,11 @@ split_characters(const Bpe *bpe, Symbols *symbols, const char *text,
 	flush_unknown(symbols);
 }
 
-/* A piece that is not remembered. */
 static bool
-encode_word(const Bpe *bpe, Arena *arena, Arena *scratch, const char *text,
-            size_t length, TokenList *list, Failure *failure)
+bpe_encode(const TextModel *model, Arena *arena, Arena *scratch,
+           const char *text, size_t length, TokenList *list, Failure *failure)
 {
+	const Bpe *bpe = model->state;
 	int32_t few[256];
 	Symbols symbols = {.arena = scratch, .ids = few, .pending = -1};
 
@@ -164,41 +149,15 @@ encode_word(const Bpe *bpe, Arena *arena, Arena *scratch, const char *text,
 	return true;
 }
 
-static bool
-encode_remembered(const Bpe *bpe, Arena *arena, Arena *scratch,
-                  const char *text, size_t length, TokenList *list,
-                  Failure *failure)
-{
-	Remembered *entry =
-		&bpe->cache[text_hash(text, length) & (CACHE_SLOTS - 1)];
-	int before = list->count;
-
-	if (entry->length == length && memcmp(entry->text, text, length) == 0)
-	{
-		for (int i = 0; i < entry->count; i++)
-			if (!token_list_add(list, arena, entry->ids[i], failure))
-				return false;
-		return true;
-	}
-	if (!encode_word(bpe, arena, scratch, text, length, list, failure))
-		return false;
-	if (list->count - before <= CACHE_IDS)
-	{
-		entry->length = (uint8_t) length;
-		entry->count = (uint8_t) (list->count - before);
-		memcpy(entry->text, text, length);
-		memcpy(entry->ids, list->ids + before, entry->count * sizeof(int32_t));
-	}
-	return true;
-}
-
-/* The length of the first word: up to a "▁" that follows another character. */
+/* With words that no merge reaches across: up to a "▁" that follows another
+ * character. */
 static size_t
-word_length(const char *text, size_t length)
+bpe_word_length(const TextModel *model, const char *text, size_t length)
 {
+	const Bpe *bpe = model->state;
 	bool was_space = true;
 
-	for (size_t i = 0; i < length;)
+	for (size_t i = 0; i < length && bpe->splits_words;)
 	{
 		bool is_space = length - i >= METASPACE_LENGTH &&
 		                memcmp(text + i, METASPACE, METASPACE_LENGTH) == 0;
@@ -209,45 +168,6 @@ word_length(const char *text, size_t length)
 		i += is_space ? METASPACE_LENGTH : 1;
 	}
 	return length;
-}
-
-static bool
-bpe_encode(const TextModel *model, Arena *arena, Arena *scratch, bool locked,
-           const char *text, size_t length, TokenList *list, Failure *failure)
-{
-	const Bpe *bpe = model->state;
-
-	while (length > 0)
-	{
-		size_t word = bpe->splits_words ? word_length(text, length) : length;
-		bool done =
-			locked && word <= CACHE_TEXT
-				? encode_remembered(bpe, arena, scratch, text, word, list,
-		                            failure)
-				: encode_word(bpe, arena, scratch, text, word, list, failure);
-
-		if (!done)
-			return false;
-		text += word;
-		length -= word;
-	}
-	return true;
-}
-
-static bool
-bpe_lock(const TextModel *model)
-{
-	Bpe *bpe = model->state;
-
-	return pthread_mutex_trylock(&bpe->mutex) == 0;
-}
-
-static void
-bpe_unlock(const TextModel *model)
-{
-	Bpe *bpe = model->state;
-
-	pthread_mutex_unlock(&bpe->mutex);
 }
 
 /* Ids of characters and bytes that are looked up again and again. */
@@ -261,13 +181,7 @@ fill_tables(Bpe *bpe)
 
 		bpe->small[code] = vocabulary_find(bpe->vocabulary, text, length);
 	}
-	for (int byte = 0; byte < 256; byte++)
-	{
-		char name[8];
-
-		snprintf(name, sizeof(name), "<0x%02X>", (unsigned) byte);
-		bpe->bytes[byte] = vocabulary_find(bpe->vocabulary, name, 6);
-	}
+	vocabulary_find_bytes(bpe->vocabulary, bpe->bytes);
 }
 
 /*
@@ -281,12 +195,6 @@ may_split_words(const Bpe *bpe)
 	       bpe->suffix[0] == '\0' &&
 	       vocabulary_find(bpe->vocabulary, METASPACE, METASPACE_LENGTH) >= 0 &&
 	       !merges_cross(bpe->merges, bpe->vocabulary, METASPACE);
-}
-
-static void
-destroy_mutex(void *mutex)
-{
-	pthread_mutex_destroy(mutex);
 }
 
 static bool
@@ -345,18 +253,12 @@ bpe_open(Arena *arena, const json_t *json, int limit, TextModel *model,
 		return false;
 	fill_tables(bpe);
 	bpe->splits_words = may_split_words(bpe);
-	bpe->cache = arena_try(arena, CACHE_SLOTS, sizeof(Remembered), failure);
-	if (bpe->cache == NULL)
-		return false;
-	pthread_mutex_init(&bpe->mutex, NULL);
-	arena_on_destroy(arena, destroy_mutex, &bpe->mutex);
 	return true;
 }
 
 const TextModelType bpe_model_type = {
 	.name = "BPE",
 	.open = bpe_open,
+	.word_length = bpe_word_length,
 	.encode = bpe_encode,
-	.lock = bpe_lock,
-	.unlock = bpe_unlock,
 };

@@ -43,9 +43,11 @@ struct Step
 	Pattern *pattern;    /* Replace */
 	const char *content; /* Replace, Strip, Metaspace */
 	size_t length;
-	int64_t start; /* Strip */
-	int64_t stop;  /* Strip */
-	bool prepends; /* Metaspace */
+	int64_t start;         /* Strip */
+	int64_t stop;          /* Strip */
+	bool prepends;         /* Metaspace */
+	bool cleans;           /* WordPiece, CTC */
+	const char *delimiter; /* CTC: between words */
 };
 
 struct Decoder
@@ -259,6 +261,142 @@ run_metaspace(const Step *step, Work *work, const Texts *in, Texts *out)
 	return true;
 }
 
+/* Appends text with every what in it replaced, from left to right. */
+static void
+append_replaced(TextBuffer *out, TokenText text, const char *what,
+                const char *by)
+{
+	size_t length = strlen(what);
+	size_t done = 0;
+
+	while (length > 0 && done < text.length)
+	{
+		const char *found =
+			memmem(text.text + done, text.length - done, what, length);
+
+		if (found == NULL)
+			break;
+		buffer_append(out, text.text + done,
+		              (size_t) (found - text.text) - done);
+		buffer_append(out, by, strlen(by));
+		done = (size_t) (found - text.text) + length;
+	}
+	buffer_append(out, text.text + done, text.length - done);
+}
+
+/* What English writes without the space that lies between tokens; one after
+ * the other. */
+static const char *const cleanups[][2] = {
+	{" .", "."},   {" ?", "?"},     {" !", "!"},     {" ,", ","},
+	{" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},   {" do not", " don't"},
+	{" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
+};
+
+static TokenText
+clean_up(Work *work, TokenText text)
+{
+	for (size_t i = 0; i < sizeof(cleanups) / sizeof(cleanups[0]); i++)
+	{
+		TextBuffer buffer;
+
+		if (memmem(text.text, text.length, cleanups[i][0],
+		           strlen(cleanups[i][0])) == NULL)
+			continue;
+		buffer_start(&buffer, work->arena, work->failure);
+		append_replaced(&buffer, text, cleanups[i][0], cleanups[i][1]);
+		if (buffer.failed)
+			break;
+		text = (TokenText){buffer.data, buffer.length};
+	}
+	return text;
+}
+
+/* WordPiece: a space before what does not go on with a word. */
+static bool
+run_wordpiece(const Step *step, Work *work, const Texts *in, Texts *out)
+{
+	for (size_t i = 0; i < in->count; i++)
+	{
+		TokenText token = text_at(in, i);
+		TextBuffer spaced;
+
+		buffer_start(&spaced, work->arena, work->failure);
+		if (i > 0 || work->as_continuation)
+		{
+			if (token.length >= step->length &&
+			    memcmp(token.text, step->content, step->length) == 0)
+			{
+				token.text += step->length;
+				token.length -= step->length;
+			}
+			else
+			{
+				buffer_append(&spaced, " ", 1);
+				buffer_append(&spaced, token.text, token.length);
+				if (spaced.failed)
+					return false;
+				token = (TokenText){spaced.data, spaced.length};
+			}
+		}
+		if (step->cleans)
+			token = clean_up(work, token);
+		buffer_append(&out->buffer, token.text, token.length);
+		if (!end_text(work, out))
+			return false;
+	}
+	return true;
+}
+
+/* BPEDecoder: the suffix of a word is a space, but not at the end. */
+static bool
+run_bpe(const Step *step, Work *work, const Texts *in, Texts *out)
+{
+	for (size_t i = 0; i < in->count; i++)
+	{
+		bool ends = i + 1 == in->count && !work->as_bytes;
+
+		append_replaced(&out->buffer, text_at(in, i), step->content,
+		                ends ? "" : " ");
+		if (!end_text(work, out))
+			return false;
+	}
+	return true;
+}
+
+/* CTC: what comes up again is one, and there are tokens for nothing. */
+static bool
+run_ctc(const Step *step, Work *work, const Texts *in, Texts *out)
+{
+	TokenText last = {NULL, 0};
+
+	for (size_t i = 0; i < in->count; i++)
+	{
+		TokenText token = text_at(in, i);
+		TextBuffer padded;
+
+		if (i > 0 && token.length == last.length &&
+		    memcmp(token.text, last.text, last.length) == 0)
+			continue;
+		last = token;
+		buffer_start(&padded, work->arena, work->failure);
+		append_replaced(&padded, token, step->content, "");
+		token =
+			(TokenText){padded.data == NULL ? "" : padded.data, padded.length};
+		if (padded.failed)
+			return false;
+		if (token.length == 0)
+			continue;
+		if (step->cleans)
+			append_replaced(&out->buffer, clean_up(work, token),
+			                step->delimiter, " ");
+		else
+			buffer_append(&out->buffer, token.text, token.length);
+		if (!end_text(work, out))
+			return false;
+	}
+	return true;
+}
+
 static bool
 open_nothing(Arena *arena, const json_t *json, Step *step, Failure *failure)
 {
@@ -323,6 +461,29 @@ open_metaspace(Arena *arena, const json_t *json, Step *step, Failure *failure)
 	return true;
 }
 
+static bool
+open_wordpiece(Arena *arena, const json_t *json, Step *step, Failure *failure)
+{
+	return open_content(arena, json, "prefix", "##", step, failure) &&
+	       json_get_bool(json, "cleanup", true, &step->cleans, failure);
+}
+
+static bool
+open_bpe(Arena *arena, const json_t *json, Step *step, Failure *failure)
+{
+	return open_content(arena, json, "suffix", "</w>", step, failure);
+}
+
+static bool
+open_ctc(Arena *arena, const json_t *json, Step *step, Failure *failure)
+{
+	if (!open_content(arena, json, "word_delimiter_token", "|", step, failure))
+		return false;
+	step->delimiter = step->content;
+	return open_content(arena, json, "pad_token", "<pad>", step, failure) &&
+	       json_get_bool(json, "cleanup", true, &step->cleans, failure);
+}
+
 typedef struct StepType
 {
 	const char *name;
@@ -339,6 +500,9 @@ static const StepType types[] = {
 	{"Fuse", open_nothing, run_fuse},
 	{"Strip", open_strip, run_strip},
 	{"Metaspace", open_metaspace, run_metaspace},
+	{"WordPiece", open_wordpiece, run_wordpiece},
+	{"BPEDecoder", open_bpe, run_bpe},
+	{"CTC", open_ctc, run_ctc},
 };
 
 /* StepReader */

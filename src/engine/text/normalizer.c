@@ -4,13 +4,15 @@
  */
 #include "text/normalizer.h"
 
+#include "text/bert_text.h"
 #include "text/bytes.h"
+#include "text/forms.h"
 #include "text/pattern.h"
+#include "text/precompiled.h"
 #include "text/steps.h"
 #include "text/unicode.h"
 
 #include <string.h>
-#include <utf8proc.h>
 
 typedef struct Step Step;
 
@@ -21,12 +23,14 @@ typedef bool (*StepRun)(const Step *step, TextBuffer *out, const char *text,
 struct Step
 {
 	StepRun run;
-	int form;            /* utf8proc's options */
+	NormalForm form;
 	bool strip_left;     /* Strip */
 	bool strip_right;    /* Strip */
 	const char *content; /* Replace, Prepend */
 	size_t content_length;
-	Pattern *pattern; /* Replace */
+	Pattern *pattern;         /* Replace */
+	BertText *bert;           /* BertNormalizer */
+	Precompiled *precompiled; /* Precompiled */
 };
 
 struct Normalizer
@@ -35,69 +39,12 @@ struct Normalizer
 	int count;
 };
 
-/*
- * Whether NFC changes nothing, as far as one can tell from one character at a
- * time: nothing here composes with anything, or decomposes.
- */
-static bool
-is_surely_composed(const char *text, size_t length)
-{
-	for (size_t i = 0; i < length;)
-	{
-		uint32_t code = unicode_next(text, &i);
-		const utf8proc_property_t *property;
-
-		if (code < 0x300)
-			continue;
-		property = utf8proc_get_property((utf8proc_int32_t) code);
-		if (property->combining_class != 0 ||
-		    property->decomp_seqindex != UINT16_MAX ||
-		    property->comb_index != UINT16_MAX ||
-		    (code >= 0x1100 && code <= 0x11ff))
-			return false;
-	}
-	return true;
-}
-
-static bool
-is_ascii(const char *text, size_t length)
-{
-	for (size_t i = 0; i < length; i++)
-		if ((uint8_t) text[i] >= 0x80)
-			return false;
-	return true;
-}
-
 /* NFC, NFD, NFKC, NFKD. */
 static bool
 run_form(const Step *step, TextBuffer *out, const char *text, size_t length,
          Failure *failure)
 {
-	const utf8proc_option_t options = (utf8proc_option_t) step->form;
-	const utf8proc_uint8_t *bytes = (const utf8proc_uint8_t *) text;
-	utf8proc_ssize_t count;
-	utf8proc_int32_t *codes;
-
-	if (is_ascii(text, length) ||
-	    (step->form == (UTF8PROC_STABLE | UTF8PROC_COMPOSE) &&
-	     is_surely_composed(text, length)))
-	{
-		buffer_append(out, text, length);
-		return true;
-	}
-	count =
-		utf8proc_decompose(bytes, (utf8proc_ssize_t) length, NULL, 0, options);
-	if (count < 0)
-		return fail(failure, FAILURE_BAD_INPUT, "cannot normalize a text: %s",
-		            utf8proc_errmsg(count));
-	codes = arena_try(out->arena, (size_t) count + 1, sizeof(*codes), failure);
-	if (codes == NULL)
-		return false;
-	utf8proc_decompose(bytes, (utf8proc_ssize_t) length, codes, count, options);
-	count = utf8proc_normalize_utf32(codes, count, options);
-	for (utf8proc_ssize_t i = 0; i < count; i++)
-		buffer_append_code(out, (uint32_t) codes[i]);
-	return true;
+	return form_append(out, step->form, text, length, failure);
 }
 
 static bool
@@ -107,16 +54,7 @@ run_lowercase(const Step *step, TextBuffer *out, const char *text,
 	(void) step;
 	(void) failure;
 	for (size_t i = 0; i < length;)
-	{
-		uint32_t code = unicode_next(text, &i);
-
-		/* The one letter whose lower case is two characters. */
-		if (code == 0x130)
-			buffer_append(out, "i\xcc\x87", 3);
-		else
-			buffer_append_code(
-				out, (uint32_t) utf8proc_tolower((utf8proc_int32_t) code));
-	}
+		unicode_append_lower(out, unicode_next(text, &i));
 	return true;
 }
 
@@ -158,7 +96,34 @@ run_strip_accents(const Step *step, TextBuffer *out, const char *text,
 	{
 		size_t start = i;
 
-		if (!unicode_is_accent(unicode_next(text, &i)))
+		if (!unicode_is_mark(unicode_next(text, &i)))
+			buffer_append(out, text + start, i - start);
+	}
+	return true;
+}
+
+/* What counts as white space in translation, and what as nothing. */
+static bool
+run_nmt(const Step *step, TextBuffer *out, const char *text, size_t length,
+        Failure *failure)
+{
+	(void) step;
+	(void) failure;
+	for (size_t i = 0; i < length;)
+	{
+		size_t start = i;
+		uint32_t code = unicode_next(text, &i);
+
+		if ((code >= 0x1 && code <= 0x8) || code == 0xb ||
+		    (code >= 0xe && code <= 0x1f) || code == 0x7f || code == 0x8f ||
+		    code == 0x9f)
+			continue;
+		if (code == 0x9 || code == 0xa || code == 0xc || code == 0xd ||
+		    code == 0x1680 || (code >= 0x200b && code <= 0x200f) ||
+		    code == 0x2028 || code == 0x2029 || code == 0x2581 ||
+		    code == 0xfeff || code == UNICODE_REPLACEMENT)
+			buffer_append(out, " ", 1);
+		else
 			buffer_append(out, text + start, i - start);
 	}
 	return true;
@@ -203,6 +168,22 @@ run_bytes(const Step *step, TextBuffer *out, const char *text, size_t length,
 	(void) failure;
 	if (buffer_reserve(out, length * 2))
 		out->length += bytes_spell(out->data + out->length, text, length);
+	return true;
+}
+
+static bool
+run_bert(const Step *step, TextBuffer *out, const char *text, size_t length,
+         Failure *failure)
+{
+	return bert_text_append(step->bert, out, text, length, failure);
+}
+
+static bool
+run_precompiled(const Step *step, TextBuffer *out, const char *text,
+                size_t length, Failure *failure)
+{
+	(void) failure;
+	precompiled_run(step->precompiled, out, text, length);
 	return true;
 }
 
@@ -256,26 +237,41 @@ open_prepend(Arena *arena, const json_t *json, Step *step, Failure *failure)
 	return open_content(arena, json, "prepend", step, failure);
 }
 
+static bool
+open_bert(Arena *arena, const json_t *json, Step *step, Failure *failure)
+{
+	return bert_text_open(arena, json, &step->bert, failure);
+}
+
+static bool
+open_precompiled(Arena *arena, const json_t *json, Step *step, Failure *failure)
+{
+	return precompiled_open(arena,
+	                        json_object_get(json, "precompiled_charsmap"),
+	                        &step->precompiled, failure);
+}
+
 typedef struct StepType
 {
 	const char *name;
 	bool (*open)(Arena *arena, const json_t *json, Step *step,
 	             Failure *failure);
 	StepRun run;
-	int form;
+	NormalForm form;
 } StepType;
 
 /* Name in tokenizer.json, reader of its settings, function, form. */
 static const StepType types[] = {
-	{"NFC", open_nothing, run_form, UTF8PROC_STABLE | UTF8PROC_COMPOSE},
-	{"NFD", open_nothing, run_form, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE},
-	{"NFKC", open_nothing, run_form,
-     UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT},
-	{"NFKD", open_nothing, run_form,
-     UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT},
+	{"NFC", open_nothing, run_form, FORM_NFC},
+	{"NFD", open_nothing, run_form, FORM_NFD},
+	{"NFKC", open_nothing, run_form, FORM_NFKC},
+	{"NFKD", open_nothing, run_form, FORM_NFKD},
 	{"Lowercase", open_nothing, run_lowercase, 0},
 	{"Strip", open_strip, run_strip, 0},
 	{"StripAccents", open_nothing, run_strip_accents, 0},
+	{"Nmt", open_nothing, run_nmt, 0},
+	{"BertNormalizer", open_bert, run_bert, 0},
+	{"Precompiled", open_precompiled, run_precompiled, 0},
 	{"Replace", open_replace, run_replace, 0},
 	{"Prepend", open_prepend, run_prepend, 0},
 	{"ByteLevel", open_nothing, run_bytes, 0},

@@ -70,6 +70,7 @@ struct Step
 	char replacement[4];    /* Metaspace */
 	size_t replaced_length; /* its bytes */
 	bool split;             /* Metaspace */
+	int64_t characters;     /* FixedLength */
 };
 
 struct Pretokenizer
@@ -326,6 +327,59 @@ open_behavior(const json_t *json, Behavior fallback, Step *step,
 	            "\"%s\" is not a behavior of a split", name);
 }
 
+/* BertPreTokenizer: words, and each punctuation mark on its own. */
+static bool
+run_bert(const Step *step, Work *work, const PieceList *in)
+{
+	(void) step;
+	for (size_t i = 0; i < in->count; i++)
+	{
+		const Piece *piece = &in->pieces[i];
+		size_t start = 0; /* of the word that is growing */
+
+		for (size_t at = 0, next = 0; at < piece->length; at = next)
+		{
+			uint32_t code = unicode_next(piece->text, &next);
+			bool is_space = unicode_is_space(code);
+
+			if (!is_space && !unicode_is_punctuation(code))
+				continue;
+			if (!add_piece(work, piece->text + start, at - start,
+			               piece->at_start && start == 0))
+				return false;
+			if (!is_space && !add_piece(work, piece->text + at, next - at,
+			                            piece->at_start && at == 0))
+				return false;
+			start = next;
+		}
+		if (!add_piece(work, piece->text + start, piece->length - start,
+		               piece->at_start && start == 0))
+			return false;
+	}
+	return true;
+}
+
+/* FixedLength: so many characters each. */
+static bool
+run_fixed_length(const Step *step, Work *work, const PieceList *in)
+{
+	for (size_t i = 0; i < in->count; i++)
+	{
+		const Piece *piece = &in->pieces[i];
+
+		for (size_t start = 0, end = 0; start < piece->length; start = end)
+		{
+			for (int64_t j = 0; j < step->characters && end < piece->length;
+			     j++)
+				unicode_next(piece->text, &end);
+			if (!add_piece(work, piece->text + start, end - start,
+			               piece->at_start && start == 0))
+				return false;
+		}
+	}
+	return true;
+}
+
 static bool
 open_split(Arena *arena, const json_t *json, Step *step, Failure *failure)
 {
@@ -425,6 +479,33 @@ open_whitespace_split(Arena *arena, const json_t *json, Step *step,
 	return true;
 }
 
+static bool
+open_bert(Arena *arena, const json_t *json, Step *step, Failure *failure)
+{
+	(void) arena;
+	(void) json;
+	(void) step;
+	(void) failure;
+	return true;
+}
+
+static bool
+open_delimiter(Arena *arena, const json_t *json, Step *step, Failure *failure)
+{
+	step->behavior = REMOVED;
+	return pattern_open(arena, json_object_get(json, "delimiter"),
+	                    &step->pattern, failure);
+}
+
+static bool
+open_fixed_length(Arena *arena, const json_t *json, Step *step,
+                  Failure *failure)
+{
+	(void) arena;
+	return json_get_int(json, "length", 5, 1, INT64_MAX, &step->characters,
+	                    failure);
+}
+
 typedef struct StepType
 {
 	const char *name;
@@ -442,6 +523,9 @@ static const StepType types[] = {
 	{"Punctuation", open_punctuation, run_split},
 	{"Whitespace", open_whitespace, run_split},
 	{"WhitespaceSplit", open_whitespace_split, run_split},
+	{"BertPreTokenizer", open_bert, run_bert},
+	{"CharDelimiterSplit", open_delimiter, run_split},
+	{"FixedLength", open_fixed_length, run_fixed_length},
 };
 
 /* StepReader */

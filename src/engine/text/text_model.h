@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "text/piece_cache.h"
 #include "text/tokenizer.h"
 #include "text/vocabulary.h"
 
@@ -11,6 +12,7 @@ typedef struct TextModel
 {
 	const struct TextModelType *type;
 	const Vocabulary *vocabulary;
+	PieceCache *cache;
 	void *state; /* of the type */
 } TextModel;
 
@@ -18,30 +20,43 @@ typedef struct TextModelType
 {
 	const char *name; /* in tokenizer.json */
 
-	/* Reads the "model" object; ids lie in [0, limit). */
+	/* Reads the "model" object: vocabulary and state.  Ids lie in
+	 * [0, limit). */
 	bool (*open)(Arena *arena, const json_t *json, int limit, TextModel *model,
 	             Failure *failure);
 
 	/*
-	 * Appends the ids of one piece, which is not empty.  scratch is for the
-	 * call alone, the list grows in arena.  locked: this thread holds what the
-	 * model remembers.
+	 * How many bytes of a piece can be encoded on their own, without a change
+	 * of the whole: at least 1.
 	 */
+	size_t (*word_length)(const TextModel *model, const char *text,
+	                      size_t length);
+
+	/* Appends the ids of such a word, valid UTF-8.  scratch is for the call
+	 * alone, the list grows in arena. */
 	bool (*encode)(const TextModel *model, Arena *arena, Arena *scratch,
-	               bool locked, const char *text, size_t length,
-	               TokenList *list, Failure *failure);
-
-	/* Takes what the model remembers, if no other thread has it, and gives
-	 * it back. */
-	bool (*lock)(const TextModel *model);
-	void (*unlock)(const TextModel *model);
+	               const char *text, size_t length, TokenList *list,
+	               Failure *failure);
 } TextModelType;
-
-/* The type of that name, or NULL. */
-extern const TextModelType *text_model_find(const char *name);
 
 /* Types, one a file. */
 extern const TextModelType bpe_model_type;
+extern const TextModelType unigram_model_type;
+extern const TextModelType wordpiece_model_type;
+extern const TextModelType wordlevel_model_type;
+
+/* From the "model" object of a tokenizer.json. */
+extern bool text_model_open(Arena *arena, const json_t *json, int limit,
+                            TextModel *model, Failure *failure);
+
+/* Appends the ids of one piece.  locked: this thread holds model->cache. */
+extern bool text_model_encode(const TextModel *model, Arena *arena,
+                              Arena *scratch, bool locked, const char *text,
+                              size_t length, TokenList *list, Failure *failure);
+
+/* For types whose pieces are words already. */
+extern size_t whole_length(const TextModel *model, const char *text,
+                           size_t length);
 
 /* Appends an id to a list that grows in arena. */
 extern bool token_list_add(TokenList *list, Arena *arena, int32_t id,

@@ -56,7 +56,7 @@ typedef struct Encoding
 	Arena *arena; /* of the list */
 	Arena *scratch;
 	bool as_continuation;
-	bool locked; /* this thread holds the model's memory of pieces */
+	bool locked; /* this thread holds the model's cache */
 	Failure *failure;
 } Encoding;
 
@@ -65,7 +65,6 @@ static bool
 encode_segment(Encoding *encoding, const Segment *segment, TokenList *list)
 {
 	const Tokenizer *tokenizer = encoding->tokenizer;
-	const TextModel *model = &tokenizer->model;
 	Piece piece = {segment->text, segment->length, segment->at_start};
 	PieceList pieces = {&piece, 1, 1};
 
@@ -76,10 +75,10 @@ encode_segment(Encoding *encoding, const Segment *segment, TokenList *list)
 	                      encoding->failure))
 		return false;
 	for (size_t i = 0; i < pieces.count; i++)
-		if (!model->type->encode(model, encoding->arena, encoding->scratch,
-		                         encoding->locked, pieces.pieces[i].text,
-		                         pieces.pieces[i].length, list,
-		                         encoding->failure))
+		if (!text_model_encode(&tokenizer->model, encoding->arena,
+		                       encoding->scratch, encoding->locked,
+		                       pieces.pieces[i].text, pieces.pieces[i].length,
+		                       list, encoding->failure))
 			return false;
 	return true;
 }
@@ -128,14 +127,14 @@ encoding_open(Encoding *encoding, const Tokenizer *tokenizer, Arena *arena,
 	                       .scratch = arena_create(),
 	                       .as_continuation = as_continuation,
 	                       .failure = failure};
-	encoding->locked = tokenizer->model.type->lock(&tokenizer->model);
+	encoding->locked = piece_cache_lock(tokenizer->model.cache);
 }
 
 static void
 encoding_close(Encoding *encoding)
 {
 	if (encoding->locked)
-		encoding->tokenizer->model.type->unlock(&encoding->tokenizer->model);
+		piece_cache_unlock(encoding->tokenizer->model.cache);
 	arena_destroy(encoding->scratch);
 }
 

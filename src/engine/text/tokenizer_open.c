@@ -368,28 +368,15 @@ open_model(Arena *arena, const Source *source, TextModel *model,
 	const json_t *vocabulary = json_object_get(json, "vocab");
 	size_t most = json_object_size(vocabulary) + json_array_size(vocabulary) +
 	              (size_t) source->added_count;
-	const char *name;
 
 	if (!json_is_object(json))
 		return fail(failure, FAILURE_BAD_FILE,
 		            "tokenizer.json has %s for a model", json_type_name(json));
 
-	/* Old files do not say what they are; only BPE has merges. */
-	if (!json_get_string(json, "type",
-	                     json_object_get(json, "merges") != NULL ? "BPE" : NULL,
-	                     &name, failure))
-		return false;
-	if (name == NULL)
-		return fail(failure, FAILURE_BAD_FILE,
-		            "the tokenizer's model has no type");
-	model->type = text_model_find(name);
-	if (model->type == NULL)
-		return fail(failure, FAILURE_UNSUPPORTED,
-		            "tokenizers of type \"%s\" are not supported", name);
 	if (most > INT_MAX)
 		return fail(failure, FAILURE_UNSUPPORTED,
 		            "the tokenizer has %zu tokens", most);
-	return model->type->open(arena, json, (int) most, model, failure);
+	return text_model_open(arena, json, (int) most, model, failure);
 }
 
 static bool

@@ -4,6 +4,8 @@
  */
 #include "text/unicode.h"
 
+#include "text/unicode_versions.h"
+
 #include <utf8proc.h>
 
 uint32_t
@@ -189,6 +191,8 @@ unicode_is_word(uint32_t code)
 		case UTF8PROC_CATEGORY_NL:
 		case UTF8PROC_CATEGORY_PC:
 			return true;
+		case UTF8PROC_CATEGORY_CN:
+			return unicode_is_exception(NEW_WORDS, code);
 		default:
 			return code == 0x200c || code == 0x200d || is_enclosed_letter(code);
 	}
@@ -200,7 +204,9 @@ unicode_is_numeric(uint32_t code)
 	utf8proc_category_t found = category(code);
 
 	return found == UTF8PROC_CATEGORY_ND || found == UTF8PROC_CATEGORY_NL ||
-	       found == UTF8PROC_CATEGORY_NO;
+	       found == UTF8PROC_CATEGORY_NO ||
+	       (found == UTF8PROC_CATEGORY_CN &&
+	        unicode_is_exception(NEW_NUMBERS, code));
 }
 
 bool
@@ -218,14 +224,64 @@ unicode_is_punctuation(uint32_t code)
 		case UTF8PROC_CATEGORY_PI:
 		case UTF8PROC_CATEGORY_PF:
 		case UTF8PROC_CATEGORY_PO:
-			return true;
-		default:
-			return false;
+			return !unicode_is_exception(LATE_PUNCTUATION, code);
+		default: /* these two were punctuation once */
+			return code == 0x166d || code == 0x111c9;
 	}
 }
 
 bool
 unicode_is_accent(uint32_t code)
 {
-	return category(code) == UTF8PROC_CATEGORY_MN;
+	if (code < 0x300)
+		return false;
+	if (category(code) == UTF8PROC_CATEGORY_MN)
+		return !unicode_is_exception(LATE_ACCENTS, code);
+	return code == 0x1734; /* once */
+}
+
+bool
+unicode_is_mark(uint32_t code)
+{
+	if (code < 0x300)
+		return false;
+	switch (category(code))
+	{
+		case UTF8PROC_CATEGORY_MN:
+		case UTF8PROC_CATEGORY_MC:
+		case UTF8PROC_CATEGORY_ME:
+			return !unicode_is_exception(LATE_MARKS, code);
+		default: /* these two were marks once */
+			return code == 0x1cf2 || code == 0x1cf3;
+	}
+}
+
+bool
+unicode_is_control(uint32_t code)
+{
+	switch (category(code))
+	{
+		case UTF8PROC_CATEGORY_CC:
+		case UTF8PROC_CATEGORY_CO:
+			return true;
+		case UTF8PROC_CATEGORY_CF:
+			return !unicode_is_exception(LATE_CONTROLS, code);
+		default:
+			return false;
+	}
+}
+
+void
+unicode_append_lower(TextBuffer *out, uint32_t code)
+{
+	uint32_t lower;
+
+	/* The one letter whose lower case is two characters. */
+	if (code == 0x130)
+	{
+		buffer_append(out, "i\xcc\x87", 3);
+		return;
+	}
+	lower = (uint32_t) utf8proc_tolower((utf8proc_int32_t) code);
+	buffer_append_code(out, lower == code ? unicode_new_lower(code) : lower);
 }

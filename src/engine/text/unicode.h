@@ -37,5 +37,14 @@ extern bool unicode_is_numeric(uint32_t code);
 /* ASCII punctuation, or one of the punctuation categories. */
 extern bool unicode_is_punctuation(uint32_t code);
 
-/* Nonspacing marks (Mn). */
+/* Nonspacing marks (Mn), as BERT knows them. */
 extern bool unicode_is_accent(uint32_t code);
+
+/* Marks of any kind (M). */
+extern bool unicode_is_mark(uint32_t code);
+
+/* Controls, formats and private characters (Cc, Cf, Co), white space too. */
+extern bool unicode_is_control(uint32_t code);
+
+/* Appends the lower case of a character. */
+extern void unicode_append_lower(TextBuffer *out, uint32_t code);

@@ -4,6 +4,7 @@
  */
 #include "text/vocabulary.h"
 
+#include <stdio.h>
 #include <string.h>
 
 typedef struct Entry
@@ -58,19 +59,15 @@ find_slot(const Vocabulary *vocabulary, const char *text, size_t length)
 	return slot;
 }
 
-/* Tables for the tokens, and one block for their texts. */
+/* Tables for count tokens, and one block for their texts. */
 static bool
-allocate(Arena *arena, const json_t *tokens, Vocabulary *vocabulary,
+allocate(Arena *arena, size_t count, size_t bytes, Vocabulary *vocabulary,
          char **texts, Failure *failure)
 {
 	size_t slots = 16;
-	size_t bytes = 0;
-	const char *text;
-	json_t *id;
 
-	while (slots < json_object_size(tokens) * 2)
+	while (slots < count * 2)
 		slots *= 2;
-	json_object_foreach((json_t *) tokens, text, id) bytes += strlen(text) + 1;
 	vocabulary->mask = slots - 1;
 	vocabulary->slots = arena_try(arena, slots, sizeof(int32_t), failure);
 	if (vocabulary->slots == NULL)
@@ -83,11 +80,24 @@ allocate(Arena *arena, const json_t *tokens, Vocabulary *vocabulary,
 	return *texts != NULL;
 }
 
+/* Adds a token whose id is free; *next is where its text goes. */
+static void
+add(Vocabulary *vocabulary, const char *text, size_t length, int32_t id,
+    char **next)
+{
+	memcpy(*next, text, length);
+	vocabulary->slots[find_slot(vocabulary, text, length)] = id + 1;
+	vocabulary->entries[id] = (Entry){*next, length};
+	vocabulary->count++;
+	*next += length + 1;
+}
+
 bool
 vocabulary_open(Arena *arena, const json_t *tokens, int limit,
                 Vocabulary **result, Failure *failure)
 {
 	Vocabulary *vocabulary = arena_alloc(arena, sizeof(Vocabulary));
+	size_t bytes = 0;
 	const char *text;
 	char *next;
 	json_t *value;
@@ -97,11 +107,13 @@ vocabulary_open(Arena *arena, const json_t *tokens, int limit,
 		            "\"vocab\" must be an object, not %s",
 		            json_type_name(tokens));
 	vocabulary->limit = limit;
-	if (!allocate(arena, tokens, vocabulary, &next, failure))
+	json_object_foreach((json_t *) tokens, text, value) bytes +=
+		strlen(text) + 1;
+	if (!allocate(arena, json_object_size(tokens), bytes, vocabulary, &next,
+	              failure))
 		return false;
 	json_object_foreach((json_t *) tokens, text, value)
 	{
-		size_t length = strlen(text);
 		int64_t id;
 
 		if (!json_as_int(value, &id))
@@ -117,12 +129,44 @@ vocabulary_open(Arena *arena, const json_t *tokens, int limit,
 			return fail(failure, FAILURE_BAD_FILE,
 			            "tokens \"%s\" and \"%s\" have the same id %lld",
 			            vocabulary->entries[id].text, text, (long long) id);
-		memcpy(next, text, length);
-		vocabulary->slots[find_slot(vocabulary, text, length)] =
-			(int32_t) id + 1;
-		vocabulary->entries[id] = (Entry){next, length};
-		vocabulary->count++;
-		next += length + 1;
+		add(vocabulary, text, strlen(text), (int32_t) id, &next);
+	}
+	*result = vocabulary;
+	return true;
+}
+
+bool
+vocabulary_open_list(Arena *arena, const json_t *tokens, int limit,
+                     Vocabulary **result, Failure *failure)
+{
+	Vocabulary *vocabulary = arena_alloc(arena, sizeof(Vocabulary));
+	size_t count = json_array_size(tokens);
+	size_t bytes = 0;
+	char *next;
+
+	if (!json_is_array(tokens))
+		return fail(failure, FAILURE_BAD_FILE,
+		            "\"vocab\" must be an array, not %s",
+		            json_type_name(tokens));
+	vocabulary->limit = limit;
+	for (size_t i = 0; i < count; i++)
+	{
+		const json_t *token = json_array_get(json_array_get(tokens, i), 0);
+
+		if (!json_is_string(token))
+			return fail(failure, FAILURE_BAD_FILE,
+			            "token %zu of the vocabulary is %s, not a string", i,
+			            json_type_name(token));
+		bytes += json_string_length(token) + 1;
+	}
+	if (!allocate(arena, count, bytes, vocabulary, &next, failure))
+		return false;
+	for (size_t i = 0; i < count; i++)
+	{
+		const json_t *token = json_array_get(json_array_get(tokens, i), 0);
+
+		add(vocabulary, json_string_value(token), json_string_length(token),
+		    (int32_t) i, &next);
 	}
 	*result = vocabulary;
 	return true;
@@ -141,6 +185,18 @@ vocabulary_text(const Vocabulary *vocabulary, int32_t id, size_t *length)
 		return NULL;
 	*length = vocabulary->entries[id].length;
 	return vocabulary->entries[id].text;
+}
+
+void
+vocabulary_find_bytes(const Vocabulary *vocabulary, int32_t ids[256])
+{
+	for (int byte = 0; byte < 256; byte++)
+	{
+		char name[8];
+
+		snprintf(name, sizeof(name), "<0x%02X>", (unsigned) byte);
+		ids[byte] = vocabulary_find(vocabulary, name, 6);
+	}
 }
 
 int

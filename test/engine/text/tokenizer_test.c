@@ -150,8 +150,6 @@ check_tokenizer(const char *folder)
 	size_t i;
 	json_t *row;
 
-	if (strcmp(json_string_value(json_object_get(golden, "kind")), "BPE") != 0)
-		return;
 	print_message("%s\n", folder);
 	assert_ok(tokenizer_open(arena, folder, &tokenizer, &failure), failure);
 	assert_int_equal(tokenizer_size(tokenizer),
@@ -213,6 +211,43 @@ check_joining(const char *folder)
 	}
 }
 
+/* Encoders read one text or two (an empty second is none), decoders both in
+ * one. */
+static void
+check_classifier(const char *folder)
+{
+	json_t *golden = test_read_json(arena, folder, "golden.json");
+	bool is_pair = strcmp(json_string_value(json_object_get(golden, "input")),
+	                      "text pair") == 0;
+	Tokenizer *tokenizer;
+	size_t i;
+	json_t *row;
+
+	print_message("%s\n", folder);
+	assert_ok(tokenizer_open(arena, folder, &tokenizer, &failure), failure);
+	json_array_foreach(json_object_get(golden, "texts"), i, row)
+	{
+		const char *first = json_string_value(json_object_get(row, "first"));
+		const char *second = json_string_value(json_object_get(row, "second"));
+		const json_t *type_ids = json_object_get(row, "type_ids");
+		TokenList list = {0};
+		TokenList types = {0};
+		char *text = arena_printf(arena, "%s%s", first,
+		                          second == NULL || is_pair ? "" : second);
+		bool done = is_pair && second != NULL && second[0] != '\0'
+		                ? tokenizer_encode_pair(
+							  tokenizer, arena, first, strlen(first), second,
+							  strlen(second), &list, &types, &failure)
+		                : tokenizer_encode(tokenizer, arena, text, strlen(text),
+		                                   true, &list, &failure);
+
+		assert_ok(done, failure);
+		check_ids("ids", text, json_object_get(row, "ids"), &list);
+		if (json_is_array(type_ids) && types.count > 0)
+			check_ids("types", text, type_ids, &types);
+	}
+}
+
 /* Calls check for every folder of path that has a golden.json. */
 static void
 for_each_folder(const char *path, void (*check)(const char *folder))
@@ -247,6 +282,14 @@ prompts_and_responses_join_like_the_reference(void **state)
 	(void) state;
 	for_each_folder(test_golden_path(arena, "decoders"), check_joining);
 	for_each_folder(test_shared_path(arena, "golden/decoders"), check_joining);
+}
+
+static void
+classifiers_read_what_the_reference_reads(void **state)
+{
+	(void) state;
+	for_each_folder(test_shared_path(arena, "golden/classifiers"),
+	                check_classifier);
 }
 
 /* ------------------------------------------------- tokenizers made here */
@@ -543,6 +586,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ids_and_texts_are_those_of_the_reference),
 		cmocka_unit_test(prompts_and_responses_join_like_the_reference),
+		cmocka_unit_test(classifiers_read_what_the_reference_reads),
 		cmocka_unit_test(broken_files_are_refused),
 		cmocka_unit_test(a_truncated_file_is_refused),
 		cmocka_unit_test(older_directories_have_two_files),
