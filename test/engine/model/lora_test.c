@@ -1,7 +1,7 @@
 /*
  * lora_test.c
- *		Adapters against the golden values of PEFT; their gradients by finite
- *		differences, dropout too; new ones; and files that lie.
+ *		What an adapter adds to a model: gradients by finite differences,
+ *		dropout too, the first values of new ones, and what they take.
  */
 #include "tiny.h"
 #include "on_cpu.h"
@@ -11,175 +11,347 @@
 
 #define SEQUENCES 6
 
-/* ------------------------------------------------------- golden values */
+#define WIDE                                                                   \
+	"{\"model_type\": \"llama\", \"hidden_size\": 64, "                        \
+	"\"intermediate_size\": 96, \"num_hidden_layers\": 1, "                    \
+	"\"num_attention_heads\": 4, \"vocab_size\": 4096, "                       \
+	"\"tie_word_embeddings\": true}"
 
-static Batch
-batch_of(Arena *arena, json_t *ids)
+static const char *const configs[] = {
+	TINY_GPT2,
+	TINY_LLAMA(", \"tie_word_embeddings\": true, \"attention_bias\": true"),
+};
+#define CONFIGS (sizeof(configs) / sizeof(configs[0]))
+
+static float
+coefficient(int t)
 {
-	size_t count = json_array_size(ids);
-	int32_t *offset = arena_alloc(arena, 2 * sizeof(int32_t));
-	int32_t *target = arena_alloc(arena, sizeof(int32_t));
-	int32_t *id = arena_alloc(arena, count * sizeof(int32_t));
-
-	for (size_t i = 0; i < count; i++)
-		id[i] = (int32_t) json_integer_value(json_array_get(ids, i));
-	offset[1] = (int32_t) count;
-	target[0] = 1;
-	return (Batch){1, offset, target, id};
+	return (float) (0.5 + random_uniform(5, 0, (uint64_t) t)) *
+	       (t % 3 == 0 ? -1 : 1);
 }
 
-static void
-check_logits(Arena *arena, Model *model, json_t *texts, const char *which)
+typedef struct Seen
 {
-	float *logits = arena_alloc(
-		arena, sizeof(float) * (size_t) model_config(model)->vocabulary);
-	double worst = 0;
-	size_t i;
-	json_t *text;
+	const Batch *batch;
+	float logp[1024];
+	double sum; /* of coefficient times logp */
+} Seen;
 
-	json_array_foreach(texts, i, text)
+/* LogprobGradient of that sum. */
+static bool
+weighted_sum(void *argument, int first, int count, const float *logp,
+             float *grad, Failure *failure)
+{
+	Seen *seen = argument;
+	int before = batch_targets(seen->batch, 0, first);
+	int targets = batch_targets(seen->batch, first, count);
+
+	(void) failure;
+	for (int t = 0; t < targets; t++)
 	{
-		Batch batch = batch_of(arena, json_object_get(text, "ids"));
-		json_t *expected = json_object_get(text, which);
-		Failure failure;
-
-		assert_ok(model_last_logits(model, &batch, logits, &failure), failure);
-		for (size_t v = 0; v < json_array_size(expected); v++)
-		{
-			double want = json_number_value(json_array_get(expected, v));
-
-			assert_near(logits[v], want, 1e-4);
-			worst = fmax(worst, fabs((double) logits[v] - want));
-		}
+		grad[t] = coefficient(before + t);
+		seen->logp[before + t] = logp[t];
+		seen->sum += (double) grad[t] * (double) logp[t];
 	}
-	print_message("  %s: at most %.1e off\n", which, worst);
+	return true;
 }
 
-static void
-check_merged(const char *directory, json_t *tensors)
+static const uint64_t keys[SEQUENCES] = {11, 22, 33, 44, 55, 66};
+
+static double
+accumulate(Model *model, const Batch *batch, const uint64_t *key, Seen *seen)
 {
-	Arena *arena = arena_create();
-	Failure failure;
-	StoredModel *stored;
-	const char *name;
-	json_t *expected;
+	int32_t group[SEQUENCES + 1];
+	Failure failure = {0};
 
-	assert_ok(stored_model_open(arena, directory, &stored, &failure), failure);
-	json_object_foreach(tensors, name, expected)
-	{
-		const StoredTensor *tensor = stored_model_find(stored, name);
-		json_t *first = json_object_get(expected, "first");
-		double norm = json_number_value(json_object_get(expected, "norm"));
-		double sum = 0;
-
-		assert_non_null(tensor);
-		for (int64_t i = 0; i < tensor->count; i++)
-			sum += pow((double) ((const float *) tensor->data)[i], 2);
-		assert_near(sqrt(sum), norm, 1e-5 * norm);
-		for (size_t i = 0; i < json_array_size(first); i++)
-			assert_near(((const float *) tensor->data)[i],
-			            json_number_value(json_array_get(first, i)), 1e-5);
-	}
-	arena_destroy(arena);
-}
-
-static void
-remove_adapter(const char *directory)
-{
-	char path[512];
-
-	snprintf(path, sizeof(path), "%s/adapter_config.json", directory);
-	unlink(path);
-	snprintf(path, sizeof(path), "%s/adapter_model.safetensors", directory);
-	unlink(path);
-	rmdir(directory);
-}
-
-static void
-check_adapter(Model *base, const char *directory, json_t *golden)
-{
-	Arena *arena = arena_create();
-	json_t *texts = json_object_get(golden, "texts");
-	char *copy = test_directory(arena);
-	char *merged = test_directory(arena);
-	Failure failure;
-	Model *model;
-
-	assert_ok(adapter_open(arena, base, directory, &model, &failure), failure);
-	check_logits(arena, base, texts, "base_logits");
-	check_logits(arena, model, texts, "adapter_logits");
-
-	/* Written and read again, as an adapter and merged. */
-	assert_ok(adapter_save(model, NULL, copy, &failure), failure);
-	assert_ok(model_save(model, NULL, merged, &failure), failure);
-	assert_ok(adapter_open(arena, base, copy, &model, &failure), failure);
-	check_logits(arena, model, texts, "adapter_logits");
-	check_merged(merged, json_object_get(golden, "merged_tensors"));
-	assert_ok(model_open(arena, device, merged, NULL, &model, &failure),
+	for (int i = 0; i <= batch->sequences; i++)
+		group[i] = i;
+	seen->batch = batch;
+	seen->sum = 0;
+	assert_ok(model_accumulate(model, batch, batch->sequences, group, key,
+	                           weighted_sum, seen, &failure),
 	          failure);
-	check_logits(arena, model, texts, "merged_logits");
-	remove_adapter(copy);
-	tiny_remove(merged);
-	arena_destroy(arena);
+	return seen->sum;
+}
+
+/* A model that trains a new adapter; B is random where it is not fresh. */
+static Model *
+open_trainable(Arena *arena, const char *config, double dropout, bool is_fresh)
+{
+	Model *model = tiny_model(arena, device, config, 3);
+	LoraOptions options = {
+		.rank = 3, .alpha = 5, .dropout = dropout, .seed = 7};
+	Failure failure = {0};
+
+	assert_ok(model_make_trainable(model, &options, &failure), failure);
+	for (int64_t i = 0; !is_fresh && i < model_state_size(model); i++)
+	{
+		float weight = (float) (0.1 * random_normal(1, 2, (uint64_t) i));
+
+		model_state_upload(model, MODEL_WEIGHTS, i, 1, &weight);
+	}
+	return model;
 }
 
 static void
-check_set(Arena *arena, const char *root)
+check_weight(Model *model, const Batch *batch, const char *name, int64_t at,
+             double *largest)
 {
-	static const char *const cases[] = {"gpt2", "llama"};
+	const float step = 2.5e-3f;
+	float weight, grad, moved;
+	double up, down;
+	Seen seen;
 
-	for (int c = 0; c < 2; c++)
+	model_state_download(model, MODEL_WEIGHTS, at, 1, &weight);
+	model_zero_gradients(model);
+	accumulate(model, batch, keys, &seen);
+	model_state_download(model, MODEL_GRADIENTS, at, 1, &grad);
+	moved = weight + step;
+	model_state_upload(model, MODEL_WEIGHTS, at, 1, &moved);
+	up = accumulate(model, batch, keys, &seen);
+	moved = weight - step;
+	model_state_upload(model, MODEL_WEIGHTS, at, 1, &moved);
+	down = accumulate(model, batch, keys, &seen);
+	model_state_upload(model, MODEL_WEIGHTS, at, 1, &weight);
+	/* As in gradient_test.c; dropout has made the third derivative larger. */
+	if (!(fabs((up - down) / (2 * (double) step) - (double) grad) <=
+	      1e-2 * fabs((double) grad) + 1e-2))
+		fail_msg("d%s[%lld] is %.6g, differences say %.6g", name,
+		         (long long) at, (double) grad,
+		         (up - down) / (2 * (double) step));
+	*largest = fmax(*largest, fabs((double) grad));
+}
+
+static void
+check_gradients(double dropout)
+{
+	for (size_t c = 0; c < CONFIGS; c++)
 	{
-		char *directory = arena_printf(arena, "%s/lora/%s", root, cases[c]);
-		json_t *golden = test_read_json(arena, directory, "golden.json");
-		const char *elsewhere =
-			json_string_value(json_object_get(golden, "base"));
-		Model *base = tiny_open(
-			arena, device,
-			elsewhere == NULL ? directory
-							  : arena_printf(arena, "%s/%s", root, elsewhere));
-		const char *name;
-		json_t *adapter;
+		Arena *arena = arena_create();
+		Model *model = open_trainable(arena, configs[c], dropout, false);
+		Batch batch = tiny_batch(arena, SEQUENCES);
 
-		json_object_foreach(json_object_get(golden, "adapters"), name, adapter)
+		for (int i = 0; i < model_parameter_count(model); i++)
 		{
-			print_message("%s/%s\n", cases[c], name);
-			check_adapter(base, arena_printf(arena, "%s/%s", directory, name),
-			              adapter);
+			ParameterView view = model_parameter(model, i);
+			double largest = 0;
+
+			for (uint64_t probe = 0; probe < 4; probe++)
+				check_weight(
+					model, &batch, view.name,
+					view.offset +
+						(int64_t) (random_bits(9, (uint64_t) i, probe) %
+				                   (uint64_t) view.count),
+					&largest);
+			assert_true(largest > 0);
 		}
+		arena_destroy(arena);
 	}
 }
 
 static void
-own_adapters_give_the_golden_logits(void **state)
+gradients_are_those_of_differences(void **state)
+{
+	(void) state;
+	check_gradients(0);
+}
+
+static void
+dropout_has_the_gradient_of_its_mask(void **state)
+{
+	(void) state;
+	check_gradients(0.3);
+}
+
+static void
+the_mask_depends_on_keys_and_not_on_company(void **state)
+{
+	(void) state;
+	for (size_t c = 0; c < CONFIGS; c++)
+	{
+		Arena *arena = arena_create();
+		Model *model = open_trainable(arena, configs[c], 0.5, false);
+		Batch batch = tiny_batch(arena, SEQUENCES);
+		uint64_t others[SEQUENCES] = {11, 22, 33, 44, 55, 67};
+		double changed = 0;
+		int at = 0;
+		Seen all, one, other;
+
+		model_zero_gradients(model);
+		accumulate(model, &batch, keys, &all);
+		for (int s = 0; s < SEQUENCES; s++)
+		{
+			Batch part = tiny_part(arena, &batch, s);
+
+			accumulate(model, &part, keys + s, &one);
+			for (int t = 0; t < batch_targets(&part, 0, 1); t++)
+				assert_near(one.logp[t], all.logp[at++], 2e-5);
+		}
+		accumulate(model, &batch, others, &other);
+		for (int t = 0; t < at; t++)
+		{
+			if (t < batch_targets(&batch, 0, SEQUENCES - 1))
+				assert_near(other.logp[t], all.logp[t], 1e-6);
+			else
+				changed += fabs((double) other.logp[t] - (double) all.logp[t]);
+		}
+		assert_true(changed > 1e-2);
+		arena_destroy(arena);
+	}
+}
+
+static void
+scoring_drops_nothing(void **state)
 {
 	Arena *arena = arena_create();
+	Model *with = open_trainable(arena, TINY_GPT2, 0.5, false);
+	Model *without = open_trainable(arena, TINY_GPT2, 0, false);
+	Batch batch = tiny_batch(arena, SEQUENCES);
+	int targets = batch_targets(&batch, 0, SEQUENCES);
+	float a[1024], b[1024];
+	Failure failure = {0};
 
 	(void) state;
-	check_set(arena, test_golden_path(arena, ""));
+	assert_ok(model_logprobs(with, &batch, a, &failure), failure);
+	assert_ok(model_logprobs(without, &batch, b, &failure), failure);
+	assert_memory_equal(a, b, (size_t) targets * sizeof(float));
+	arena_destroy(arena);
+}
+
+/* ------------------------------------------------------- new adapters */
+
+static void
+a_new_adapter_changes_nothing(void **state)
+{
+	(void) state;
+	for (size_t c = 0; c < CONFIGS; c++)
+	{
+		Arena *arena = arena_create();
+		Model *model = tiny_model(arena, device, configs[c], 3);
+		Batch batch = tiny_batch(arena, SEQUENCES);
+		int targets = batch_targets(&batch, 0, SEQUENCES);
+		LoraOptions options = {.rank = 4, .alpha = 16};
+		float before[1024], after[1024];
+		Failure failure = {0};
+
+		assert_ok(model_logprobs(model, &batch, before, &failure), failure);
+		assert_ok(model_make_trainable(model, &options, &failure), failure);
+		assert_ok(model_logprobs(model, &batch, after, &failure), failure);
+		assert_memory_equal(before, after, (size_t) targets * sizeof(float));
+		arena_destroy(arena);
+	}
+}
+
+static void
+a_starts_uniform_and_b_at_zero(void **state)
+{
+	Arena *arena = arena_create();
+	Model *model = open_trainable(arena, TINY_GPT2, 0, true);
+	float *weights =
+		arena_alloc(arena, sizeof(float) * (size_t) model_state_size(model));
+
+	(void) state;
+	model_state_download(model, MODEL_WEIGHTS, 0, model_state_size(model),
+	                     weights);
+	for (int i = 0; i < model_parameter_count(model); i++)
+	{
+		ParameterView view = model_parameter(model, i);
+		bool is_a = strstr(view.name, ".lora_A.weight") != NULL;
+		double bound = 1 / sqrt((double) view.shape[1]);
+		double sum = 0, largest = 0;
+
+		for (int64_t j = 0; j < view.count; j++)
+		{
+			double weight = (double) weights[view.offset + j];
+
+			sum += weight * weight;
+			largest = fmax(largest, fabs(weight));
+		}
+		assert_true(largest <= (is_a ? bound : 0));
+		if (is_a) /* the variance of a uniform number is bound^2 / 3 */
+			assert_near(sum / (double) view.count / (bound * bound), 1.0 / 3,
+			            0.12);
+	}
 	arena_destroy(arena);
 }
 
 static void
-shared_adapters_give_the_golden_logits(void **state)
+only_the_adapter_takes_memory(void **state)
 {
 	Arena *arena = arena_create();
-	char *root = test_shared_path(arena, "golden");
+	Model *model = tiny_model(arena, device, WIDE, 3);
+	LoraOptions options = {.rank = 2, .alpha = 1};
+	uint64_t before = memory_used();
+	/* q, k, v, o, gate, up and down */
+	int64_t numbers = 2 * (4 * (64 + 64) + 3 * (64 + 96));
+	int64_t total = 0;
+	Failure failure = {0};
 
 	(void) state;
-	if (root != NULL)
-		check_set(arena, root);
+	assert_ok(model_make_trainable(model, &options, &failure), failure);
+	assert_int_equal(model_parameter_count(model), 2 * 7);
+	for (int i = 0; i < model_parameter_count(model); i++)
+		total += model_parameter(model, i).count;
+	assert_int_equal(total, numbers);
+	assert_int_equal(model_parameters(model), numbers);
+	assert_true(model_state_size(model) >= numbers);
+	assert_true(model_state_size(model) < numbers + 14 * 16);
+	/* Small blocks of 64 KiB; four numbers for each weight were 4.7 MiB. */
+	assert_true(memory_used() - before < (uint64_t) 6 * 65536);
 	arena_destroy(arena);
-	if (root == NULL)
-		skip();
+}
+
+/* How many parameters an adapter with these targets has. */
+static int
+count_targets(const char *text)
+{
+	Arena *arena = arena_create();
+	Model *model = tiny_model(arena, device, TINY_GPT2, 3);
+	LoraOptions options = {.rank = 2, .alpha = 1};
+	json_t *targets;
+	Failure failure = {0};
+	int count;
+
+	assert_ok(json_open_text(arena, text, strlen(text), "targets", &targets,
+	                         &failure),
+	          failure);
+	options.targets = json_array_get(targets, 0);
+	count = model_make_trainable(model, &options, &failure)
+	            ? model_parameter_count(model)
+	            : -1;
+	if (count < 0)
+		assert_non_null(strstr(failure.message, "names no linear layer"));
+	arena_destroy(arena);
+	return count;
+}
+
+static void
+targets_match_as_in_peft(void **state)
+{
+	(void) state;
+	assert_int_equal(count_targets("[\"all-linear\"]"), 16);
+	assert_int_equal(count_targets("[[\"c_proj\"]]"), 8);
+	assert_int_equal(count_targets("[[\"attn.c_proj\", \"c_fc\"]]"), 8);
+	assert_int_equal(count_targets("[[\"transformer.h.1.mlp.c_fc\"]]"), 2);
+	assert_int_equal(count_targets("[\".*h\\\\.0\\\\..*c_fc\"]"), 2);
+	/* Not a part of a name, nor without its beginning. */
+	assert_int_equal(count_targets("[[\"proj\"]]"), -1);
+	assert_int_equal(count_targets("[[\"c_proj\", \"q_proj\"]]"), -1);
+	assert_int_equal(count_targets("[\"c_fc\"]"), -1);
 }
 
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(own_adapters_give_the_golden_logits),
-		cmocka_unit_test(shared_adapters_give_the_golden_logits),
+		cmocka_unit_test(gradients_are_those_of_differences),
+		cmocka_unit_test(dropout_has_the_gradient_of_its_mask),
+		cmocka_unit_test(the_mask_depends_on_keys_and_not_on_company),
+		cmocka_unit_test(scoring_drops_nothing),
+		cmocka_unit_test(a_new_adapter_changes_nothing),
+		cmocka_unit_test(a_starts_uniform_and_b_at_zero),
+		cmocka_unit_test(only_the_adapter_takes_memory),
+		cmocka_unit_test(targets_match_as_in_peft),
 	};
 
 	return run_on_cpu(tests);
