@@ -67,7 +67,9 @@ method_get(Engine *engine, const char *name, Method *method)
 			break;
 		entry = JsonbValueToJsonb(value);
 		known = json_text(entry, "name");
-		if (known == NULL)
+		/* Jobs give single rows to train on, not yet pairs or lists. */
+		if (known == NULL || strcmp(json_text(entry, "rows"), "pairs") == 0 ||
+		    strcmp(json_text(entry, "rows"), "lists") == 0)
 			continue;
 		if (strcmp(known, name) == 0)
 		{

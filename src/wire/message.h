@@ -31,7 +31,7 @@ typedef enum WireType
 	/* {"version", "extension": version text, "parent": pid, "threads": 0 for
 	 * all, "memory_limit": bytes or 0, "device": "auto", "cpu"} -> {"version",
 	 * "methods": [{"name", "rows": "all"|"positive_reward"|
-	 * "positive_advantage", "reference": bool, "value": bool}],
+	 * "positive_advantage"|"pairs"|"lists", "reference": bool, "value": bool}],
 	 * "architectures": [text], "formats": [text], "pid", "device": what it
 	 * computes on} */
 	WIRE_HELLO = 1,
@@ -116,6 +116,13 @@ typedef enum WireType
 	 * f64 value, f64 advantage) -> {"rows", "selected", "steps": after the
 	 * last} n x (u8 WireRowStatus, f64 reward, f64 value, f64 advantage, f64
 	 * ref_logprob, u32 tokens, u8 selected); NaN where there is none.
+	 * Methods of pairs and lists group rows by equal prompts once all are
+	 * there, and select none before: after the last the head has "groups",
+	 * "prompts", "lone": prompts with one response, "equal": prompts whose
+	 * rewards are all equal, "equal_pairs": further pairs of equal rewards,
+	 * and m x (i64 row number of a selected row) follows.  A pair that the
+	 * source gives is two rows of one number, the chosen and then the
+	 * rejected one, without rewards: both are used or neither.
 	 * Events: WIRE_PROGRESS. */
 	WIRE_JOB_ROWS,
 	/* {"evaluate": bool, "samples": how many prompts give samples} n x (text
@@ -149,6 +156,10 @@ typedef enum WireType
 #define WIRE_ROW_HAS_REWARD 1
 #define WIRE_ROW_HAS_VALUE 2
 #define WIRE_ROW_HAS_ADVANTAGE 4
+
+/* It is half of a pair. */
+#define WIRE_ROW_IS_CHOSEN 8
+#define WIRE_ROW_IS_REJECTED 16
 
 typedef enum WireRowStatus
 {

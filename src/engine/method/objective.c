@@ -1,12 +1,15 @@
 /*
  * objective.c
- *		The training objectives, one function each, and the table of them.
+ *		The training objectives, one function each, and the table of them;
+ *		those of pairs and lists are in preference.c.
  *
  * As in the paper (arXiv 2305.14718), with sums over tokens, not means.  A
  * difference l - r is formed token by token and summed in double, so that it
  * is exactly 0 where policy and reference are the same.
  */
 #include "method/objective.h"
+
+#include "method/preference.h"
 
 #include <math.h>
 #include <string.h>
@@ -197,6 +200,9 @@ static const Objective objectives[] = {
 	{"a_lol_ref_free", ROWS_POSITIVE_ADVANTAGE, false, a_lol_ref_free_loss},
 	{"a_lol_seq", ROWS_POSITIVE_ADVANTAGE, true, a_lol_seq_loss},
 	{"a_lol_kl", ROWS_POSITIVE_ADVANTAGE, true, a_lol_kl_loss},
+	{"dpo", ROWS_PAIRS, true, dpo_loss},
+	{"dpo_ref_free", ROWS_PAIRS, false, dpo_ref_free_loss},
+	{"pro", ROWS_LISTS, false, pro_loss},
 };
 
 const Objective *
@@ -227,7 +233,15 @@ objective_rows_name(ObjectiveRows rows)
 		[ROWS_ALL] = "all",
 		[ROWS_POSITIVE_REWARD] = "positive_reward",
 		[ROWS_POSITIVE_ADVANTAGE] = "positive_advantage",
+		[ROWS_PAIRS] = "pairs",
+		[ROWS_LISTS] = "lists",
 	};
 
 	return names[rows];
+}
+
+bool
+objective_ranks(const Objective *objective)
+{
+	return objective->rows == ROWS_PAIRS || objective->rows == ROWS_LISTS;
 }

@@ -12,7 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A response, a pair or a list: i owns the tokens [offset[i], offset[i + 1]). */
+/* A response, a pair or a list, the best first: i owns the tokens
+ * [offset[i], offset[i + 1]). */
 typedef struct ObjectiveGroup
 {
 	int count;               /* responses */
@@ -23,20 +24,35 @@ typedef struct ObjectiveGroup
 	const double *advantage; /* [count] reward minus value */
 } ObjectiveGroup;
 
+/* The longest list that an objective takes. */
+#define OBJECTIVE_LIST_MAX 1024
+
 typedef struct ObjectiveOptions
 {
 	double clip_range; /* eps; negative: no clipping */
-	double beta;       /* of a_lol_kl */
+	double beta;       /* of a_lol_kl and dpo */
 	double gold_floor; /* u of r_gold */
+	double sft_weight; /* of pro's best response */
 } ObjectiveOptions;
 
-/* What the importance ratios of a step were; added to by each loss. */
+/* What the importance ratios and the rankings of a step were; added to by
+ * each loss. */
 typedef struct ObjectiveStats
 {
 	int64_t ratios;   /* responses, or tokens where each has its own */
 	int64_t clipped;  /* of them, outside [1 - eps, 1 + eps] */
 	double ratio_sum; /* before clipping, exp(min(l - r, 30)) */
 	double ratio_squares;
+
+	/* Pairs and lists; a response's score is beta * (l - r) for dpo, l / |y|
+	 * for pro. */
+	int64_t groups;
+	int64_t compared;   /* two responses of a group whose rewards differ */
+	int64_t ordered;    /* of these, those that the scores order alike */
+	double best_score;  /* sums over the groups: of the best response, */
+	double worst_score; /* of the worst, */
+	double best_logp;   /* and their l */
+	double worst_logp;
 } ObjectiveStats;
 
 /*
@@ -51,9 +67,11 @@ typedef double (*ObjectiveLoss)(const ObjectiveGroup *group,
 /* Rows that a method trains on, and by what they are drawn. */
 typedef enum ObjectiveRows
 {
-	ROWS_ALL,               /* uniformly */
-	ROWS_POSITIVE_REWARD,   /* R > 0, in proportion to R */
-	ROWS_POSITIVE_ADVANTAGE /* A > 0, in proportion to A */
+	ROWS_ALL,                /* uniformly */
+	ROWS_POSITIVE_REWARD,    /* R > 0, in proportion to R */
+	ROWS_POSITIVE_ADVANTAGE, /* A > 0, in proportion to A */
+	ROWS_PAIRS,              /* two responses to a prompt, uniformly */
+	ROWS_LISTS               /* two or more, by falling reward, uniformly */
 } ObjectiveRows;
 
 typedef struct Objective
@@ -70,5 +88,8 @@ extern const Objective *objective_find(const char *name);
 extern int objective_count(void);
 extern const Objective *objective_at(int index);
 
-/* "all", "positive_reward", "positive_advantage". */
+/* "all", "positive_reward", "positive_advantage", "pairs", "lists". */
 extern const char *objective_rows_name(ObjectiveRows rows);
+
+/* True where a group is more than one response. */
+extern bool objective_ranks(const Objective *objective);

@@ -17,8 +17,9 @@ struct Job
 	const char *reference; /* JSON text of the reference's ModelRef, or NULL */
 	DatasetWriter writer;
 	bool is_writing;  /* rows are coming */
-	bool is_ready;    /* they are complete: dataset is open */
+	bool is_ready;    /* they are complete: dataset is open, and grouped */
 	bool has_trained; /* or tried to: the model is no longer as it was */
+	bool gives_pairs; /* the rows are chosen and rejected ones */
 	int64_t rows;     /* that came */
 	Dataset dataset;
 };
@@ -26,7 +27,8 @@ struct Job
 /* The job that is open; NULL and a failure if none is. */
 extern Job *job_of(Request *request, Failure *failure);
 
-/* Opens the rows file that scoring has finished. */
+/* Opens the rows file that scoring has finished; is_ready, unless there is no
+ * group to train on. */
 extern bool job_open_rows(Job *job, Failure *failure);
 
 /* Path of a file in the job's directory, in its arena. */

@@ -28,10 +28,15 @@ job_path(const Job *job, const char *name)
 bool
 job_open_rows(Job *job, Failure *failure)
 {
+	bool ranks = objective_ranks(job->options.objective);
+
 	if (!dataset_open(job->arena, job_path(job, "rows"), &job->dataset,
-	                  failure))
+	                  failure) ||
+	    !dataset_group(job->arena, &job->dataset,
+	                   ranks ? &job->options.group_options : NULL, failure))
 		return false;
-	job->is_ready = true;
+	/* Where no two rows can be compared there is nothing to train on. */
+	job->is_ready = job->dataset.groups.count > 0;
 	return true;
 }
 
@@ -143,9 +148,9 @@ open_job(Request *request, Job *job, json_t **reply, Failure *failure)
 		"rows", (json_int_t) job->dataset.rows, "selected",
 		(json_int_t) job->dataset.selected, "step", (json_int_t) state.step,
 		"steps",
-		(json_int_t) (job->is_ready
-	                      ? train_steps(&job->options, job->dataset.selected)
-	                      : 0),
+		(json_int_t) (job->is_ready ? train_steps(&job->options,
+	                                              job->dataset.groups.count)
+	                                : 0),
 		"notice", notice[0] == '\0' ? NULL : notice);
 	return true;
 }

@@ -4,12 +4,14 @@
  *
  * The reference policy and the value are evaluated once a row, here; the rows
  * that the method selects are kept with the results, the others end here.
+ * Methods that compare responses keep all, and group them after the last.
  */
 #include "formats/json.h"
 #include "model/pair.h"
 #include "serve/job.h"
 #include "serve/requests.h"
 #include "serve/values.h"
+#include "train/checksum.h"
 
 #include <math.h>
 #include <string.h>
@@ -27,6 +29,7 @@ typedef struct Scoring
 	Pair *pair;            /* [count] */
 	WireRowResult *result; /* [count] */
 	float **ref_logp;      /* [count] NULL where the method needs none */
+	bool *is_kept;         /* [count] for training, or to be grouped */
 	bool is_last;
 } Scoring;
 
@@ -56,6 +59,37 @@ open_models(Scoring *scoring, Failure *failure)
 	                                    &scoring->head, failure));
 }
 
+/* A job has pairs, each a chosen response and right behind it the rejected
+ * one, or has none. */
+static bool
+check_halves(const Scoring *scoring, Failure *failure)
+{
+	const uint8_t both = WIRE_ROW_IS_CHOSEN | WIRE_ROW_IS_REJECTED;
+	Job *job = scoring->job;
+	const WireRow *row = scoring->row;
+	bool is_whole = true;
+
+	if (scoring->count == 0)
+		return true;
+	if (job->rows == 0)
+		job->gives_pairs = (row[0].flags & both) != 0;
+	for (int i = 0; i < scoring->count; i++)
+	{
+		bool is_second = i % 2 == 1;
+		uint8_t half = is_second ? WIRE_ROW_IS_REJECTED : WIRE_ROW_IS_CHOSEN;
+
+		if ((row[i].flags & both) != (job->gives_pairs ? half : 0) ||
+		    (job->gives_pairs && is_second &&
+		     row[i].row_number != row[i - 1].row_number))
+			is_whole = false;
+	}
+	if (job->gives_pairs &&
+	    (scoring->count % 2 != 0 || job->options.objective->rows != ROWS_PAIRS))
+		is_whole = false;
+	return is_whole ||
+	       fail(failure, FAILURE_PROTOCOL, "rows and pairs are mixed");
+}
+
 static bool
 read_rows(Scoring *scoring, Failure *failure)
 {
@@ -71,8 +105,10 @@ read_rows(Scoring *scoring, Failure *failure)
 	scoring->pair = arena_try(arena, count, sizeof(Pair), failure);
 	scoring->result = arena_try(arena, count, sizeof(WireRowResult), failure);
 	scoring->ref_logp = arena_try(arena, count, sizeof(float *), failure);
+	scoring->is_kept = arena_try(arena, count, sizeof(bool), failure);
 	if (scoring->row == NULL || scoring->pair == NULL ||
-	    scoring->result == NULL || scoring->ref_logp == NULL)
+	    scoring->result == NULL || scoring->ref_logp == NULL ||
+	    scoring->is_kept == NULL)
 		return false;
 	for (size_t i = 0; i < count; i++)
 	{
@@ -86,7 +122,8 @@ read_rows(Scoring *scoring, Failure *failure)
 		                 row->response_length, &scoring->pair[i], failure))
 			return fail_while(failure, "row %lld", (long long) row->row_number);
 	}
-	return !request->items.broken || fail_items(request, failure);
+	return (!request->items.broken || fail_items(request, failure)) &&
+	       check_halves(scoring, failure);
 }
 
 static bool
@@ -148,11 +185,13 @@ predict(Scoring *scoring, Failure *failure)
 
 /* Completes A, and says whether the method trains on the row. */
 static bool
-select_row(const Scoring *scoring, int i, Failure *failure)
+select_row(Scoring *scoring, int i, Failure *failure)
 {
 	const WireRow *row = &scoring->row[i];
 	WireRowResult *result = &scoring->result[i];
-	ObjectiveRows rows = scoring->job->options.objective->rows;
+	const Job *job = scoring->job;
+	ObjectiveRows rows = job->options.objective->rows;
+	bool ranks = objective_ranks(job->options.objective);
 
 	if (!(row->flags & WIRE_ROW_HAS_ADVANTAGE))
 		result->advantage = result->reward - result->value;
@@ -161,13 +200,16 @@ select_row(const Scoring *scoring, int i, Failure *failure)
 		            "row %lld has neither an advantage nor a reward and a "
 		            "value",
 		            (long long) row->row_number);
-	if (rows == ROWS_POSITIVE_REWARD && isnan(result->reward))
+	if ((rows == ROWS_POSITIVE_REWARD || (ranks && !job->gives_pairs)) &&
+	    isnan(result->reward))
 		return fail(failure, FAILURE_BAD_INPUT, "row %lld has no reward",
 		            (long long) row->row_number);
-	result->selected =
-		rows == ROWS_ALL ||
+	scoring->is_kept[i] =
+		rows == ROWS_ALL || ranks ||
 		(rows == ROWS_POSITIVE_REWARD && result->reward > 0) ||
 		(rows == ROWS_POSITIVE_ADVANTAGE && result->advantage > 0);
+	/* Whether it finds its like is known when all rows are there. */
+	result->selected = scoring->is_kept[i] && !ranks;
 	return true;
 }
 
@@ -200,7 +242,11 @@ set_status(Scoring *scoring)
 	for (int i = 0; i < scoring->count; i++)
 	{
 		Pair *pair = &scoring->pair[i];
+		Pair *other = scoring->job->gives_pairs ? pair + 1 - 2 * (i % 2) : pair;
 
+		/* Half a pair is of no use, either. */
+		if (pair->status == PAIR_WHOLE)
+			pair->status = other->status;
 		scoring->result[i].status = status[pair->status];
 		if (pair->status != PAIR_WHOLE)
 			pair->tokens = pair->prompt = 0;
@@ -229,29 +275,47 @@ score(Scoring *scoring, Failure *failure)
 	return true;
 }
 
+/* Two hashes of 64 bits: prompts that share both are equal. */
 static void
-keep_selected(Scoring *scoring)
+hash_prompt(const WireRow *row, uint64_t key[2])
+{
+	key[0] = checksum_add(CHECKSUM_START, row->prompt, row->prompt_length);
+	key[1] = checksum_add(~key[0], row->prompt, row->prompt_length);
+}
+
+static DatasetRole
+role_of(const WireRow *row)
+{
+	if (row->flags & WIRE_ROW_IS_CHOSEN)
+		return ROW_CHOSEN;
+	return row->flags & WIRE_ROW_IS_REJECTED ? ROW_REJECTED : ROW_ALONE;
+}
+
+static void
+keep_rows(Scoring *scoring)
 {
 	for (int i = 0; i < scoring->count; i++)
 	{
 		const Pair *pair = &scoring->pair[i];
 		const WireRowResult *result = &scoring->result[i];
-		const DatasetRow row = {scoring->row[i].row_number,
-		                        pair->tokens,
-		                        pair->prompt,
-		                        pair->ids,
-		                        scoring->ref_logp[i],
-		                        result->reward,
-		                        result->value,
-		                        result->advantage};
+		DatasetRow row = {.row_number = scoring->row[i].row_number,
+		                  .tokens = pair->tokens,
+		                  .prompt = pair->prompt,
+		                  .ids = pair->ids,
+		                  .ref_logp = scoring->ref_logp[i],
+		                  .reward = result->reward,
+		                  .value = result->value,
+		                  .advantage = result->advantage,
+		                  .role = role_of(&scoring->row[i])};
 
-		if (result->selected)
+		hash_prompt(&scoring->row[i], row.prompt_key);
+		if (scoring->is_kept[i])
 			dataset_add(&scoring->job->writer, &row);
 	}
 	scoring->job->rows += scoring->count;
 }
 
-/* No row selected is no dataset: the job fails with its statistics. */
+/* No row kept is no dataset: the job fails with its statistics. */
 static bool
 finish_rows(Job *job, Failure *failure)
 {
@@ -265,21 +329,72 @@ finish_rows(Job *job, Failure *failure)
 	       job_open_rows(job, failure);
 }
 
+/* The numbers of the rows that are in a group; a pair has one. */
+static bool
+list_grouped(const Scoring *scoring, int64_t **number, uint32_t *count,
+             Failure *failure)
+{
+	const Dataset *dataset = &scoring->job->dataset;
+	const Groups *groups = &dataset->groups;
+	size_t rows = (size_t) dataset->selected;
+	bool *is_grouped = arena_try(scoring->arena, rows, sizeof(bool), failure);
+
+	*number = arena_try(scoring->arena, rows, sizeof(int64_t), failure);
+	*count = 0;
+	if (is_grouped == NULL || *number == NULL)
+		return false;
+	for (int32_t i = 0; i < groups->count; i++)
+		for (int32_t j = groups->offset[i]; j < groups->offset[i + 1]; j++)
+			is_grouped[groups->row[j]] = true;
+	for (int32_t i = 0; i < dataset->selected; i++)
+		if (is_grouped[i] && dataset->row[i].role != ROW_REJECTED)
+			(*number)[(*count)++] = dataset->row[i].row_number;
+	return true;
+}
+
+static json_t *
+reply_head(const Job *job, int64_t selected, bool has_groups)
+{
+	const Groups *groups = &job->dataset.groups;
+	json_t *head = json_pack(
+		"{s:I, s:I, s:I}", "rows", (json_int_t) job->rows, "selected",
+		(json_int_t) selected, "steps",
+		(json_int_t) (job->is_ready ? train_steps(&job->options, groups->count)
+	                                : 0));
+
+	if (!has_groups)
+		return head;
+	json_object_set_new(head, "groups", json_integer(groups->count));
+	json_object_set_new(head, "prompts", json_integer(groups->prompts));
+	json_object_set_new(head, "lone", json_integer(groups->lone));
+	json_object_set_new(head, "equal", json_integer(groups->equal));
+	json_object_set_new(head, "equal_pairs", json_integer(groups->equal_pairs));
+	return head;
+}
+
 static bool
 reply_rows(const Scoring *scoring, Failure *failure)
 {
 	const Job *job = scoring->job;
-	int64_t steps =
-		job->is_ready ? train_steps(&job->options, job->dataset.selected) : 0;
-	WireBuffer *reply =
-		reply_begin(scoring->request, WIRE_RESULT,
-	                json_pack("{s:I, s:I, s:I}", "rows", (json_int_t) job->rows,
-	                          "selected", (json_int_t) job->writer.selected,
-	                          "steps", (json_int_t) steps));
+	bool has_groups =
+		scoring->is_last && objective_ranks(job->options.objective);
+	int64_t *number = NULL;
+	uint32_t grouped = 0;
+	WireBuffer *reply;
 
+	if (has_groups && !list_grouped(scoring, &number, &grouped, failure))
+		return false;
+	reply =
+		reply_begin(scoring->request, WIRE_RESULT,
+	                reply_head(job, has_groups ? grouped : job->writer.selected,
+	                           has_groups));
 	wire_put_u32(reply, (uint32_t) scoring->count);
 	for (int i = 0; i < scoring->count; i++)
 		wire_put_row_result(reply, &scoring->result[i]);
+	if (has_groups)
+		wire_put_u32(reply, grouped);
+	for (uint32_t i = 0; i < grouped; i++)
+		wire_put_i64(reply, number[i]);
 	return reply_end(scoring->request, failure);
 }
 
@@ -297,7 +412,7 @@ handle_job_rows(Request *request, Failure *failure)
 	return json_get_bool(request->head, "last", false, &scoring.is_last,
 	                     failure) &&
 	       open_models(&scoring, failure) && read_rows(&scoring, failure) &&
-	       score(&scoring, failure) && (keep_selected(&scoring), true) &&
+	       score(&scoring, failure) && (keep_rows(&scoring), true) &&
 	       (!scoring.is_last || finish_rows(scoring.job, failure)) &&
 	       reply_rows(&scoring, failure);
 }

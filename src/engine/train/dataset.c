@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-#define VERSION 1
+#define VERSION 2
 
 static const char head_magic[8] = "alolrows";
 static const char tail_magic[8] = "alolends";
@@ -31,7 +31,9 @@ typedef struct Record
 	double advantage;
 	int32_t tokens;
 	int32_t prompt;
-	uint64_t has_reference;
+	uint32_t has_reference;
+	uint32_t role;
+	uint64_t prompt_key[2];
 } Record;
 
 typedef struct Tail
@@ -71,9 +73,15 @@ dataset_writer_open(DatasetWriter *writer, const char *path, Failure *failure)
 void
 dataset_add(DatasetWriter *writer, const DatasetRow *row)
 {
-	Record record = {row->row_number,      row->reward, row->value,
-	                 row->advantage,       row->tokens, row->prompt,
-	                 row->ref_logp != NULL};
+	Record record = {row->row_number,
+	                 row->reward,
+	                 row->value,
+	                 row->advantage,
+	                 row->tokens,
+	                 row->prompt,
+	                 row->ref_logp != NULL,
+	                 (uint32_t) row->role,
+	                 {row->prompt_key[0], row->prompt_key[1]}};
 
 	add(writer, &record, sizeof(record));
 	add(writer, row->ids, (size_t) row->tokens * sizeof(int32_t));
@@ -119,7 +127,8 @@ read_row(const MappedFile *file, size_t *at, size_t end, DatasetRow *row)
 		return false;
 	memcpy(&record, file->data + *at, sizeof(record));
 	*at += sizeof(record);
-	if (record.prompt < 1 || record.tokens < record.prompt)
+	if (record.prompt < 1 || record.tokens < record.prompt ||
+	    record.role > ROW_REJECTED)
 		return false;
 	ids = padded((size_t) record.tokens * sizeof(int32_t));
 	reference =
@@ -134,6 +143,8 @@ read_row(const MappedFile *file, size_t *at, size_t end, DatasetRow *row)
 	row->advantage = record.advantage;
 	row->tokens = record.tokens;
 	row->prompt = record.prompt;
+	row->role = (DatasetRole) record.role;
+	memcpy(row->prompt_key, record.prompt_key, sizeof(row->prompt_key));
 	row->ids = (const int32_t *) (file->data + *at);
 	row->ref_logp = record.has_reference == 0
 	                    ? NULL
@@ -191,4 +202,71 @@ dataset_open(Arena *arena, const char *path, Dataset *dataset, Failure *failure)
 			return fail(failure, FAILURE_BAD_FILE, "row %d of \"%s\" is broken",
 			            i, path);
 	return true;
+}
+
+/* ------------------------------------------------------------- grouping */
+
+/* 0, step, 2 * step and so on. */
+static int32_t *
+multiples(Arena *arena, int32_t count, int32_t step, Failure *failure)
+{
+	int32_t *number =
+		arena_try(arena, (size_t) count, sizeof(int32_t), failure);
+
+	for (int32_t i = 0; number != NULL && i < count; i++)
+		number[i] = i * step;
+	return number;
+}
+
+/* Groups of size rows each, in their order. */
+static bool
+group_in_order(Arena *arena, Dataset *dataset, int32_t size, Failure *failure)
+{
+	int32_t count = dataset->selected / size;
+	int32_t *offset = multiples(arena, count + 1, size, failure);
+	int32_t *row =
+		offset == NULL ? NULL : multiples(arena, dataset->selected, 1, failure);
+
+	dataset->groups = (Groups){
+		.count = count, .offset = offset, .row = row, .prompts = count};
+	return row != NULL;
+}
+
+/* The source's own pairs: rows 0 and 1, 2 and 3, and so on. */
+static bool
+check_pairs(const Dataset *dataset, Failure *failure)
+{
+	for (int32_t i = 0; i < dataset->selected; i++)
+		if (dataset->row[i].role != (i % 2 == 0 ? ROW_CHOSEN : ROW_REJECTED))
+			return fail(failure, FAILURE_BAD_FILE,
+			            "row %d is no half of a pair", i);
+	return dataset->selected % 2 == 0 ||
+	       fail(failure, FAILURE_BAD_FILE, "%d rows do not make pairs",
+	            dataset->selected);
+}
+
+bool
+dataset_group(Arena *arena, Dataset *dataset, const GroupOptions *options,
+              Failure *failure)
+{
+	GroupItem *items;
+
+	if (options == NULL)
+		return group_in_order(arena, dataset, 1, failure);
+	if (dataset->selected > 0 && dataset->row[0].role != ROW_ALONE)
+		return check_pairs(dataset, failure) &&
+		       group_in_order(arena, dataset, 2, failure);
+	items = arena_try(arena, (size_t) dataset->selected, sizeof(GroupItem),
+	                  failure);
+	if (items == NULL)
+		return false;
+	for (int32_t i = 0; i < dataset->selected; i++)
+	{
+		const DatasetRow *row = &dataset->row[i];
+
+		items[i] = (GroupItem){
+			{row->prompt_key[0], row->prompt_key[1]}, row->reward, i};
+	}
+	return groups_make(arena, items, dataset->selected, options,
+	                   &dataset->groups, failure);
 }

@@ -10,17 +10,29 @@
 #pragma once
 
 #include "base/file.h"
+#include "method/group.h"
+
+/* What a row is to the next: the source gives pairs, or rows that stand for
+ * themselves. */
+typedef enum DatasetRole
+{
+	ROW_ALONE,
+	ROW_CHOSEN,  /* the next row is the rejected one */
+	ROW_REJECTED /* the row before is the chosen one */
+} DatasetRole;
 
 typedef struct DatasetRow
 {
-	int64_t row_number;    /* in the source, from 1 */
-	int32_t tokens;        /* of prompt and response */
-	int32_t prompt;        /* tokens of the prompt; the rest are targets */
-	const int32_t *ids;    /* [tokens] */
-	const float *ref_logp; /* [tokens - prompt] of the reference, or NULL */
-	double reward;         /* NaN: none */
-	double value;          /* NaN: none */
-	double advantage;      /* NaN: none */
+	int64_t row_number;     /* in the source, from 1 */
+	int32_t tokens;         /* of prompt and response */
+	int32_t prompt;         /* tokens of the prompt; the rest are targets */
+	const int32_t *ids;     /* [tokens] */
+	const float *ref_logp;  /* [tokens - prompt] of the reference, or NULL */
+	double reward;          /* NaN: none */
+	double value;           /* NaN: none */
+	double advantage;       /* NaN: none */
+	uint64_t prompt_key[2]; /* a hash of the prompt's text */
+	DatasetRole role;
 } DatasetRow;
 
 /* ------------------------------------------------------------ writing */
@@ -51,8 +63,17 @@ typedef struct Dataset
 	int32_t selected;  /* in the file */
 	uint64_t checksum; /* of all of it */
 	DatasetRow *row;   /* [selected], views into the mapped file */
+	Groups groups;     /* of rows, by dataset_group(): what a step draws */
 } Dataset;
 
-/* Lives in arena. */
+/* Lives in arena.  The rows are not grouped yet. */
 extern bool dataset_open(Arena *arena, const char *path, Dataset *dataset,
                          Failure *failure);
+
+/*
+ * Groups the rows: with options NULL each row is one, otherwise they become
+ * pairs or lists, whether the source gave pairs or rows with rewards.  The
+ * same rows and options give the same groups.
+ */
+extern bool dataset_group(Arena *arena, Dataset *dataset,
+                          const GroupOptions *options, Failure *failure);

@@ -28,7 +28,9 @@ read_method(const json_t *settings, TrainOptions *options, Failure *failure)
 	    !json_get_double(settings, "beta", 0.1, 0, 1e9, &objective->beta,
 	                     failure) ||
 	    !json_get_double(settings, "gold_floor", 0.1, 0, 1,
-	                     &objective->gold_floor, failure))
+	                     &objective->gold_floor, failure) ||
+	    !json_get_double(settings, "sft_weight", 0.05, 0, 1e9,
+	                     &objective->sft_weight, failure))
 		return false;
 	if (clip_range != NULL && json_is_null(clip_range))
 		objective->clip_range = -1;
@@ -42,8 +44,38 @@ read_method(const json_t *settings, TrainOptions *options, Failure *failure)
 		            sampling);
 	/* Without a weight there is nothing to draw by. */
 	options->is_uniform = strcmp(sampling, "uniform") == 0 ||
-	                      options->objective->rows == ROWS_ALL;
+	                      options->objective->rows == ROWS_ALL ||
+	                      objective_ranks(options->objective);
 	return true;
+}
+
+/* How rows become pairs or lists. */
+static bool
+read_groups(const json_t *settings, TrainOptions *options, Failure *failure)
+{
+	static const char *const kinds[] = {
+		[PAIRS_BEST_WORST] = "best_worst",
+		[PAIRS_ADJACENT] = "adjacent",
+		[PAIRS_ALL] = "all",
+	};
+	GroupOptions *group = &options->group_options;
+	const char *pairs;
+	int64_t max_list;
+
+	if (!json_get_string(settings, "pairs", kinds[0], &pairs, failure) ||
+	    !json_get_int(settings, "max_list", 8, 2, OBJECTIVE_LIST_MAX, &max_list,
+	                  failure))
+		return false;
+	group->makes_lists = options->objective->rows == ROWS_LISTS;
+	group->max_list = (int) max_list;
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+	{
+		group->pairs = (PairsKind) i;
+		if (strcmp(pairs, kinds[i]) == 0)
+			return true;
+	}
+	return fail(failure, FAILURE_BAD_INPUT,
+	            "pairs must be best_worst, adjacent or all, not \"%s\"", pairs);
 }
 
 /* Known to SQL, but not built yet: better refused than ignored. */
@@ -140,6 +172,7 @@ train_options_read(const json_t *settings, TrainOptions *options,
 	memset(options, 0, sizeof(TrainOptions));
 	return refuse_refresh(settings, failure) &&
 	       read_method(settings, options, failure) &&
+	       read_groups(settings, options, failure) &&
 	       read_length(settings, options, failure) &&
 	       read_optimizer(settings, options, failure) &&
 	       read_lora(settings, options, failure) &&

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/failure.h"
+#include "method/group.h"
 #include "method/objective.h"
 #include "model/lora.h"
 #include "train/schedule.h"
@@ -15,8 +16,9 @@ typedef struct TrainOptions
 {
 	const Objective *objective;
 	ObjectiveOptions objective_options;
-	bool is_uniform; /* rows are shuffled, not drawn by weight */
-	int batch_size;  /* responses of a step */
+	GroupOptions group_options; /* where the objective ranks */
+	bool is_uniform;            /* rows are shuffled, not drawn by weight */
+	int batch_size;             /* responses, pairs or lists of a step */
 	double epochs;
 	int64_t steps; /* 0: from the epochs */
 	uint64_t seed;

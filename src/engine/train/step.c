@@ -19,66 +19,97 @@
 typedef struct MicroBatch
 {
 	const TrainOptions *options;
-	const DatasetRow **row; /* [batch.sequences] */
+	const Dataset *dataset;
 	Batch batch;
+	const DatasetRow **row; /* [batch.sequences] */
 	int32_t *offset;
 	int32_t *target;
 	int32_t *ids;
-	int32_t *group; /* [batch.sequences + 1] one sequence a group */
 	uint64_t *key;  /* [batch.sequences] for dropout */
+	int32_t *group; /* [groups + 1] the first sequence of each */
+	int groups;
+	int next;       /* the first group whose log-probabilities have not come */
 	int64_t update; /* from 1 */
-	double scale;   /* 1 / responses of the step */
+	double scale;   /* 1 / groups of the step */
 	StepReport *report;
+
+	/* One group, as an objective sees it. */
+	int32_t *place;
+	float *ref_logp;
+	double *reward;
+	double *advantage;
 } MicroBatch;
 
-/* Room for the largest micro-batch of a step. */
+/* Room for a step in one micro-batch. */
 static bool
-make_room(Arena *arena, MicroBatch *micro, int sequences, int64_t tokens,
+make_room(Arena *arena, MicroBatch *micro, int64_t sequences, int64_t tokens,
           Failure *failure)
 {
-	size_t count = (size_t) sequences + 1;
+	struct
+	{
+		void **memory;
+		int64_t count;
+		size_t size;
+	} parts[] = {
+		{(void **) &micro->row, sequences, sizeof(DatasetRow *)},
+		{(void **) &micro->offset, sequences + 1, sizeof(int32_t)},
+		{(void **) &micro->target, sequences, sizeof(int32_t)},
+		{(void **) &micro->ids, tokens, sizeof(int32_t)},
+		{(void **) &micro->key, sequences, sizeof(uint64_t)},
+		{(void **) &micro->group, sequences + 1, sizeof(int32_t)},
+		{(void **) &micro->place, sequences + 1, sizeof(int32_t)},
+		{(void **) &micro->ref_logp, tokens, sizeof(float)},
+		{(void **) &micro->reward, sequences, sizeof(double)},
+		{(void **) &micro->advantage, sequences, sizeof(double)},
+	};
 
-	micro->row = arena_try(arena, count, sizeof(DatasetRow *), failure);
-	if (micro->row != NULL)
-		micro->offset = arena_try(arena, count, sizeof(int32_t), failure);
-	if (micro->offset != NULL)
-		micro->target = arena_try(arena, count, sizeof(int32_t), failure);
-	if (micro->target != NULL)
-		micro->group = arena_try(arena, count, sizeof(int32_t), failure);
-	if (micro->group != NULL)
-		micro->key = arena_try(arena, count, sizeof(uint64_t), failure);
-	if (micro->key != NULL)
-		micro->ids =
-			arena_try(arena, (size_t) tokens, sizeof(int32_t), failure);
-	return micro->ids != NULL;
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+	{
+		*parts[i].memory =
+			arena_try(arena, (size_t) parts[i].count, parts[i].size, failure);
+		if (*parts[i].memory == NULL)
+			return false;
+	}
+	return true;
 }
 
+/* One more sequence; place tells it from the others of the step. */
 static void
-fill_batch(MicroBatch *micro, const Dataset *dataset, const int32_t *drawn,
-           const int32_t *order, int count)
+add_sequence(MicroBatch *micro, const DatasetRow *row, uint64_t place)
 {
 	uint64_t stream =
 		random_stream(RANDOM_LORA_DROPOUT, (uint64_t) micro->update);
-	int32_t at = 0;
+	int i = micro->batch.sequences++;
+	int32_t at = micro->offset[i];
 
-	for (int i = 0; i < count; i++)
+	micro->row[i] = row;
+	micro->key[i] = random_bits(micro->options->seed, stream, place);
+	micro->target[i] = at + row->prompt;
+	micro->offset[i + 1] = at + row->tokens;
+	memcpy(micro->ids + at, row->ids, (size_t) row->tokens * sizeof(int32_t));
+}
+
+static void
+fill_batch(MicroBatch *micro, const int32_t *drawn, const int32_t *order,
+           int groups)
+{
+	const Groups *all = &micro->dataset->groups;
+
+	micro->batch = (Batch){0, micro->offset, micro->target, micro->ids};
+	micro->groups = groups;
+	micro->next = 0;
+	for (int i = 0; i < groups; i++)
 	{
-		const DatasetRow *row = &dataset->row[drawn[order[i]]];
+		const int32_t *row = all->row + all->offset[drawn[order[i]]];
+		int count =
+			all->offset[drawn[order[i]] + 1] - all->offset[drawn[order[i]]];
 
-		/* By its place in the step: a row may be drawn twice. */
-		micro->key[i] =
-			random_bits(micro->options->seed, stream, (uint64_t) order[i]);
-		micro->row[i] = row;
-		micro->group[i] = i;
-		micro->offset[i] = at;
-		micro->target[i] = at + row->prompt;
-		memcpy(micro->ids + at, row->ids,
-		       (size_t) row->tokens * sizeof(int32_t));
-		at += row->tokens;
+		/* A row may be drawn twice: its place in the step names it. */
+		for (int j = 0; j < count; j++)
+			add_sequence(micro, &micro->dataset->row[row[j]],
+			             (uint64_t) order[i] | (uint64_t) j << 32);
+		micro->group[i + 1] = micro->batch.sequences;
 	}
-	micro->group[count] = count;
-	micro->offset[count] = at;
-	micro->batch = (Batch){count, micro->offset, micro->target, micro->ids};
 }
 
 static void
@@ -98,6 +129,34 @@ add_to_report(StepReport *report, const DatasetRow *row, const float *logp)
 	}
 }
 
+/* The group that begins with sequence first, as its objective sees it. */
+static ObjectiveGroup
+describe_group(MicroBatch *micro, int first, int count, const float *logp)
+{
+	bool has_reference = true;
+
+	micro->place[0] = 0;
+	for (int i = 0; i < count; i++)
+	{
+		const DatasetRow *row = micro->row[first + i];
+		int32_t predicted = row->tokens - row->prompt;
+
+		micro->place[i + 1] = micro->place[i] + predicted;
+		micro->reward[i] = row->reward;
+		micro->advantage[i] = row->advantage;
+		has_reference = has_reference && row->ref_logp != NULL;
+		if (row->ref_logp != NULL)
+			memcpy(micro->ref_logp + micro->place[i], row->ref_logp,
+			       (size_t) predicted * sizeof(float));
+	}
+	return (ObjectiveGroup){.count = count,
+	                        .offset = micro->place,
+	                        .logp = logp,
+	                        .ref_logp = has_reference ? micro->ref_logp : NULL,
+	                        .reward = micro->reward,
+	                        .advantage = micro->advantage};
+}
+
 /* LogprobGradient of model_accumulate(). */
 static bool
 objective_gradient(void *argument, int first, int count, const float *logp,
@@ -107,54 +166,78 @@ objective_gradient(void *argument, int first, int count, const float *logp,
 	const TrainOptions *options = micro->options;
 
 	(void) failure;
-	for (int i = first; i < first + count; i++)
+	while (micro->next < micro->groups &&
+	       micro->group[micro->next] < first + count)
 	{
-		const DatasetRow *row = micro->row[i];
-		const int32_t offset[] = {0, row->tokens - row->prompt};
-		const ObjectiveGroup group = {
-			1, offset, logp, row->ref_logp, &row->reward, &row->advantage};
+		int begin = micro->group[micro->next++];
+		int responses = micro->group[micro->next] - begin;
+		ObjectiveGroup group = describe_group(micro, begin, responses, logp);
+		int32_t predicted = group.offset[responses];
 		double loss = options->objective->loss(
 			&group, &options->objective_options, grad, &micro->report->stats);
 
 		micro->report->loss += loss * micro->scale;
-		for (int t = 0; t < offset[1]; t++)
+		for (int32_t t = 0; t < predicted; t++)
 			grad[t] = (float) (grad[t] * micro->scale);
-		add_to_report(micro->report, row, logp);
-		logp += offset[1];
-		grad += offset[1];
+		for (int i = 0; i < responses; i++)
+			add_to_report(micro->report, micro->row[begin + i],
+			              logp + group.offset[i]);
+		logp += predicted;
+		grad += predicted;
 	}
+	return true;
+}
+
+/* Tokens of a group, and how many sequences it adds. */
+static bool
+measure_group(const Dataset *dataset, int32_t group, int32_t *length,
+              int64_t *sequences, Failure *failure)
+{
+	const Groups *groups = &dataset->groups;
+	int64_t tokens = 0;
+
+	for (int32_t j = groups->offset[group]; j < groups->offset[group + 1]; j++)
+		tokens += dataset->row[groups->row[j]].tokens;
+	if (tokens > INT32_MAX)
+		return fail(failure, FAILURE_TOO_LONG,
+		            "a group of %d responses has %lld tokens",
+		            groups->offset[group + 1] - groups->offset[group],
+		            (long long) tokens);
+	*length = (int32_t) tokens;
+	*sequences += groups->offset[group + 1] - groups->offset[group];
 	return true;
 }
 
 /* Forward and backward of all micro-batches. */
 static bool
-accumulate(Arena *arena, Model *model, MicroBatch *micro,
-           const Dataset *dataset, const int32_t *drawn, int count,
-           int64_t budget, Failure *failure)
+accumulate(Arena *arena, Model *model, MicroBatch *micro, const int32_t *drawn,
+           int count, int64_t budget, Failure *failure)
 {
 	size_t places = (size_t) count + 1;
 	int32_t *length = arena_alloc(arena, places * sizeof(int32_t));
 	int32_t *order = arena_alloc(arena, places * sizeof(int32_t));
 	int32_t *begin = arena_alloc(arena, places * sizeof(int32_t));
-	int64_t tokens = 0;
+	int64_t tokens = 0, sequences = 0;
 	int batches;
 
 	for (int i = 0; i < count; i++)
 	{
-		length[i] = dataset->row[drawn[i]].tokens;
+		if (!measure_group(micro->dataset, drawn[i], &length[i], &sequences,
+		                   failure))
+			return false;
 		tokens += length[i];
 	}
 	batches = pack_rows(length, count, budget, order, begin);
-	if (!make_room(arena, micro, count, tokens, failure))
+	if (!make_room(arena, micro, sequences, tokens, failure))
 		return false;
 	for (int i = 0; i < batches; i++)
 	{
-		int sequences = begin[i + 1] - begin[i];
+		int groups = begin[i + 1] - begin[i];
 
 		if (!poll_check(failure))
 			return false;
-		fill_batch(micro, dataset, drawn, order + begin[i], sequences);
-		if (!model_accumulate(model, &micro->batch, sequences, micro->group,
+		fill_batch(micro, drawn, order + begin[i], groups);
+		if (!model_accumulate(model, &micro->batch, groups, micro->group,
 		                      micro->key, objective_gradient, micro, failure))
 			return false;
 	}
@@ -197,6 +280,7 @@ step_run(Model *model, const TrainOptions *options, const Dataset *dataset,
 {
 	Arena *arena = arena_create();
 	MicroBatch micro = {.options = options,
+	                    .dataset = dataset,
 	                    .scale = 1.0 / count,
 	                    .update = update,
 	                    .report = report};
@@ -205,8 +289,7 @@ step_run(Model *model, const TrainOptions *options, const Dataset *dataset,
 
 	memset(report, 0, sizeof(StepReport));
 	model_zero_gradients(model);
-	done = accumulate(arena, model, &micro, dataset, drawn, count, budget,
-	                  failure) &&
+	done = accumulate(arena, model, &micro, drawn, count, budget, failure) &&
 	       model_gradient_norm(model, &report->grad_norm, failure);
 	arena_destroy(arena);
 	if (!done)

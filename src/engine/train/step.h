@@ -14,7 +14,7 @@ typedef struct StepReport
 	int responses;
 	int64_t tokens;    /* prompts and responses */
 	int64_t predicted; /* response tokens */
-	double loss;       /* mean over the responses */
+	double loss;       /* mean over the groups */
 	double grad_norm;  /* before clipping */
 	double logp;       /* sum of l */
 	double ref_logp;   /* sum of r; NaN without a reference */
@@ -24,9 +24,9 @@ typedef struct StepReport
 } StepReport;
 
 /*
- * Zeroes the gradient, accumulates that of the rows drawn[count] in
- * micro-batches of at most budget tokens, and updates the weights at this
- * learning rate.  update counts from 1.  Fails, before the update, when loss
+ * Zeroes the gradient, accumulates that of the groups drawn[count] in
+ * micro-batches of at most budget tokens (or one group), and updates the
+ * weights at this learning rate.  update counts from 1.  Fails, before the update, when loss
  * or gradient is not finite.
  */
 extern bool step_run(Model *model, const TrainOptions *options,

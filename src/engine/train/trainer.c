@@ -26,6 +26,9 @@
 /* a_lol_kl warns when more than this part of the rows is unlearned. */
 #define UNLEARNED_MAX 0.25
 
+/* pro warns when rewards of one list differ by more. */
+#define TEMPERATURE_MAX 10.0
+
 typedef struct Run
 {
 	Arena *arena;
@@ -54,11 +57,11 @@ now(void)
 }
 
 int64_t
-train_steps(const TrainOptions *options, int64_t selected)
+train_steps(const TrainOptions *options, int64_t groups)
 {
 	if (options->steps > 0)
 		return options->steps;
-	return schedule_steps(options->epochs, selected, options->batch_size);
+	return schedule_steps(options->epochs, groups, options->batch_size);
 }
 
 TrainPlan
@@ -87,9 +90,11 @@ make_sampler(Run *run, Failure *failure)
 	/* Only where the epochs end the run is its last batch short. */
 	if (options->is_uniform && options->steps == 0)
 		draws = (int64_t) fmin(
-			ceil(options->epochs * (double) dataset->selected), (double) draws);
+			ceil(options->epochs * (double) dataset->groups.count),
+			(double) draws);
 	if (draws < 1)
 		draws = 1;
+	/* Only where each row is a group are groups drawn by weight. */
 	if (!options->is_uniform)
 	{
 		weight = arena_try(run->arena, (size_t) dataset->selected,
@@ -104,8 +109,8 @@ make_sampler(Run *run, Failure *failure)
 		arena_alloc(run->arena, (size_t) options->batch_size * sizeof(int32_t));
 	return sampler_create(
 		run->arena, options->is_uniform ? SAMPLER_UNIFORM : SAMPLER_PRIORITY,
-		weight, dataset->selected, options->batch_size, draws, options->seed,
-		&run->sampler, failure);
+		weight, dataset->groups.count, options->batch_size, draws,
+		options->seed, &run->sampler, failure);
 }
 
 static bool
@@ -195,6 +200,49 @@ report_unlearned(Run *run, Failure *failure)
 	return events->warning(events->argument, message, failure);
 }
 
+/*
+ * pro takes the gaps of rewards as temperatures: where they are large its
+ * softmax sees the closest rivals alone.
+ */
+static bool
+report_temperature(Run *run, Failure *failure)
+{
+	const TrainEvents *events = run->events;
+	const Groups *groups = &run->dataset->groups;
+	TrainMetric metric = {"tau/max", 0};
+	char message[256];
+
+	for (int32_t i = 0; i < groups->count; i++)
+	{
+		const int32_t *row = groups->row + groups->offset[i];
+		int32_t last = groups->offset[i + 1] - groups->offset[i] - 1;
+
+		metric.value =
+			fmax(metric.value, run->dataset->row[row[0]].reward -
+		                           run->dataset->row[row[last]].reward);
+	}
+	if (!events->metrics(events->argument, 0, &metric, 1, failure))
+		return false;
+	if (metric.value <= TEMPERATURE_MAX)
+		return true;
+	snprintf(message, sizeof(message),
+	         "rewards of one list differ by up to %.4g, and method pro takes "
+	         "differences as temperatures, which should not be above %g; "
+	         "rewards scaled to [0, 1] suit it",
+	         metric.value, TEMPERATURE_MAX);
+	return events->warning(events->argument, message, failure);
+}
+
+/* What of the rows should be known before the first step. */
+static bool
+report_rows(Run *run, Failure *failure)
+{
+	if (run->options->objective->rows == ROWS_LISTS)
+		return report_temperature(run, failure);
+	return strcmp(run->options->objective->name, "a_lol_kl") != 0 ||
+	       report_unlearned(run, failure);
+}
+
 /* -------------------------------------------------------------- between */
 
 static bool
@@ -264,7 +312,7 @@ send_metrics(Run *run, const StepReport *report, double rate, Failure *failure)
 {
 	const ObjectiveStats *stats = &report->stats;
 	double n = report->responses;
-	TrainMetric metric[16];
+	TrainMetric metric[24];
 	int count = 0;
 
 #define ADD(name, value) metric[count++] = (TrainMetric){name, value}
@@ -272,7 +320,7 @@ send_metrics(Run *run, const StepReport *report, double rate, Failure *failure)
 	ADD("grad_norm", report->grad_norm);
 	ADD("learning_rate", rate);
 	ADD("epoch", (double) run->state.step * run->options->batch_size /
-	                 run->dataset->selected);
+	                 run->dataset->groups.count);
 	ADD("num_tokens", (double) run->state.tokens);
 	ADD("logps/policy", report->logp / n);
 	if (isfinite(report->ref_logp))
@@ -290,6 +338,19 @@ send_metrics(Run *run, const StepReport *report, double rate, Failure *failure)
 		ADD("ratio/mean", stats->ratio_sum / (double) stats->ratios);
 		ADD("ratio/ess", stats->ratio_sum * stats->ratio_sum /
 		                     (stats->ratio_squares * (double) stats->ratios));
+	}
+	if (stats->groups > 0)
+	{
+		double groups = (double) stats->groups;
+
+		ADD("rewards/chosen", stats->best_score / groups);
+		ADD("rewards/rejected", stats->worst_score / groups);
+		ADD("rewards/margins",
+		    (stats->best_score - stats->worst_score) / groups);
+		ADD("rewards/accuracies",
+		    (double) stats->ordered / (double) stats->compared);
+		ADD("logps/chosen", stats->best_logp / groups);
+		ADD("logps/rejected", stats->worst_logp / groups);
 	}
 #undef ADD
 	return run->events->metrics(run->events->argument, run->state.step, metric,
@@ -404,16 +465,14 @@ train_run(Arena *arena, Model *model, const char *directory,
 	           .options = options,
 	           .dataset = dataset,
 	           .events = events,
-	           .steps = train_steps(options, dataset->selected),
+	           .steps = train_steps(options, dataset->groups.count),
 	           .checkpoint_time = now()};
 
 	if (!model_make_trainable(
 			model, options->lora.rank > 0 ? &options->lora : NULL, failure) ||
 	    !begin(&run, failure) || !make_sampler(&run, failure))
 		return false;
-	if (run.state.step == 0 &&
-	    strcmp(options->objective->name, "a_lol_kl") == 0 &&
-	    !report_unlearned(&run, failure))
+	if (run.state.step == 0 && !report_rows(&run, failure))
 		return false;
 	return loop(&run, failure) && choose(&run, result, failure);
 }

@@ -46,14 +46,14 @@ typedef struct TrainResult
 	const float *weights;    /* mapped, lives in arena; NULL: the model's own */
 } TrainResult;
 
-/* How many steps a run over so many selected rows takes. */
-extern int64_t train_steps(const TrainOptions *options, int64_t selected);
+/* How many steps a run over so many groups takes. */
+extern int64_t train_steps(const TrainOptions *options, int64_t groups);
 
 /* What this process would compute with; without a token budget. */
 extern TrainPlan train_plan(const Model *model);
 
 /*
- * Trains the model on the selected rows (at least one), from the newest
+ * Trains the model on the groups of rows (at least one), from the newest
  * checkpoint in directory if that belongs to these rows, and leaves
  * checkpoints there.  Asks poll_check() between micro-batches.
  */

@@ -16,8 +16,10 @@ static char *
 write_rows(Arena *arena, const char *name)
 {
 	char *path = arena_printf(arena, "%s/%s", directory, name);
-	const DatasetRow first = {3, 5, 2, ids, reference, 0.5, 0.25, 0.25};
-	const DatasetRow second = {9, 3, 1, ids + 1, NULL, NAN, NAN, 2};
+	const DatasetRow first = {3,   5,    2,    ids,    reference,
+	                          0.5, 0.25, 0.25, {4, 5}, ROW_CHOSEN};
+	const DatasetRow second = {9,   3,   1, ids + 1, NULL,
+	                           NAN, NAN, 2, {0, 0},  ROW_REJECTED};
 	DatasetWriter writer;
 	Failure failure = {0};
 
@@ -50,6 +52,8 @@ rows_come_back(void **state)
 	assert_near(dataset.row[0].reward, 0.5, 0);
 	assert_near(dataset.row[0].value, 0.25, 0);
 	assert_near(dataset.row[0].advantage, 0.25, 0);
+	assert_true(dataset.row[0].prompt_key[1] == 5);
+	assert_int_equal(dataset.row[0].role, ROW_CHOSEN);
 	assert_int_equal(dataset.row[1].row_number, 9);
 	assert_memory_equal(dataset.row[1].ids, ids + 1, 3 * sizeof(int32_t));
 	assert_null(dataset.row[1].ref_logp);
@@ -118,6 +122,64 @@ an_unfinished_file_leaves_nothing(void **state)
 	arena_destroy(arena);
 }
 
+/* Groups of count rows with this role and prompt, rewards rising. */
+static bool
+group(Arena *arena, int count, DatasetRole role, const GroupOptions *options,
+      Groups *groups, Failure *failure)
+{
+	Dataset dataset = {.selected = count};
+
+	dataset.row = arena_alloc(arena, (size_t) count * sizeof(DatasetRow));
+	for (int i = 0; i < count; i++)
+	{
+		dataset.row[i] = (DatasetRow){.reward = i, .role = role};
+		if (role == ROW_CHOSEN && i % 2 == 1)
+			dataset.row[i].role = ROW_REJECTED;
+	}
+	if (!dataset_group(arena, &dataset, options, failure))
+		return false;
+	*groups = dataset.groups;
+	return true;
+}
+
+static void
+rows_are_grouped_as_the_method_wants(void **state)
+{
+	Arena *arena = arena_create();
+	const GroupOptions pairs = {false, PAIRS_BEST_WORST, 8};
+	Failure failure = {0};
+	Groups groups;
+
+	(void) state;
+	assert_ok(group(arena, 5, ROW_ALONE, NULL, &groups, &failure), failure);
+	assert_int_equal(groups.count, 5);
+	assert_int_equal(groups.row[groups.offset[4]], 4);
+	assert_ok(group(arena, 5, ROW_ALONE, &pairs, &groups, &failure), failure);
+	assert_int_equal(groups.count, 1); /* by rewards */
+	assert_int_equal(groups.row[0], 4);
+	assert_int_equal(groups.row[1], 0);
+	assert_ok(group(arena, 6, ROW_CHOSEN, &pairs, &groups, &failure), failure);
+	assert_int_equal(groups.count, 3); /* as given */
+	assert_int_equal(groups.row[groups.offset[2]], 4);
+	arena_destroy(arena);
+}
+
+static void
+half_a_pair_is_a_broken_file(void **state)
+{
+	Arena *arena = arena_create();
+	const GroupOptions pairs = {false, PAIRS_BEST_WORST, 8};
+	Failure failure;
+	Groups groups;
+
+	(void) state;
+	assert_fails(group(arena, 5, ROW_CHOSEN, &pairs, &groups, &failure),
+	             failure, FAILURE_BAD_FILE, "5 rows do not make pairs");
+	assert_fails(group(arena, 4, ROW_REJECTED, &pairs, &groups, &failure),
+	             failure, FAILURE_BAD_FILE, "row 0 is no half of a pair");
+	arena_destroy(arena);
+}
+
 int
 main(void)
 {
@@ -126,6 +188,8 @@ main(void)
 		cmocka_unit_test(the_same_rows_have_the_same_checksum),
 		cmocka_unit_test(a_broken_file_is_refused),
 		cmocka_unit_test(an_unfinished_file_leaves_nothing),
+		cmocka_unit_test(rows_are_grouped_as_the_method_wants),
+		cmocka_unit_test(half_a_pair_is_a_broken_file),
 	};
 	Arena *arena = arena_create();
 	int failed;
