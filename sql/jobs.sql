@@ -9,12 +9,12 @@ CREATE TABLE @extschema@.alol_job (
 	id bigint PRIMARY KEY DEFAULT nextval('@extschema@.alol_job_id'),
 	uuid uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
 	owner regrole NOT NULL,
-	kind text NOT NULL CHECK (kind IN ('train', 'value')),
+	kind text NOT NULL CHECK (kind IN ('train', 'value', 'evaluate')),
 	state text NOT NULL DEFAULT 'queued' CHECK (state IN
 		('queued', 'running', 'succeeded', 'failed', 'cancelled')),
 	source text NOT NULL,
 	model text NOT NULL,             -- names as they were at the call
-	output text NOT NULL,
+	output text,                     -- NULL: the job makes no model
 	method text,
 	reward text,
 	value text,
@@ -142,10 +142,10 @@ SELECT j.id AS job, j.kind, s.state,
 	p.step, p.steps,
 	CASE WHEN s.state = 'succeeded' THEN 1::float8
 		WHEN p.steps > 0 THEN coalesce(p.step, 0)::float8 / p.steps
-		WHEN j.kind = 'value' AND p.total > 0
+		WHEN j.kind IN ('value', 'evaluate') AND p.total > 0
 			THEN coalesce(p.done, 0)::float8 / p.total
 		ELSE 0::float8 END AS progress,
-	CASE WHEN s.state = 'running' AND (p.steps > 0 OR j.kind = 'value')
+	CASE WHEN s.state = 'running' AND (p.steps > 0 OR j.kind IN ('value', 'evaluate'))
 		THEN make_interval(secs => p.seconds_left) END AS eta,
 	p.tokens_per_second, p.loss, j.owner, j.source, j.model, j.output,
 	j.method, j.reward, j.options, j.device, p.memory_bytes, j.error,

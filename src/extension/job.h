@@ -15,12 +15,12 @@ typedef struct Job
 	int64 id;
 	char *uuid;
 	Oid owner;
-	char *kind;  /* "train", "value" */
+	char *kind;  /* "train", "value", "evaluate" */
 	char *state; /* as stored: an interrupted one is "running" */
 	char *source;
 	char *model;
-	char *output;
-	char *method;     /* NULL for kind "value" */
+	char *output;     /* NULL for kind "evaluate" */
+	char *method;     /* NULL but for kind "train" */
 	char *reward;     /* NULL: the column reward */
 	char *value;      /* name of a value model, or NULL */
 	char *validation; /* NULL: a part of the source */

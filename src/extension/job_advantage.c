@@ -7,7 +7,6 @@
 #include <math.h>
 
 #include "catalog/pg_type.h"
-#include "common/shortest_dec.h"
 #include "lib/stringinfo.h"
 
 #include "job_advantage.h"
@@ -39,26 +38,6 @@ typedef struct Columns
 	Datum selected[SCORE_CHUNK];
 } Columns;
 
-/* The named components of row i as a JSON object. */
-static Datum
-components_of(const ScoredChunk *chunk, int i)
-{
-	StringInfoData json;
-
-	initStringInfo(&json);
-	appendStringInfoChar(&json, '{');
-	for (int c = 0; c < chunk->components; c++)
-	{
-		double value = chunk->component[i * chunk->components + c];
-
-		json_add_json(&json, chunk->names[c],
-		              isfinite(value) ? double_to_shortest_decimal(value)
-		                              : NULL);
-	}
-	appendStringInfoChar(&json, '}');
-	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
-}
-
 static void
 put_number(Datum *datum, bool *none, double value)
 {
@@ -77,7 +56,11 @@ add_row(Columns *columns, const ScoredChunk *chunk, int i)
 	columns->key[at] = row->key == NULL ? 0 : CStringGetTextDatum(row->key);
 	columns->no_components[at] = chunk->components == 0 || isnan(row->reward);
 	columns->components[at] =
-		columns->no_components[at] ? 0 : components_of(chunk, i);
+		columns->no_components[at]
+			? 0
+			: JsonbPGetDatum(json_numbers(
+				  chunk->names, chunk->component + i * chunk->components,
+				  chunk->components));
 	put_number(&columns->reward[at], &columns->no_reward[at], row->reward);
 	put_number(&columns->value[at], &columns->no_value[at], row->value);
 	put_number(&columns->advantage[at], &columns->no_advantage[at],

@@ -72,7 +72,6 @@ begin(FunctionCallInfo fcinfo, JobCall *call, const char *kind)
 	call->kind = kind;
 	call->source = needed_text(fcinfo, 0, "source");
 	call->model = needed_text(fcinfo, 1, "model");
-	call->output = needed_text(fcinfo, 2, "output");
 	call->epochs = 1;
 	call->batch_size = 16;
 	call->learning_rate = NAN;
@@ -142,6 +141,7 @@ alol_train(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("alol_train()");
 	begin(fcinfo, &call, "train");
+	call.output = needed_text(fcinfo, 2, "output");
 	call.method = needed_text(fcinfo, 3, "method");
 	call.reward = text_argument(fcinfo, 4);
 	call.value = text_argument(fcinfo, 5);
@@ -157,6 +157,7 @@ alol_sft(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("alol_sft()");
 	begin(fcinfo, &call, "train");
+	call.output = needed_text(fcinfo, 2, "output");
 	call.method = pstrdup("nll");
 	call.reward = text_argument(fcinfo, 3);
 	training_arguments(fcinfo, 4, &call);
@@ -171,8 +172,23 @@ alol_train_value(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("alol_train_value()");
 	begin(fcinfo, &call, "value");
+	call.output = needed_text(fcinfo, 2, "output");
 	call.reward = text_argument(fcinfo, 3);
 	call.seed = PG_ARGISNULL(4) ? 0 : PG_GETARG_INT64(4);
 	call.options = options_argument(fcinfo, 5);
+	PG_RETURN_INT64(job_submit(&call));
+}
+
+ALOL_FUNCTION(alol_evaluate);
+Datum
+alol_evaluate(PG_FUNCTION_ARGS)
+{
+	JobCall call;
+
+	PreventCommandIfReadOnly("alol_evaluate()");
+	begin(fcinfo, &call, "evaluate");
+	call.reward = text_argument(fcinfo, 2);
+	call.seed = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT64(3);
+	call.options = options_argument(fcinfo, 4);
 	PG_RETURN_INT64(job_submit(&call));
 }

@@ -190,6 +190,7 @@ delete_rows(int64 id)
 		"DELETE FROM @schema@.alol_metric WHERE job = $1",
 		"DELETE FROM @schema@.alol_sample WHERE job = $1",
 		"DELETE FROM @schema@.alol_advantage WHERE job = $1",
+		"DELETE FROM @schema@.alol_evaluation WHERE job = $1",
 		"DELETE FROM @schema@.alol_job_progress WHERE job = $1",
 		"DELETE FROM @schema@.alol_job WHERE id = $1",
 	};

@@ -130,6 +130,9 @@ open_validation(JobRun *run)
 		return;
 	}
 	run->validation = run->rows;
+	/* All rows are measured, the same prompt twice if it is there twice. */
+	if (run->is_evaluation)
+		return;
 	if (!run->has_method)
 		run->prompts = rows_distinct(run->rows, false, &run->prompt_count);
 	else if (run->rows->names->advantage == 0)
@@ -144,6 +147,8 @@ open_validation(JobRun *run)
 static void
 say_what_is_missing(JobRun *run)
 {
+	if (run->is_evaluation)
+		return;
 	if (run->has_method && run->uses_reward && !run->can_evaluate)
 		job_record_notice(run->job, "notice",
 		                  "the reward is a stored column, which says nothing "

@@ -10,6 +10,8 @@
 
 #define METHODS_MAX 64
 
+const Method method_evaluate = {.rows = METHOD_ALL, .only_prompts = true};
+
 /* Methods of later releases: better named than unknown. */
 static const char *const coming[] = {"dpo", "dpo_ref_free", "pro", "ppo"};
 
@@ -18,6 +20,7 @@ describe(Jsonb *entry, Method *method)
 {
 	char *rows = json_text(entry, "rows");
 
+	memset(method, 0, sizeof(*method));
 	method->rows = METHOD_ALL;
 	if (rows != NULL && strcmp(rows, "positive_reward") == 0)
 		method->rows = METHOD_POSITIVE_REWARD;

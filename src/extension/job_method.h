@@ -15,9 +15,13 @@ typedef enum MethodRows
 
 typedef struct Method
 {
-	MethodRows rows; /* which of the rows it trains on */
-	bool uses_value; /* its advantage is reward minus value */
+	MethodRows rows;   /* which of the rows it trains on */
+	bool uses_value;   /* its advantage is reward minus value */
+	bool only_prompts; /* it asks for responses: the source need have none */
 } Method;
+
+/* What a job of kind "evaluate" does with its rows. */
+extern const Method method_evaluate;
 
 /* Raises for a method that this engine lacks, naming the nearest it has. */
 extern void method_get(Engine *engine, const char *name, Method *method);

@@ -35,8 +35,10 @@ start_engine(JobRun *run)
 
 	run->engine = engine_start(run->context);
 	engine_lend(run->engine);
-	run->has_method = run->job->method != NULL;
-	if (run->has_method)
+	run->has_method = run->job->method != NULL || run->is_evaluation;
+	if (run->is_evaluation)
+		run->method = method_evaluate;
+	else if (run->has_method)
 		method_get(run->engine, run->job->method, &run->method);
 	device = json_text(engine_capabilities(run->engine), "device");
 	job_record_device(run->job, device == NULL ? "cpu" : device);
@@ -109,21 +111,24 @@ inspect(JobRun *run, const char *ref)
 	return description;
 }
 
-/* Model and final state in one transaction: both are there or neither. */
+/* Model (directory NULL: there is none) and final state in one transaction:
+ * both are there or neither. */
 static void
 save(JobRun *run, const char *directory)
 {
 	Job *job = run->job;
-	Jsonb *description;
+	Jsonb *description = NULL;
 	MemoryContext saved;
 
 	job_record_phase(job, "saving");
-	description = inspect(run, result_ref(run, directory));
+	if (directory != NULL)
+		description = inspect(run, result_ref(run, directory));
 	engine_lend(NULL);
 	engine_stop(run->engine);
 	saved = job_begin_write();
-	(void) model_store(job->output, job->owner, directory, description,
-	                   run->has_method ? 0 : job->model_id, job->id);
+	if (directory != NULL)
+		(void) model_store(job->output, job->owner, directory, description,
+		                   run->has_method ? 0 : job->model_id, job->id);
 	job_insert_success(job);
 	CHECK_FOR_INTERRUPTS();
 	job_commit(saved);
@@ -134,16 +139,19 @@ void
 job_run(Job *job, MemoryContext context, Engine **engine)
 {
 	JobRun *run = palloc0(sizeof(JobRun));
-	char *directory;
+	char *directory = NULL;
 
 	run->job = job;
 	run->context = context;
+	run->is_evaluation = strcmp(job->kind, "evaluate") == 0;
 	run->directory = job_directory(job);
 	start_engine(run);
 	*engine = run->engine;
 	job_load(run);
 	name_models(run);
-	if (!run->has_method)
+	if (run->is_evaluation)
+		job_measure(run);
+	else if (!run->has_method)
 	{
 		job_fit_value(run);
 		directory = psprintf("%s/value", run->directory);

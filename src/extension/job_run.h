@@ -21,6 +21,7 @@ typedef struct JobRun
 	Engine *engine;
 	char *directory;
 	Method method;
+	bool is_evaluation;  /* kind "evaluate" */
 	bool has_method;     /* false for kind "value" */
 	bool uses_reward;    /* the job has rewards */
 	bool uses_value;     /* a value model gives V */
@@ -70,6 +71,9 @@ extern void job_fit_value(JobRun *run);
 
 /* Opens the job in the engine, and scores its rows unless that is done. */
 extern void job_score(JobRun *run);
+
+/* Generates for all rows and measures, from where the job left off. */
+extern void job_measure(JobRun *run);
 
 /* Trains; the directory of the trained model, palloc'd. */
 extern char *job_train(JobRun *run);

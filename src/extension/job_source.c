@@ -54,6 +54,14 @@ open_rewards(const char *reward, const Method *method, JobSources *sources)
 	if (!job_uses_reward(reward, method, source->advantage != 0))
 		return;
 	sources->reward = reward_open(reward, source->columns, source);
+	if (method != NULL && method->only_prompts &&
+	    reward_is_stored(sources->reward))
+		ereport(ERROR,
+		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		         errmsg("reward says nothing of new responses"),
+		         errdetail("It reads columns of the row, but not its response "
+		                   "\"%s\", in whose place the model's own comes.",
+		                   source->response_column)));
 	/* The same rows with another response must make sense to it, too. */
 	if (sources->validation != NULL &&
 	    (sources->needs_value || !reward_is_stored(sources->reward)))
@@ -66,7 +74,7 @@ job_sources_open(const char *source, const char *validation, const char *reward,
                  const Method *method, Jsonb *settings, JobSources *sources)
 {
 	memset(sources, 0, sizeof(*sources));
-	if (method == NULL)
+	if (method == NULL || method->only_prompts)
 		sources->source = open_prompts(source, "source", settings);
 	else
 		sources->source = source_open(source, "source", settings);

@@ -20,7 +20,8 @@ typedef struct JobSources
 
 /*
  * Opens what a job reads, as the current user, and raises for all that
- * cannot work.  method is NULL for kind "value".
+ * cannot work.  method is NULL for kind "value", method_evaluate for
+ * kind "evaluate".
  */
 extern void job_sources_open(const char *source, const char *validation,
                              const char *reward, const Method *method,

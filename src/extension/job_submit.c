@@ -30,19 +30,25 @@ typedef struct JobModels
 	Model *reference; /* NULL: the policy */
 } JobModels;
 
+/* What options_check() calls a kind of job. */
+static const char *
+option_kind(const char *kind)
+{
+	return strcmp(kind, "value") == 0 ? "train_value" : kind;
+}
+
 /* options with their defaults, and the main parameters beside them. */
 static Jsonb *
 resolve_settings(const JobCall *call)
 {
-	bool is_value = strcmp(call->kind, "value") == 0;
-	Jsonb *options = options_check(is_value ? "train_value" : "train",
-	                               call->method, call->options);
+	Jsonb *options =
+		options_check(option_kind(call->kind), call->method, call->options);
 	StringInfoData json;
 	Datum merged;
 
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '{');
-	if (!is_value)
+	if (call->method != NULL)
 	{
 		json_add_text(&json, "method", call->method);
 		json_add_int(&json, "batch_size", call->batch_size);
@@ -162,17 +168,24 @@ job_submit(JobCall *call)
 	Jsonb *settings;
 	JobModels models;
 	JobSources sources;
+	const Method *used = NULL;
 	Method method;
 	int64 id;
 
 	job_call_check(call);
 	settings = resolve_settings(call);
 	find_models(call, settings, &models);
-	model_check_new_name(call->output);
+	if (call->output != NULL)
+		model_check_new_name(call->output);
+	if (strcmp(call->kind, "evaluate") == 0)
+		used = &method_evaluate;
 	if (call->method != NULL)
+	{
 		method_get(engine_session(), call->method, &method);
-	job_sources_open(call->source, call->validation, call->reward,
-	                 call->method == NULL ? NULL : &method, settings, &sources);
+		used = &method;
+	}
+	job_sources_open(call->source, call->validation, call->reward, used,
+	                 settings, &sources);
 	job_check_owner(GetUserId());
 	id = insert_row(call, &models, settings);
 	job_start_at_commit(id, GetUserId());

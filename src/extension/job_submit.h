@@ -9,11 +9,11 @@
 /* What the user said; NULL, NaN and 0 where the default holds. */
 typedef struct JobCall
 {
-	const char *kind; /* "train", "value" */
+	const char *kind; /* "train", "value", "evaluate" */
 	char *source;
 	char *model;
-	char *output;
-	char *method; /* NULL for kind "value" */
+	char *output; /* NULL for kind "evaluate" */
+	char *method; /* NULL but for kind "train" */
 	char *reward;
 	char *value;
 	char *validation;

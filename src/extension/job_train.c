@@ -96,7 +96,7 @@ answer(Training *training, Engine *engine, EngineFrame *event)
 	WireBuffer payload;
 
 	job_record_flush(job);
-	evaluate_responses(training->run, responses, (int) count, rewards);
+	evaluate_responses(training->run, responses, (int) count, rewards, NULL);
 	store_samples(training, step, responses, number, count, rewards);
 	payload = engine_payload("{}");
 	wire_put_u32(&payload, count);

@@ -35,101 +35,47 @@ typedef struct Targets
 
 /* ----------------------------------------------------------- generating */
 
-typedef struct Generating
+typedef struct Progress
 {
 	JobRun *run;
 	int64 before; /* responses that are done */
 	int64 total;
-} Generating;
+} Progress;
 
 static void
 show_generation(Engine *engine, EngineFrame *event, void *argument)
 {
-	Generating *generating = argument;
+	Progress *shown = argument;
 	JobProgress progress = JOB_PROGRESS_NONE;
 
 	if (event->type != WIRE_PROGRESS)
 		return;
 	progress.phase = "value";
-	progress.done = generating->before + json_int(event->head, "done", 0);
-	progress.total = generating->total;
+	progress.done = shown->before + json_int(event->head, "done", 0);
+	progress.total = shown->total;
 	progress.tokens_per_second =
 		json_float(event->head, "tokens_per_second", NAN);
 	progress.memory_bytes = json_int(event->head, "memory", -1);
-	job_record_progress(generating->run->job, &progress);
+	job_record_progress(shown->run->job, &progress);
 }
 
-/* The head of WIRE_GENERATE; what option "generation" says has the last
- * word. */
-static char *
-generation_head(JobRun *run, bool is_greedy, int64 seed)
-{
-	Jsonb *settings = run->job->settings;
-	Jsonb *given = json_member(settings, "generation");
-	int64 max_tokens = json_int(settings, "max_response_tokens", 128);
-	double temperature = is_greedy ? 0 : 1;
-	StringInfoData json;
-
-	initStringInfo(&json);
-	appendStringInfoChar(&json, '{');
-	json_add_json(&json, "model", run->policy_ref);
-	if (given != NULL)
-	{
-		max_tokens = json_int(given, "max_tokens", max_tokens);
-		temperature = json_float(given, "temperature", temperature);
-	}
-	json_add_int(&json, "max_tokens", max_tokens);
-	json_add_int(&json, "max_prompt_tokens",
-	             json_int(settings, "max_prompt_tokens", 640));
-	json_add_float(&json, "temperature", temperature);
-	json_add_int(&json, "seed", seed);
-	if (given != NULL)
-	{
-		json_add_float(&json, "top_p", json_float(given, "top_p", 1));
-		json_add_int(&json, "top_k", json_int(given, "top_k", 0));
-		json_add_float(&json, "repetition_penalty",
-		               json_float(given, "repetition_penalty", 1));
-	}
-	appendStringInfoChar(&json, '}');
-	return json.data;
-}
-
-/* Generates for prompts [first, first + count) and adds their rewards. */
+/* Generates for prompts [first, first + count): their rewards. */
 static void
-generate_chunk(Generating *generating, int first, int count, int sample,
-               int samples, double *reward)
+generate_chunk(Progress *shown, int first, int count, int sample, int samples,
+               double *reward)
 {
-	JobRun *run = generating->run;
-	int64 seed = json_int(run->job->settings, "seed", 0) + sample;
-	EngineCall call = {.type = WIRE_GENERATE,
-	                   .on_event = show_generation,
-	                   .argument = generating};
+	JobRun *run = shown->run;
+	Generating how = {
+		.is_greedy = samples == 1,
+		.seed = json_int(run->job->settings, "seed", 0) + sample,
+		.on_event = show_generation,
+		.argument = shown,
+	};
 	Response *responses = palloc(count * sizeof(Response));
-	EngineFrame result;
-	MemoryContext saved;
 
-	call.payload = job_payload(generation_head(run, samples == 1, seed));
-	wire_put_u32(&call.payload, (uint32) count);
-	saved = job_begin_read();
-	for (int i = 0; i < count; i++)
-		rows_put_prompt(run->validation, run->prompts[first + i],
-		                &call.payload);
-	job_commit(saved);
-	engine_call(run->engine, &call, &result);
-	if (wire_get_count(&result.items, 4 + 4 + 1) != (uint32) count)
-		result.items.broken = true;
-	for (int i = 0; i < count && !result.items.broken; i++)
-	{
-		responses[i].row = run->prompts[first + i];
-		responses[i].utf8 = wire_get_text(&result.items, &responses[i].length);
-		(void) wire_get_u32(&result.items);
-		(void) wire_get_u8(&result.items);
-	}
-	if (result.items.broken)
-		ereport(ERROR, (errcode(ERRCODE_PROTOCOL_VIOLATION),
-		                errmsg("the engine sent a broken answer to generate")));
-	evaluate_responses(run, responses, count, reward);
-	generating->before += count;
+	generate_responses(run, &how, run->prompts + first, count, responses);
+	evaluate_responses(run, responses, count, reward, NULL);
+	shown->before += count;
 }
 
 /* The mean reward of each prompt's responses; prompts whose every reward is
@@ -141,7 +87,7 @@ targets_by_generating(JobRun *run, Targets *targets)
 	int total = run->prompt_count;
 	double *sum = palloc0(Max(total, 1) * sizeof(double));
 	int *count = palloc0(Max(total, 1) * sizeof(int));
-	Generating generating = {.run = run, .total = (int64) total * samples};
+	Progress shown = {.run = run, .total = (int64) total * samples};
 	double reward[CHUNK];
 
 	for (int sample = 0; sample < samples; sample++)
@@ -154,7 +100,7 @@ targets_by_generating(JobRun *run, Targets *targets)
 			MemoryContext saved = MemoryContextSwitchTo(chunk);
 			int size = Min(CHUNK, total - first);
 
-			generate_chunk(&generating, first, size, sample, samples, reward);
+			generate_chunk(&shown, first, size, sample, samples, reward);
 			MemoryContextSwitchTo(saved);
 			MemoryContextDelete(chunk);
 			for (int i = 0; i < size; i++)

@@ -6,6 +6,7 @@
 
 #include <math.h>
 
+#include "common/shortest_dec.h"
 #include "utils/json.h"
 #include "utils/numeric.h"
 
@@ -67,6 +68,22 @@ void
 json_append_text(StringInfo json, const char *value)
 {
 	escape_json(json, value);
+}
+
+Jsonb *
+json_numbers(const char *const *names, const double *values, int count)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	for (int i = 0; i < count; i++)
+		json_add_json(
+			&json, names[i],
+			isfinite(values[i]) ? double_to_shortest_decimal(values[i]) : NULL);
+	appendStringInfoChar(&json, '}');
+	return DatumGetJsonbP(
+		DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
 }
 
 /* The member called key, or NULL. */

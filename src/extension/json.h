@@ -22,6 +22,10 @@ extern void json_add_json(StringInfo json, const char *key, const char *value);
 /* Appends a text as a JSON string, and nothing else. */
 extern void json_append_text(StringInfo json, const char *value);
 
+/* An object of numbers by name; NaN and infinities are null there. */
+extern Jsonb *json_numbers(const char *const *names, const double *values,
+                           int count);
+
 /* A member of an object; NULL, or fallback, when it is absent, null or of
  * another type.  palloc'd. */
 extern char *json_text(Jsonb *object, const char *key);

@@ -17,6 +17,7 @@
 #define VALUE 2
 #define SCORE 4
 #define GENERATE 8 /* the members of option "generation" */
+#define EVALUATE 16
 
 typedef enum OptionType
 {
@@ -79,13 +80,13 @@ typedef struct Option
 
 /* clang-format off */
 static const Option known_options[] = {
-	TEXT_OPTION("prompt_column", TRAIN | VALUE | SCORE, "\"prompt\""),
-	TEXT_OPTION("response_column", TRAIN | VALUE | SCORE, "\"response\""),
-	TEXT_OPTION("key_column", TRAIN | VALUE | SCORE, "null"),
+	TEXT_OPTION("prompt_column", TRAIN | VALUE | SCORE | EVALUATE, "\"prompt\""),
+	TEXT_OPTION("response_column", TRAIN | VALUE | SCORE | EVALUATE, "\"response\""),
+	TEXT_OPTION("key_column", TRAIN | VALUE | SCORE | EVALUATE, "null"),
 	TEXT_OPTION("chosen_column", TRAIN, "null"),
 	TEXT_OPTION("rejected_column", TRAIN, "null"),
-	INT_OPTION("max_prompt_tokens", TRAIN | VALUE, "640", 1),
-	INT_OPTION("max_response_tokens", TRAIN | VALUE, "128", 1),
+	INT_OPTION("max_prompt_tokens", TRAIN | VALUE | EVALUATE, "640", 1),
+	INT_OPTION("max_response_tokens", TRAIN | VALUE | EVALUATE, "128", 1),
 	/* What is only measured is not cut unless one asks for it. */
 	INT_OPTION("max_prompt_tokens", SCORE, "null", 1),
 	INT_OPTION("max_response_tokens", SCORE, "null", 1),
@@ -117,8 +118,8 @@ static const Option known_options[] = {
 	CHOICE_OPTION("quantize", TRAIN, "\"none\"", ",none,q8_0,nf4,nf4_double,", ",none,"),
 
 	/* The machine. */
-	CHOICE_OPTION("dtype", TRAIN | VALUE, "\"auto\"", ",auto,fp32,bf16,", ",auto,fp32,"),
-	CHOICE_OPTION("device", TRAIN | VALUE, "\"auto\"", ",auto,cpu,cuda,", ",auto,cpu,"),
+	CHOICE_OPTION("dtype", TRAIN | VALUE | EVALUATE, "\"auto\"", ",auto,fp32,bf16,", ",auto,fp32,"),
+	CHOICE_OPTION("device", TRAIN | VALUE | EVALUATE, "\"auto\"", ",auto,cpu,cuda,", ",auto,cpu,"),
 
 	/* The course of the job. */
 	INT_OPTION("evaluate_every", TRAIN, "null", 1),
@@ -127,7 +128,7 @@ static const Option known_options[] = {
 	INT_OPTION("checkpoint_every", TRAIN, "null", 1),
 	INT_OPTION("log_every", TRAIN, "1", 1),
 	BOOL_OPTION("keep_best", TRAIN, "true"),
-	{"settings", TRAIN | VALUE, OPTION_TEXTS, "null"},
+	{"settings", TRAIN | VALUE | EVALUATE, OPTION_TEXTS, "null"},
 	/* available: nothing but its default. */
 	{"refresh_reference", TRAIN, OPTION_FLOAT, "null", 0, 1e6, CLOSED, false, NULL, ""},
 
@@ -135,7 +136,7 @@ static const Option known_options[] = {
 	INT_OPTION("value_epochs", TRAIN | VALUE, "50", 1),
 	FLOAT_OPTION("value_learning_rate", TRAIN | VALUE, "1e-3", 0, 10, LOW_OPEN),
 	{"value_samples", TRAIN | VALUE, OPTION_INT, "1", 1, 1024},
-	{"generation", TRAIN | VALUE, OPTION_OBJECT, "{}"},
+	{"generation", TRAIN | VALUE | EVALUATE, OPTION_OBJECT, "{}"},
 	INT_OPTION("max_tokens", GENERATE, "null", 1),
 	FLOAT_OPTION("temperature", GENERATE, "null", 0, 100, CLOSED),
 	FLOAT_OPTION("top_p", GENERATE, "null", 0, 1, LOW_OPEN),
@@ -411,6 +412,8 @@ kind_of(const char *name)
 		return VALUE;
 	if (strcmp(name, "score") == 0)
 		return SCORE;
+	if (strcmp(name, "evaluate") == 0)
+		return EVALUATE;
 	elog(ERROR, "there are no options of kind \"%s\"", name);
 	return 0; /* for the compiler */
 }

@@ -10,8 +10,9 @@
 #include "utils/jsonb.h"
 
 /*
- * Checks the options of a function: kind is "train", "train_value" or
- * "score"; method (NULL for none) decides defaults that differ by method.
+ * Checks the options of a function: kind is "train", "train_value",
+ * "evaluate" or "score"; method (NULL for none) decides defaults that differ
+ * by method.
  * Raises for an unknown key (naming the nearest), a wrong type, a value out
  * of range, and what is not available yet.  Returns a flat object of all keys
  * of that kind with their final values, in the current memory context; null

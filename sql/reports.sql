@@ -1,0 +1,1 @@
+-- reports.sql: what jobs did, to be looked at.
