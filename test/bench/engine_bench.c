@@ -70,7 +70,7 @@ make_batch(Arena *arena, int vocabulary, int prompt, int response, int rows,
 	for (int t = 0; t < offset[rows]; t++)
 		ids[t] = (int32_t) (random_bits(2, seed, (uint64_t) t) %
 		                    (uint64_t) vocabulary);
-	return (Batch){rows, offset, target, ids};
+	return (Batch){rows, offset, target, ids, NULL};
 }
 
 /* -A l / n with A = 0.3: what a_lol's gradient is at the start. */
@@ -125,7 +125,7 @@ train_step(Model *model, const Batch *batch, int step)
 				numbers[2 * (count + 1) + i] = batch->target[first + i] - start;
 		}
 		part = (Batch){count, numbers, numbers + 2 * (count + 1),
-		               batch->ids + start};
+		               batch->ids + start, NULL};
 		check(model_accumulate(model, &part, count, numbers + count + 1, NULL,
 		                       gradient, &part, &failure),
 		      &failure);

@@ -155,7 +155,7 @@ tiny_batch(Arena *arena, int sequences)
 		for (int t = 0; t < length; t++)
 			ids[offset[s] + t] = (s * 37 + t * t * 13 + t) % TINY_VOCABULARY;
 	}
-	return (Batch){sequences, offset, target, ids};
+	return (Batch){sequences, offset, target, ids, NULL};
 }
 
 /* Sequence s of the batch on its own. */
@@ -167,5 +167,5 @@ tiny_part(Arena *arena, const Batch *batch, int s)
 
 	offset[1] = batch->offset[s + 1] - batch->offset[s];
 	target[0] = batch->target[s] - batch->offset[s];
-	return (Batch){1, offset, target, batch->ids + batch->offset[s]};
+	return (Batch){1, offset, target, batch->ids + batch->offset[s], NULL};
 }

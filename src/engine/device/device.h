@@ -51,7 +51,8 @@ typedef enum Activation
 	ACTIVATION_GELU,      /* x * Phi(x), by erf */
 	ACTIVATION_GELU_TANH, /* GPT-2's gelu_new */
 	ACTIVATION_SILU,
-	ACTIVATION_RELU
+	ACTIVATION_RELU,
+	ACTIVATION_TANH
 } Activation;
 
 /* Attention over a packed batch: sequence s owns tokens

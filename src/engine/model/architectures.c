@@ -249,6 +249,116 @@ parse_qwen3(const json_t *json, ModelConfig *config, Failure *failure)
 	return true;
 }
 
+/* What BERT and those after it share, beside their sizes. */
+static bool
+set_encoder(const json_t *json, ModelConfig *config, Failure *failure)
+{
+	const char *position;
+	bool is_decoder;
+
+	if (!json_get_string(json, "position_embedding_type", "absolute", &position,
+	                     failure) ||
+	    !config_bool(json, "is_decoder", false, &is_decoder, failure))
+		return false;
+	if (strcmp(position, "absolute") != 0)
+		return fail(failure, FAILURE_UNSUPPORTED,
+		            "position_embedding_type \"%s\" is not supported",
+		            position);
+	if (is_decoder)
+		return fail(failure, FAILURE_UNSUPPORTED,
+		            "a %s with \"is_decoder\" is not supported",
+		            config->architecture);
+	config->norm = NORM_LAYER;
+	config->position = POSITION_LEARNED;
+	config->embedding_norm = config->norm_after = config->is_bidirectional =
+		true;
+	config->tied = false;
+	config->qkv_bias = config->out_bias = config->mlp_bias = true;
+	return true;
+}
+
+static bool
+parse_bert(const json_t *json, ModelConfig *config, Failure *failure)
+{
+	double eps;
+
+	if (!parse_sizes(json, 512, config, failure) ||
+	    !divide_heads(config, failure) ||
+	    !config_int(json, "type_vocab_size", 2, 1, 65536, &config->types,
+	                failure) ||
+	    !config_float(json, "layer_norm_eps", 1e-12, 0, 1, &eps, failure) ||
+	    !config_activation(json, "hidden_act", "gelu", &config->activation,
+	                       failure) ||
+	    !set_encoder(json, config, failure))
+		return false;
+	config->norm_eps = (float) eps;
+	config->pooler = ACTIVATION_TANH;
+	config->pad = 0;
+	return true;
+}
+
+/* A BERT whose positions begin behind the id of its padding token. */
+static bool
+parse_roberta(const json_t *json, ModelConfig *config, Failure *failure)
+{
+	int pad;
+
+	if (!parse_bert(json, config, failure) ||
+	    !config_int(json, "pad_token_id", 1, 0, config->vocabulary - 1, &pad,
+	                failure))
+		return false;
+	config->pad = pad;
+	config->first_position = pad + 1;
+	config->context -= config->first_position;
+	if (config->context < 2)
+		return fail(failure, FAILURE_BAD_FILE,
+		            "max_position_embeddings %d leaves no room behind "
+		            "pad_token_id %d",
+		            config->context + config->first_position, pad);
+	return true;
+}
+
+static bool
+parse_distilbert(const json_t *json, ModelConfig *config, Failure *failure)
+{
+	if (!config_int(json, "dim", 0, 1, 65536, &config->hidden, failure) ||
+	    !config_int(json, "hidden_dim", 0, 1, 1 << 20, &config->feed_forward,
+	                failure) ||
+	    !config_int(json, "n_layers", 0, 1, MODEL_LAYERS_MAX, &config->layers,
+	                failure) ||
+	    !config_int(json, "n_heads", 0, 1, 4096, &config->heads, failure) ||
+	    !config_int(json, "max_position_embeddings", 512, 2, 1 << 24,
+	                &config->context, failure) ||
+	    !config_int(json, "vocab_size", 0, 2, 1 << 24, &config->vocabulary,
+	                failure) ||
+	    !config_activation(json, "activation", "gelu", &config->activation,
+	                       failure) ||
+	    !set_encoder(json, config, failure))
+		return false;
+	if (config->hidden % config->heads != 0)
+		return fail(failure, FAILURE_BAD_FILE,
+		            "dim %d is not a multiple of n_heads %d", config->hidden,
+		            config->heads);
+	config->kv_heads = config->heads;
+	config->head_dim = config->hidden / config->heads;
+	config->norm_eps = 1e-12f;
+	config->pooler = ACTIVATION_RELU;
+	config->pad = 0;
+	return true;
+}
+
+/* BERT's names, which RoBERTa took over. */
+#define BERT_NAMES                                                             \
+	.embedding = "embeddings.word_embeddings.weight",                          \
+	.position = "embeddings.position_embeddings.weight",                       \
+	.type = "embeddings.token_type_embeddings.weight",                         \
+	.embedding_norm = "embeddings.LayerNorm", .layer = "encoder.layer.%d.",    \
+	.q = "attention.self.query", .k = "attention.self.key",                    \
+	.v = "attention.self.value", .out = "attention.output.dense",              \
+	.attention_norm = "attention.output.LayerNorm",                            \
+	.gate = "intermediate.dense", .down = "output.dense",                      \
+	.mlp_norm = "output.LayerNorm", .pooler = "pooler.dense"
+
 /* LLaMA's names, which those after it took over. */
 #define LLAMA_NAMES                                                            \
 	.prefixes = {"model.", ""}, .embedding = "embed_tokens.weight",            \
@@ -257,7 +367,7 @@ parse_qwen3(const json_t *json, ModelConfig *config, Failure *failure)
 	.q_norm = "self_attn.q_norm", .k_norm = "self_attn.k_norm",                \
 	.out = "self_attn.o_proj", .mlp_norm = "post_attention_layernorm",         \
 	.gate = "mlp.gate_proj", .up = "mlp.up_proj", .down = "mlp.down_proj",     \
-	.final_norm = "norm", .head = "lm_head.weight"
+	.final_norm = "norm", .head = "lm_head.weight", .classifier = "score"
 
 static const Architecture architectures[] = {
 	{
@@ -276,6 +386,7 @@ static const Architecture architectures[] = {
 		.down = "mlp.c_proj",
 		.final_norm = "ln_f",
 		.head = "lm_head.weight",
+		.classifier = "score",
 		.transposed = true,
 	},
 	{
@@ -293,6 +404,7 @@ static const Architecture architectures[] = {
 		.down = "mlp.dense_4h_to_h",
 		.final_norm = "final_layer_norm",
 		.head = "embed_out.weight",
+		.classifier = "score",
 	},
 	{
 		.name = "llama",
@@ -317,6 +429,43 @@ static const Architecture architectures[] = {
 		.class_name = "Qwen3ForCausalLM",
 		.parse = parse_qwen3,
 		LLAMA_NAMES,
+	},
+	{
+		.name = "bert",
+		.class_name = "BertModel",
+		.parse = parse_bert,
+		.prefixes = {"bert.", ""},
+		.classifier = "classifier",
+		BERT_NAMES,
+	},
+	{
+		.name = "roberta",
+		.class_name = "RobertaModel",
+		.parse = parse_roberta,
+		.prefixes = {"roberta.", ""},
+		.dense = "classifier.dense",
+		.classifier = "classifier.out_proj",
+		BERT_NAMES,
+	},
+	{
+		.name = "distilbert",
+		.class_name = "DistilBertModel",
+		.parse = parse_distilbert,
+		.prefixes = {"distilbert.", ""},
+		.embedding = "embeddings.word_embeddings.weight",
+		.position = "embeddings.position_embeddings.weight",
+		.embedding_norm = "embeddings.LayerNorm",
+		.layer = "transformer.layer.%d.",
+		.q = "attention.q_lin",
+		.k = "attention.k_lin",
+		.v = "attention.v_lin",
+		.out = "attention.out_lin",
+		.attention_norm = "sa_layer_norm",
+		.gate = "ffn.lin1",
+		.down = "ffn.lin2",
+		.mlp_norm = "output_layer_norm",
+		.dense = "pre_classifier",
+		.classifier = "classifier",
 	},
 };
 

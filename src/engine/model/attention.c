@@ -90,9 +90,9 @@ project(Pass *pass, int number, Tensor x)
 	             by_head(raw.k, config->kv_heads), state->k_stat);
 }
 
-/* dx = what pass->dqkv gives for x; dqkv is used up. */
+/* dx = beta * dx + what pass->dqkv gives for x; dqkv is used up. */
 static void
-project_backward(Pass *pass, int number, Tensor dx, Tensor x)
+project_backward(Pass *pass, int number, Tensor dx, float beta, Tensor x)
 {
 	Model *model = pass->model;
 	Device *device = model->device;
@@ -115,15 +115,15 @@ project_backward(Pass *pass, int number, Tensor dx, Tensor x)
 	switch (config->qkv)
 	{
 		case QKV_FUSED:
-			linear_backward(model, &layer->qkv, dx, 0, pass->dqkv, x);
+			linear_backward(model, &layer->qkv, dx, beta, pass->dqkv, x);
 			break;
 		case QKV_BY_HEAD:
 			device->regroup_heads(device, pass->fused, pass->dqkv,
 			                      config->heads, 3, true);
-			linear_backward(model, &layer->qkv, dx, 0, pass->fused, x);
+			linear_backward(model, &layer->qkv, dx, beta, pass->fused, x);
 			break;
 		case QKV_APART:
-			linear_backward(model, &layer->q, dx, 0, grads.q, x);
+			linear_backward(model, &layer->q, dx, beta, grads.q, x);
 			linear_backward(model, &layer->k, dx, 1, grads.k, x);
 			linear_backward(model, &layer->v, dx, 1, grads.v, x);
 			break;
@@ -187,13 +187,14 @@ attention_forward(Pass *pass, int number)
 	LayerState *state = &pass->states[number];
 	Split parts = split(&model->config, state->qkv);
 
-	norm_forward(model, &layer->attention_norm, pass->wide, state->input,
-	             state->attention_stat);
-	project(pass, number, pass->wide);
+	project(pass, number,
+	        branch_input(pass, &layer->attention_norm, state->input,
+	                     state->attention_stat));
 	rotate(pass, parts, false);
 	attend(pass, number, state->attended, parts, state->lse);
 	linear_forward(model, &layer->out, pass->wide, state->attended);
-	model->device->add(model->device, state->middle, state->input, pass->wide);
+	branch_output(pass, &layer->attention_norm, state->middle, state->input,
+	              state->attention_sum, state->attention_stat);
 }
 
 void
@@ -206,18 +207,23 @@ attention_backward(Pass *pass, int number)
 	Split parts = split(&model->config, state->qkv);
 	Split grads = split(&model->config, pass->dqkv);
 	AttentionShape shape = shape_of(pass, number);
+	float beta;
+	Tensor dx = branch_gradient(pass, &beta);
 
+	branch_output_backward(pass, &layer->attention_norm, state->attention_sum,
+	                       state->attention_stat);
 	linear_backward(model, &layer->out, pass->dattended, 0, pass->dx,
 	                state->attended);
 	device->attention_grad(device, &shape, grads.q, grads.k, grads.v,
 	                       pass->dattended, state->attended, parts.q, parts.k,
 	                       parts.v, state->lse);
 	rotate(pass, grads, true);
-	norm_forward(model, &layer->attention_norm, pass->wide, state->input,
-	             state->attention_stat);
-	project_backward(pass, number, pass->wide2, pass->wide);
-	norm_backward(model, &layer->attention_norm, pass->dx, 1, pass->wide2,
-	              state->input, state->attention_stat);
+	project_backward(pass, number, dx, beta,
+	                 branch_input(pass, &layer->attention_norm, state->input,
+	                              state->attention_stat));
+	if (!model->config.norm_after)
+		norm_backward(model, &layer->attention_norm, pass->dx, 1, dx,
+		              state->input, state->attention_stat);
 	/* The other branch's gradient waited until dx was no longer needed. */
 	if (model->config.is_parallel)
 		device->add(device, pass->dx, pass->dx, pass->branch);

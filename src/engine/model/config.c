@@ -123,6 +123,64 @@ get_beams(const json_t *json, ModelConfig *config, Failure *failure)
 }
 
 static bool
+ends_with(const char *text, const char *ending)
+{
+	size_t length = strlen(text);
+	size_t size = strlen(ending);
+
+	return length >= size && strcmp(text + length - size, ending) == 0;
+}
+
+/*
+ * What the class in "architectures" stands for.  An encoder's other heads (for
+ * masked tokens, say) are left out; of a decoder with another head than ours,
+ * or of none, the weights decide.
+ */
+static bool
+get_kind(const json_t *json, const Architecture *names, ModelConfig *config,
+         Failure *failure)
+{
+	json_t *classes;
+	const char *class;
+
+	if (!json_get_array(json, "architectures", &classes, failure))
+		return false;
+	class = json_string_value(json_array_get(classes, 0));
+	if (class == NULL)
+		class = "";
+	if (ends_with(class, "ForSequenceClassification"))
+		config->kind = MODEL_CLASSIFIER;
+	else if (names->head != NULL && (ends_with(class, "ForCausalLM") ||
+	                                 ends_with(class, "LMHeadModel")))
+		config->kind = MODEL_LANGUAGE;
+	else if (names->head == NULL && class[0] != '\0')
+		config->kind = MODEL_ENCODER;
+	return true;
+}
+
+/* As many as id2label names; without it num_labels, or two. */
+static bool
+get_labels(const json_t *json, ModelConfig *config, Failure *failure)
+{
+	json_t *names;
+	int count;
+
+	if (!json_get_object(json, "id2label", &names, failure))
+		return false;
+	count = names == NULL ? 2 : (int) json_object_size(names);
+	if (count == 0)
+		return fail(failure, FAILURE_BAD_FILE, "id2label names no label");
+	if (!config_int(json, "num_labels", count, 1, MODEL_LABELS_MAX,
+	                &config->labels, failure))
+		return false;
+	if (names != NULL && config->labels != count)
+		return fail(failure, FAILURE_BAD_FILE,
+		            "id2label names %d labels, num_labels is %d", count,
+		            config->labels);
+	return true;
+}
+
+static bool
 parse(Arena *arena, const json_t *json, ModelConfig *config, Failure *failure)
 {
 	const Architecture *names;
@@ -131,6 +189,7 @@ parse(Arena *arena, const json_t *json, ModelConfig *config, Failure *failure)
 
 	memset(config, 0, sizeof(ModelConfig));
 	config->length_penalty = 1;
+	config->pad = -1;
 	if (!json_is_object(json))
 		return fail(failure, FAILURE_BAD_FILE,
 		            "config.json is not a JSON object");
@@ -151,6 +210,10 @@ parse(Arena *arena, const json_t *json, ModelConfig *config, Failure *failure)
 	if (!names->parse(json, config, failure) ||
 	    !config_float(json, "initializer_range", 0.02, 0, 10, &range,
 	                  failure) ||
+	    !config_int(json, "pad_token_id", config->pad, -1, INT32_MAX,
+	                &config->pad, failure) ||
+	    !get_kind(json, names, config, failure) ||
+	    !get_labels(json, config, failure) ||
 	    !config_int(json, "bos_token_id", -1, -1, config->vocabulary - 1,
 	                &config->bos, failure) ||
 	    !get_stops(json, config, failure) || !get_beams(json, config, failure))

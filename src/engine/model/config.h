@@ -17,12 +17,14 @@ typedef bool (*ConfigParser)(const json_t *json, ModelConfig *config,
 struct Architecture
 {
 	const char *name;       /* model_type */
-	const char *class_name; /* in "architectures", of a language model */
+	const char *class_name; /* in "architectures", of what it is mostly */
 	ConfigParser parse;
 	const char *prefixes[2]; /* in front of names, tried in turn */
 	const char *embedding;
 	const char *position; /* NULL: rotary */
-	const char *layer;    /* "layers.%d." */
+	const char *type;     /* the table of token types */
+	const char *embedding_norm;
+	const char *layer; /* "layers.%d." */
 	const char *attention_norm;
 	const char *qkv; /* NULL: q, k and v apart */
 	const char *q;
@@ -36,8 +38,11 @@ struct Architecture
 	const char *up;
 	const char *down;
 	const char *final_norm;
-	const char *head; /* where it is not tied; no prefix */
-	bool transposed;  /* linear weights are stored [inputs, outputs] */
+	const char *head;       /* where it is not tied; no prefix */
+	const char *pooler;     /* of the body, under a classifier that has no */
+	const char *dense;      /* first map of its own; no prefix */
+	const char *classifier; /* its last map; no prefix */
+	bool transposed;        /* linear weights are stored [inputs, outputs] */
 };
 
 /* The architecture of that name, or NULL. */

@@ -41,6 +41,35 @@ plan_head(Plan *plan, const Model *model, int rows, bool is_training,
 	head->dnormed = plan_tensor(plan, rows, hidden);
 }
 
+void
+rows_gather(Pass *pass, Tensor output, const int32_t *row, Tensor hidden,
+            Tensor stat, Tensor normed)
+{
+	Model *model = pass->model;
+	Device *device = model->device;
+	bool is_normed = model->final_norm.weight != NULL;
+
+	device->gather_rows(device, is_normed ? hidden : normed, output, row, 0);
+	if (is_normed)
+		norm_forward(model, &model->final_norm, normed, hidden, stat);
+}
+
+void
+rows_scatter_backward(Pass *pass, const int32_t *row, Tensor hidden,
+                      Tensor stat, Tensor dnormed)
+{
+	Model *model = pass->model;
+	Device *device = model->device;
+
+	if (model->final_norm.weight != NULL)
+		norm_backward(model, &model->final_norm, dnormed, 0, dnormed, hidden,
+		              stat);
+	device->fill_zero(device, pass->dx.data,
+	                  (size_t) pass->tokens * (size_t) pass->dx.cols *
+	                      sizeof(float));
+	device->scatter_rows(device, pass->dx, dnormed, row);
+}
+
 size_t
 head_size(const Model *model, int rows, bool is_training)
 {
@@ -64,9 +93,8 @@ head_begin(Head *head, Pass *pass, Tensor output, int rows, const int32_t *row,
 	if (target != NULL)
 		device->upload(device, head->target, target,
 		               (size_t) rows * sizeof(int32_t));
-	device->gather_rows(device, head->hidden, output, head->row, 0);
-	norm_forward(model, &model->final_norm, head->normed, head->hidden,
-	             head->stat);
+	rows_gather(pass, output, head->row, head->hidden, head->stat,
+	            head->normed);
 }
 
 void
@@ -115,14 +143,6 @@ head_backward(Head *head, Model *model, int first, int count,
 void
 head_end_backward(Head *head, Pass *pass)
 {
-	Model *model = pass->model;
-	Device *device = model->device;
-
-	/* normed has served; it takes the gradient of the rows. */
-	norm_backward(model, &model->final_norm, head->normed, 0, head->dnormed,
-	              head->hidden, head->stat);
-	device->fill_zero(device, pass->dx.data,
-	                  (size_t) pass->tokens * (size_t) pass->dx.cols *
-	                      sizeof(float));
-	device->scatter_rows(device, pass->dx, head->normed, head->row);
+	rows_scatter_backward(pass, head->row, head->hidden, head->stat,
+	                      head->dnormed);
 }

@@ -160,8 +160,9 @@ lanes_fill(Lanes *lanes, Arena *scratch, int count, const int *lane,
 			cache_row[offset[s] + t] = lane[s] * lanes->rows + t;
 		}
 	extra = (bytes + 63) / 64 * 64;
-	if (!pass_begin(&pass, model, &(Batch){count, offset, NULL, ids}, false,
-	                extra + head_size(model, count, false), &more, failure))
+	if (!pass_begin(&pass, model, &(Batch){count, offset, NULL, ids, NULL},
+	                false, extra + head_size(model, count, false), &more,
+	                failure))
 		return false;
 	memory = more;
 	device->upload(device, memory, cache_row, bytes);

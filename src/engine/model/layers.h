@@ -20,6 +20,7 @@ typedef struct Parameter
 	int64_t offset;  /* in the flat state arrays */
 	bool transposed; /* stored [inputs, outputs] */
 	bool decays;     /* a matrix: weight decay applies */
+	bool is_scale;   /* of a norm: 1 does nothing */
 	const StoredTensor *stored;
 	DType dtype;       /* of value; vectors are always fp32 */
 	const void *value; /* device: where the file lies, or in the flat weights */
@@ -107,10 +108,12 @@ typedef struct LayerState
 	Tensor qkv;            /* [T, Q], rotated */
 	Tensor attended;       /* [T, H D] */
 	Tensor lse;            /* [T, H] */
+	Tensor attention_sum;  /* [T, C], before a norm behind the residual */
 	Tensor middle;         /* [T, C], after attention's residual */
 	Tensor mlp_stat;       /* [T, 2] */
 	Tensor gate;           /* [T, F], before the activation */
 	Tensor up;             /* [T, F], gated only */
+	Tensor mlp_sum;        /* [T, C], before a norm behind the residual */
 	Tensor output;         /* [T, C]; the next layer's input */
 } LayerState;
 
@@ -132,9 +135,13 @@ struct Model
 	const char *prefix;      /* in front of the file's names */
 	Parameter *embedding;
 	Parameter *position_table; /* NULL: rotary */
+	Parameter *type_table;     /* NULL: none */
+	Norm embedding_norm;       /* weight NULL: none, as below */
 	Layer *layers;
 	Norm final_norm;
-	Parameter *head; /* the embedding where tied */
+	Parameter *head;   /* the embedding where tied; NULL: no language model */
+	Linear pooler;     /* a classifier's first map, or a bare encoder's */
+	Linear classifier; /* its last, or only one */
 
 	float *angles; /* device, [angle_rows, rotary] */
 	int angle_rows;
@@ -169,6 +176,10 @@ typedef struct Pass
 	AttentionShape attention;
 	const int32_t *ids;      /* device, [T] */
 	const int32_t *position; /* device, [T] */
+	const int32_t *types;    /* device, [T]; NULL: the model knows none */
+
+	Tensor embedded;      /* [T, C], before the norm of embeddings, if any */
+	Tensor embedded_stat; /* [T, 2] */
 
 	/* Generation: where this pass's keys and values go in the cache, and for
 	 * single tokens where they find the earlier ones. */
@@ -310,6 +321,23 @@ extern void lora_plan(Plan *plan, Adapter *adapter, int64_t tokens,
 extern bool lora_set_keys(Model *model, const Batch *batch, const uint64_t *key,
                           Failure *failure);
 
+/*
+ * A branch of a layer, attention or MLP, and its norm: in front of it, or in
+ * models with norm_after behind the residual sum.
+ */
+
+/* What the branch reads of x. */
+extern Tensor branch_input(Pass *pass, const Norm *norm, Tensor x, Tensor stat);
+/* out = x + what the branch left in pass->wide; sum is what a norm behind it
+ * reads, stat belongs to that norm. */
+extern void branch_output(Pass *pass, const Norm *norm, Tensor out, Tensor x,
+                          Tensor sum, Tensor stat);
+/* pass->dx: from the gradient of out to that of the sum. */
+extern void branch_output_backward(Pass *pass, const Norm *norm, Tensor sum,
+                                   Tensor stat);
+/* Where the gradient of branch_input() goes: dx = beta * dx + ... */
+extern Tensor branch_gradient(const Pass *pass, float *beta);
+
 /* middle = input + out(attend(norm(input))); pass->dx in and out */
 extern void attention_forward(Pass *pass, int layer);
 extern void attention_backward(Pass *pass, int layer);
@@ -319,8 +347,9 @@ extern void attention_backward(Pass *pass, int layer);
 extern void mlp_forward(Pass *pass, int layer);
 extern void mlp_backward(Pass *pass, int layer);
 
-/* Token (and learned position) embeddings into the first layer's input; the
- * gradient from pass->dx. */
+/* Embeddings of tokens (positions, types), normed where the model norms them,
+ * into the first layer's input; the gradient from pass->dx, which is used up.
+ */
 extern void embedding_forward(Pass *pass);
 extern void embedding_backward(Pass *pass);
 
@@ -347,7 +376,8 @@ extern bool pass_begin_tokens(Pass *pass, Model *model, int count,
                               const int32_t *ids, const int32_t *position,
                               size_t extra, void **more, Failure *failure);
 
-/* Through all layers; gives the last output, before the final norm. */
+/* Through all layers; gives the last output, before the final norm (if any).
+ */
 extern Tensor pass_forward(Pass *pass);
 /* From pass->dx, the gradient of that output, to all gradients. */
 extern void pass_backward(Pass *pass);
@@ -370,6 +400,14 @@ typedef struct Head
 	int32_t *row;       /* device, [rows]: which tokens */
 	int32_t *target;    /* device, [rows]: what follows them */
 } Head;
+
+/* Computes something of one micro-batch and moves *out behind it. */
+typedef bool (*PartFunction)(Model *model, Arena *arena, const Batch *part,
+                             float **out, Failure *failure);
+
+/* Runs over the batch in micro-batches of the token budget (score.c). */
+extern bool batch_run_parts(Model *model, const Batch *batch, PartFunction run,
+                            float *out, Failure *failure);
 
 /* The position before each target of the batch, and the targets. */
 extern void batch_list_targets(const Batch *batch, int32_t *row,
@@ -397,10 +435,53 @@ extern void head_backward(Head *head, Model *model, int first, int count,
 /* From dnormed to pass->dx and the final norm. */
 extern void head_end_backward(Head *head, Pass *pass);
 
+/*
+ * Rows of a pass's output, normed where the model has a final norm: hidden
+ * and stat keep what its backward pass needs.  And the other way: the gradient
+ * of normed, which is used up, to pass->dx and the final norm.
+ */
+extern void rows_gather(Pass *pass, Tensor output, const int32_t *row,
+                        Tensor hidden, Tensor stat, Tensor normed);
+extern void rows_scatter_backward(Pass *pass, const int32_t *row, Tensor hidden,
+                                  Tensor stat, Tensor dnormed);
+
+/* ------------------------------ the classifier's head (classifier.c) */
+
+/* A row a sequence on its way through a classifier. */
+typedef struct ClassifierHead
+{
+	int rows;
+	int32_t *row;   /* device, [rows]: which tokens */
+	Tensor hidden;  /* [rows, C], before the final norm */
+	Tensor stat;    /* [rows, 2] */
+	Tensor normed;  /* [rows, C] */
+	Tensor dense;   /* [rows, C], the first map's output */
+	Tensor pooled;  /* [rows, C], after its activation */
+	Tensor logits;  /* [rows, labels] */
+	Tensor dlogits; /* [rows, labels], training */
+	Tensor dpooled; /* [rows, C], training */
+	Tensor dnormed; /* [rows, C], training */
+} ClassifierHead;
+
+/* The token of each sequence that a classifier looks at, row[S] (host). */
+extern void classifier_rows(const Model *model, const Batch *batch,
+                            int32_t *row);
+/* Bytes a head over so many rows needs. */
+extern size_t classifier_size(const Model *model, int rows, bool is_training);
+/* Lays the head out at memory and computes head->logits from the rows (host)
+ * of the pass's output. */
+extern void classifier_forward(ClassifierHead *head, Pass *pass, Tensor output,
+                               int rows, const int32_t *row, bool is_training,
+                               void *memory);
+/* From head->dlogits to pass->dx and all gradients of the head. */
+extern void classifier_backward(ClassifierHead *head, Pass *pass);
+
 /* ------------------------------------- the list of weights (parameters.c) */
 
 /*
  * Lists the parameters of the configuration into model (names, shapes,
- * offsets, and the layers' pointers to them).  prefix is the one in use.
+ * offsets, and the layers' pointers to them).  prefix is the one in use;
+ * a bare encoder may have a pooler.
  */
-extern void model_list_parameters(Model *model, const char *prefix);
+extern void model_list_parameters(Model *model, const char *prefix,
+                                  bool has_pooler);

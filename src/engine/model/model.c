@@ -20,6 +20,39 @@ model_tokenizer(const Model *model)
 	return model->tokenizer;
 }
 
+ModelKind
+model_kind(const Model *model)
+{
+	return model->config.kind;
+}
+
+const char *
+model_kind_name(ModelKind kind)
+{
+	static const char *const names[] = {"unknown", "lm", "classifier",
+	                                    "encoder"};
+
+	return names[kind];
+}
+
+bool
+model_require(const Model *model, ModelKind kind, Failure *failure)
+{
+	static const char *const names[] = {"an unknown model", "a language model",
+	                                    "a classifier",
+	                                    "an encoder without a head"};
+
+	return model->config.kind == kind ||
+	       fail(failure, FAILURE_BAD_INPUT, "the model is %s, not %s",
+	            names[model->config.kind], names[kind]);
+}
+
+int
+model_labels(const Model *model)
+{
+	return model->config.kind == MODEL_CLASSIFIER ? model->config.labels : 0;
+}
+
 DType
 model_stored_dtype(const Model *model)
 {
@@ -232,26 +265,84 @@ main_dtype(const Model *model)
 }
 
 static bool
+has_tensor(const Model *model, const char *name)
+{
+	return stored_model_find(model->stored, name) != NULL;
+}
+
+/* What kind of model it is where config.json did not say: what the file has
+ * decides. */
+static void
+settle_kind(Model *model, const Architecture *names)
+{
+	ModelConfig *config = &model->config;
+
+	if (config->kind != MODEL_UNKNOWN)
+		return;
+	if (has_tensor(model,
+	               arena_printf(model->arena, "%s.weight", names->classifier)))
+		config->kind = MODEL_CLASSIFIER;
+	else if (names->head != NULL &&
+	         (config->tied || has_tensor(model, names->head)))
+		config->kind = MODEL_LANGUAGE;
+	else
+		config->kind = MODEL_ENCODER;
+}
+
+/* BERT's oldest files call a norm's weight and bias gamma and beta. */
+static const StoredTensor *
+find_stored(Model *model, Parameter *parameter)
+{
+	static const char *const endings[][2] = {
+		{"LayerNorm.weight", "LayerNorm.gamma"},
+		{"LayerNorm.bias", "LayerNorm.beta"}};
+	const StoredTensor *stored =
+		stored_model_find(model->stored, parameter->name);
+	size_t length = strlen(parameter->name);
+
+	for (int i = 0; i < 2 && stored == NULL; i++)
+	{
+		size_t size = strlen(endings[i][0]);
+
+		if (length < size ||
+		    strcmp(parameter->name + length - size, endings[i][0]) != 0)
+			continue;
+		stored = stored_model_find(
+			model->stored,
+			arena_printf(model->arena, "%.*s%s", (int) (length - size),
+		                 parameter->name, endings[i][1]));
+		if (stored != NULL)
+			parameter->name = stored->name;
+	}
+	return stored;
+}
+
+static bool
 open_weights(Model *model, Failure *failure)
 {
 	const Architecture *names = architecture_find(model->config.architecture);
+	ModelConfig *config = &model->config;
+	Arena *arena = model->arena;
 	const char *prefix = names->prefixes[0];
 
 	if (!stored_model_open(model->arena, model->directory, &model->stored,
 	                       failure))
 		return false;
 	for (int i = 0; i < 2; i++)
-		if (stored_model_find(model->stored, arena_printf(model->arena, "%s%s",
-		                                                  names->prefixes[i],
-		                                                  names->embedding)) !=
-		    NULL)
+		if (has_tensor(model, arena_printf(arena, "%s%s", names->prefixes[i],
+		                                   names->embedding)))
 			prefix = names->prefixes[i];
-	model_list_parameters(model, prefix);
+	settle_kind(model, names);
+	model_list_parameters(
+		model, prefix,
+		config->kind == MODEL_ENCODER && names->pooler != NULL &&
+			has_tensor(model, arena_printf(arena, "%s%s.weight", prefix,
+	                                       names->pooler)));
 	for (int i = 0; i < model->parameter_count; i++)
 	{
 		Parameter *parameter = &model->parameters[i];
 
-		parameter->stored = stored_model_find(model->stored, parameter->name);
+		parameter->stored = find_stored(model, parameter);
 		if (parameter->stored == NULL)
 			return fail(failure, FAILURE_BAD_FILE, "tensor \"%s\" is missing",
 			            parameter->name);
@@ -316,7 +407,7 @@ settle_special_tokens(Model *model, Failure *failure)
 		is_stop = is_stop || config->stop[i] == config->eos;
 	if (!is_stop && config->eos >= 0 && config->stops < MODEL_STOP_MAX)
 		config->stop[config->stops++] = config->eos;
-	if (config->eos < 0)
+	if (config->eos < 0 && config->kind == MODEL_LANGUAGE)
 		return fail(failure, FAILURE_BAD_FILE,
 		            "neither the tokenizer nor config.json names an end of "
 		            "text token");
@@ -339,7 +430,7 @@ model_open(Arena *arena, Device *device, const char *directory,
 	if (!config_open(arena, directory, &model->config, failure) ||
 	    !tokenizer_open(arena, model->tokenizer_directory, &model->tokenizer,
 	                    failure) ||
-	    !settle_special_tokens(model, failure) || !open_weights(model, failure))
+	    !open_weights(model, failure) || !settle_special_tokens(model, failure))
 		return fail_while(failure, "opening model \"%s\"", directory);
 	model->states =
 		arena_alloc(arena, (size_t) model->config.layers * sizeof(LayerState));

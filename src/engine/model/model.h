@@ -1,9 +1,9 @@
 /*
  * model.h
- *		A decoder language model: open it, score texts, train it.
+ *		A transformer: open it, score and classify texts, train it.
  *
  * Order of life: model_open(), any number of model_logprobs(),
- * model_hidden() or generate() (generate.h); for training
+ * model_hidden(), model_classify() or generate() (generate.h); for training
  * model_make_trainable(), then per step model_zero_gradients(),
  * model_accumulate() for each micro-batch, model_update().
  *
@@ -18,6 +18,16 @@
 
 #define MODEL_STOP_MAX 16
 #define MODEL_LAYERS_MAX 1000
+#define MODEL_LABELS_MAX 100000
+
+/* What a model has on top of its body. */
+typedef enum ModelKind
+{
+	MODEL_UNKNOWN, /* config.json does not say; the weights do */
+	MODEL_LANGUAGE,
+	MODEL_CLASSIFIER,
+	MODEL_ENCODER /* nothing: hidden states are all it gives */
+} ModelKind;
 
 typedef enum PositionKind
 {
@@ -54,6 +64,7 @@ typedef enum QkvLayout
 typedef struct ModelConfig
 {
 	char architecture[32]; /* "gpt2", "llama": model_type of config.json */
+	ModelKind kind;
 	int vocabulary;
 	int hidden;
 	int layers;
@@ -65,7 +76,12 @@ typedef struct ModelConfig
 	NormKind norm;
 	float norm_eps;
 	PositionKind position;
-	int rotary; /* rotated elements of each head */
+	int first_position; /* of a text: RoBERTa's begin behind its padding id */
+	int types;          /* rows of the table of token types; 0: none */
+	bool embedding_norm;
+	bool norm_after;       /* norms behind the residual sums (BERT) */
+	bool is_bidirectional; /* an encoder */
+	int rotary;            /* rotated elements of each head */
 	double rope_theta;
 	RopeScaling rope_scaling;
 	double rope_factor;    /* not ROPE_PLAIN */
@@ -85,6 +101,9 @@ typedef struct ModelConfig
 	bool qkv_bias;
 	bool out_bias;
 	bool mlp_bias;
+	int labels;        /* outputs of a classifier */
+	Activation pooler; /* between its two maps, where it has two */
+	int pad;           /* the padding token of config.json, -1: none */
 	float initializer_range;
 	int bos; /* of config.json, -1: none */
 	int eos; /* the one appended to responses: the tokenizer's, else the
@@ -109,6 +128,7 @@ typedef struct Batch
 	const int32_t *offset; /* [sequences + 1] */
 	const int32_t *target; /* [sequences], absolute positions */
 	const int32_t *ids;    /* [offset[sequences]] */
+	const int32_t *types;  /* likewise, of tokens; NULL: all 0 */
 } Batch;
 
 /* Tokens to be predicted in sequences [first, first + count). */
@@ -127,6 +147,15 @@ extern const char *architecture_name(int index);
 
 /* All of them for a message, "gpt2, llama and mistral", in arena. */
 extern const char *architecture_list(Arena *arena);
+
+/* MODEL_UNKNOWN no longer. */
+extern ModelKind model_kind(const Model *model);
+/* "lm", "classifier" or "encoder". */
+extern const char *model_kind_name(ModelKind kind);
+/* Fails, saying what the model is, unless it is of that kind. */
+extern bool model_require(const Model *model, ModelKind kind, Failure *failure);
+/* Outputs of a classifier; 0: it is none. */
+extern int model_labels(const Model *model);
 
 extern const ModelConfig *model_config(const Model *model);
 extern const Tokenizer *model_tokenizer(const Model *model);
@@ -154,13 +183,22 @@ extern int model_token_budget(const Model *model, bool is_training);
 extern bool model_logprobs(Model *model, const Batch *batch, float *logp,
                            Failure *failure);
 
-/* The last layer's output after the final norm, hidden[T, C] (host). */
+/* The last layer's output after the final norm, hidden[T, C] (host); of
+ * models of every kind. */
 extern bool model_hidden(Model *model, const Batch *batch, float *hidden,
                          Failure *failure);
 
 /* Logits of the last position of each sequence, [S, V] (host). */
 extern bool model_last_logits(Model *model, const Batch *batch, float *logits,
                               Failure *failure);
+
+/*
+ * A classifier's raw outputs, logits[S, labels] (host).  An encoder looks at
+ * the first token of a sequence, a decoder at the last that is not padding.
+ * Targets of the batch do not matter (target may be NULL).
+ */
+extern bool model_classify(Model *model, const Batch *batch, float *logits,
+                           Failure *failure);
 
 /* ---------------------------------------------------------- training */
 
@@ -196,6 +234,16 @@ extern bool model_accumulate(Model *model, const Batch *batch, int groups,
                              const int32_t *group_offset, const uint64_t *key,
                              LogprobGradient gradient, void *argument,
                              Failure *failure);
+
+/* Given logits[S, labels] of a whole micro-batch, writes dL/dlogits. */
+typedef bool (*LogitGradient)(void *argument, int sequences,
+                              const float *logits, float *grad,
+                              Failure *failure);
+
+/* The same for a classifier. */
+extern bool model_classify_accumulate(Model *model, const Batch *batch,
+                                      LogitGradient gradient, void *argument,
+                                      Failure *failure);
 
 /* Total L2 norm of the gradient, after sync. */
 extern bool model_gradient_norm(Model *model, double *norm, Failure *failure);

@@ -206,7 +206,7 @@ batch_of(Arena *arena, int count, const Pair *pairs, Batch *batch,
 		offset[n + 1] = offset[n] + pair->tokens;
 		n++;
 	}
-	*batch = (Batch){n, offset, target, ids};
+	*batch = (Batch){n, offset, target, ids, NULL};
 	return true;
 }
 

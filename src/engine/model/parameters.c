@@ -11,6 +11,7 @@ typedef struct Lister
 	Model *model;
 	const Architecture *names;
 	const char *prefix;
+	bool has_pooler; /* of a bare encoder */
 	int count;
 	int64_t total;
 } Lister;
@@ -57,6 +58,8 @@ add_norm(Lister *lister, const char *weight, const char *bias, int width)
 	Norm norm = {NULL, NULL};
 
 	norm.weight = add(lister, weight, width, 0, false);
+	if (norm.weight != NULL)
+		norm.weight->is_scale = true;
 	if (lister->model->config.norm == NORM_LAYER)
 		norm.bias = add(lister, bias, width, 0, false);
 	return norm;
@@ -134,42 +137,104 @@ add_layer(Lister *lister, int number)
 		lister->model->layers[number] = layer;
 }
 
+/* A table of the body; NULL name: there is none. */
+static Parameter *
+add_table(Lister *lister, const char *name, int rows)
+{
+	const ModelConfig *c = &lister->model->config;
+
+	if (name == NULL || rows == 0)
+		return NULL;
+	return add(lister,
+	           arena_printf(lister->model->arena, "%s%s", lister->prefix, name),
+	           rows, c->hidden, false);
+}
+
+/* A norm of the body outside of its layers; NULL name: there is none. */
+static Norm
+add_body_norm(Lister *lister, const char *name)
+{
+	Arena *arena = lister->model->arena;
+
+	if (name == NULL)
+		return (Norm){NULL, NULL};
+	return add_norm(lister,
+	                arena_printf(arena, "%s%s.weight", lister->prefix, name),
+	                arena_printf(arena, "%s%s.bias", lister->prefix, name),
+	                lister->model->config.hidden);
+}
+
+/* A map of the head, whose name may begin with the body's prefix. */
+static Linear
+add_head_map(Lister *lister, const char *prefix, const char *name, int outputs,
+             bool has_bias)
+{
+	Arena *arena = lister->model->arena;
+	int hidden = lister->model->config.hidden;
+	Linear linear = {0};
+
+	linear.weight =
+		add(lister, arena_printf(arena, "%s%s.weight", prefix, name), outputs,
+	        hidden, false);
+	if (has_bias)
+		linear.bias =
+			add(lister, arena_printf(arena, "%s%s.bias", prefix, name), outputs,
+		        0, false);
+	return linear;
+}
+
+/* What stands on the body: an LM head, a classifier's maps, or nothing. */
+static void
+add_head(Lister *lister)
+{
+	Model *model = lister->model;
+	const ModelConfig *c = &model->config;
+	const Architecture *names = lister->names;
+	bool is_classifier = c->kind == MODEL_CLASSIFIER;
+
+	model->head = NULL;
+	model->pooler = model->classifier = (Linear){0};
+	if (c->kind == MODEL_LANGUAGE)
+		model->head =
+			c->tied ? model->embedding
+					: add(lister, names->head, c->vocabulary, c->hidden, false);
+	if (is_classifier && names->dense != NULL)
+		model->pooler = add_head_map(lister, "", names->dense, c->hidden, true);
+	else if (names->pooler != NULL && (is_classifier || lister->has_pooler))
+		model->pooler = add_head_map(lister, lister->prefix, names->pooler,
+		                             c->hidden, true);
+	if (is_classifier)
+		model->classifier = add_head_map(lister, "", names->classifier,
+		                                 c->labels, c->is_bidirectional);
+}
+
 static void
 walk(Lister *lister)
 {
 	Model *model = lister->model;
 	const ModelConfig *c = &model->config;
 	const Architecture *names = lister->names;
-	Arena *arena = model->arena;
 
 	lister->count = 0;
 	lister->total = 0;
-	model->embedding = add(
-		lister, arena_printf(arena, "%s%s", lister->prefix, names->embedding),
-		c->vocabulary, c->hidden, false);
-	if (names->position != NULL)
-		model->position_table =
-			add(lister,
-		        arena_printf(arena, "%s%s", lister->prefix, names->position),
-		        c->context, c->hidden, false);
+	model->embedding = add_table(lister, names->embedding, c->vocabulary);
+	model->position_table =
+		add_table(lister, names->position, c->context + c->first_position);
+	model->type_table = add_table(lister, names->type, c->types);
+	model->embedding_norm = add_body_norm(lister, names->embedding_norm);
 	for (int i = 0; i < c->layers; i++)
 		add_layer(lister, i);
-	model->final_norm = add_norm(
-		lister,
-		arena_printf(arena, "%s%s.weight", lister->prefix, names->final_norm),
-		arena_printf(arena, "%s%s.bias", lister->prefix, names->final_norm),
-		c->hidden);
-	model->head =
-		c->tied ? model->embedding
-				: add(lister, names->head, c->vocabulary, c->hidden, false);
+	model->final_norm = add_body_norm(lister, names->final_norm);
+	add_head(lister);
 }
 
 void
-model_list_parameters(Model *model, const char *prefix)
+model_list_parameters(Model *model, const char *prefix, bool has_pooler)
 {
 	Lister lister = {.model = model,
 	                 .names = architecture_find(model->config.architecture),
-	                 .prefix = prefix};
+	                 .prefix = prefix,
+	                 .has_pooler = has_pooler};
 
 	model->prefix = prefix;
 	model->parameters = NULL;

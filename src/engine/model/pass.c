@@ -49,6 +49,11 @@ plan_state(Plan *plan, const ModelConfig *c, int64_t tokens, LayerState *state)
 	state->attended =
 		plan_tensor(plan, tokens, (int64_t) c->heads * c->head_dim);
 	state->lse = plan_tensor(plan, tokens, c->heads);
+	if (c->norm_after)
+	{
+		state->attention_sum = plan_tensor(plan, tokens, c->hidden);
+		state->mlp_sum = plan_tensor(plan, tokens, c->hidden);
+	}
 	state->middle = plan_tensor(plan, tokens, c->hidden);
 	state->mlp_stat = plan_tensor(plan, tokens, 2);
 	state->gate = plan_tensor(plan, tokens, c->feed_forward);
@@ -62,6 +67,7 @@ typedef struct PassIndex
 {
 	int32_t *ids;
 	int32_t *position;
+	int32_t *types;
 	int32_t *offset;
 } PassIndex;
 
@@ -75,9 +81,17 @@ plan_pass(Plan *plan, Pass *pass, PassIndex *index, LayerState *states,
 
 	index->ids = plan_bytes(plan, (size_t) tokens * sizeof(int32_t));
 	index->position = plan_bytes(plan, (size_t) tokens * sizeof(int32_t));
+	index->types = c->types == 0
+	                   ? NULL
+	                   : plan_bytes(plan, (size_t) tokens * sizeof(int32_t));
 	index->offset =
 		plan_bytes(plan, (size_t) (sequences + 1) * sizeof(int32_t));
 	input = plan_tensor(plan, tokens, c->hidden);
+	if (c->embedding_norm)
+	{
+		pass->embedded = plan_tensor(plan, tokens, c->hidden);
+		pass->embedded_stat = plan_tensor(plan, tokens, 2);
+	}
 	for (int i = 0; i < c->layers; i++)
 	{
 		if (i == 0 || pass->keeps_state)
@@ -168,6 +182,7 @@ lay_out(Pass *pass, Model *model, int tokens, int sequences, int longest,
 		*more = plan.base + plan.used;
 	pass->ids = index->ids;
 	pass->position = index->position;
+	pass->types = index->types;
 	pass->attention = (AttentionShape){
 		.heads = c->heads,
 		.kv_heads = c->kv_heads,
@@ -176,6 +191,7 @@ lay_out(Pass *pass, Model *model, int tokens, int sequences, int longest,
 		.sequences = sequences,
 		.max_length = longest,
 		.offset = index->offset,
+		.is_bidirectional = c->is_bidirectional,
 	};
 	return true;
 }
@@ -193,6 +209,31 @@ check_ids(Model *model, const int32_t *ids, int count, Failure *failure)
 			            "token %d is not in the model's vocabulary of %d",
 			            ids[i], vocabulary);
 	return true;
+}
+
+static bool
+check_types(const Model *model, const int32_t *types, int count,
+            Failure *failure)
+{
+	for (int i = 0; i < count; i++)
+		if (types[i] < 0 || types[i] >= model->config.types)
+			return fail(failure, FAILURE_BAD_INPUT,
+			            "a token of type %d, the model knows %d types",
+			            types[i], model->config.types);
+	return true;
+}
+
+/* Positions count from the configuration's first.  Where that lies behind a
+ * padding id (RoBERTa), a padding token has its id and is not counted. */
+static void
+count_positions(const ModelConfig *c, const int32_t *ids, int count,
+                int32_t *position)
+{
+	int next = c->first_position;
+
+	for (int t = 0; t < count; t++)
+		position[t] =
+			c->first_position > 0 && ids[t] == c->pad ? c->pad : next++;
 }
 
 static int
@@ -216,6 +257,7 @@ pass_begin(Pass *pass, Model *model, const Batch *batch, bool keeps_state,
 	Device *device = model->device;
 	int tokens = batch->offset[batch->sequences];
 	int longest = longest_sequence(batch);
+	const int32_t *types = model->config.types > 0 ? batch->types : NULL;
 	size_t bytes = (size_t) tokens * sizeof(int32_t);
 	int32_t *position;
 	PassIndex index;
@@ -226,6 +268,7 @@ pass_begin(Pass *pass, Model *model, const Batch *batch, bool keeps_state,
 		            "%d",
 		            longest, model->config.context);
 	if (!check_ids(model, batch->ids, tokens, failure) ||
+	    (types != NULL && !check_types(model, types, tokens, failure)) ||
 	    !lay_out(pass, model, tokens, batch->sequences, longest, keeps_state,
 	             extra, more, &index, failure))
 		return false;
@@ -234,10 +277,15 @@ pass_begin(Pass *pass, Model *model, const Batch *batch, bool keeps_state,
 		return fail(failure, FAILURE_OUT_OF_MEMORY, "no memory for %d tokens",
 		            tokens);
 	for (int s = 0; s < batch->sequences; s++)
-		for (int t = batch->offset[s]; t < batch->offset[s + 1]; t++)
-			position[t] = t - batch->offset[s];
+		count_positions(&model->config, batch->ids + batch->offset[s],
+		                batch->offset[s + 1] - batch->offset[s],
+		                position + batch->offset[s]);
 	device->upload(device, index.ids, batch->ids, bytes);
 	device->upload(device, index.position, position, bytes);
+	if (types != NULL)
+		device->upload(device, index.types, types, bytes);
+	else if (index.types != NULL)
+		device->fill_zero(device, index.types, bytes);
 	device->upload(device, index.offset, batch->offset,
 	               (size_t) (batch->sequences + 1) * sizeof(int32_t));
 	free(position);

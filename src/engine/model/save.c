@@ -18,6 +18,7 @@ static const char *const companions[] = {"tokenizer.json",
                                          "special_tokens_map.json",
                                          "vocab.json",
                                          "merges.txt",
+                                         "vocab.txt",
                                          "added_tokens.json",
                                          "chat_template.jinja"};
 
@@ -147,24 +148,6 @@ is_residual(const Model *model, const Parameter *parameter)
 	return false;
 }
 
-static bool
-is_norm_weight(const Model *model, const Parameter *parameter)
-{
-	if (parameter == model->final_norm.weight)
-		return true;
-	for (int i = 0; i < model->config.layers; i++)
-	{
-		const Layer *layer = &model->layers[i];
-
-		if (parameter == layer->attention_norm.weight ||
-		    parameter == layer->q_norm.weight ||
-		    parameter == layer->k_norm.weight ||
-		    parameter == layer->mlp_norm.weight)
-			return true;
-	}
-	return false;
-}
-
 /* A model that is not written yet: its shapes, and the seed of its weights. */
 typedef struct NewModel
 {
@@ -185,7 +168,7 @@ read_random(void *argument, int index, int64_t first, int64_t count,
 
 	if (parameter->dimensions == 1)
 	{
-		float value = is_norm_weight(model, parameter) ? 1 : 0;
+		float value = parameter->is_scale ? 1 : 0;
 
 		for (int64_t i = 0; i < count; i++)
 			data[i] = value;
@@ -232,11 +215,17 @@ create(Arena *arena, const char *text, size_t length, uint64_t seed,
 {
 	NewModel *new = arena_alloc(arena, sizeof(NewModel));
 	Model *model = &new->model;
+	const Architecture *names;
 
 	new->seed = seed;
 	model->arena = arena;
-	if (!config_parse(arena, text, length, &model->config, failure) ||
-	    !tokenizer_open(arena, directory, &model->tokenizer, failure))
+	if (!config_parse(arena, text, length, &model->config, failure))
+		return false;
+	names = architecture_find(model->config.architecture);
+	if (model->config.kind == MODEL_UNKNOWN)
+		model->config.kind =
+			names->head == NULL ? MODEL_ENCODER : MODEL_LANGUAGE;
+	if (!tokenizer_open(arena, directory, &model->tokenizer, failure))
 		return false;
 	if (tokenizer_size(model->tokenizer) > model->config.vocabulary)
 		return fail(failure, FAILURE_BAD_INPUT,
@@ -245,8 +234,7 @@ create(Arena *arena, const char *text, size_t length, uint64_t seed,
 	if (!complete_config(arena, text, length, directory, model->tokenizer,
 	                     failure))
 		return false;
-	model_list_parameters(
-		model, architecture_find(model->config.architecture)->prefixes[0]);
+	model_list_parameters(model, names->prefixes[0], true);
 	return write_weights(arena, model, NULL, read_random, new, directory,
 	                     failure);
 }

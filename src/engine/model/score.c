@@ -70,7 +70,8 @@ part_of(Arena *arena, const Batch *batch, int first, int budget)
 	for (int s = 0; s < count; s++)
 		target[s] =
 			batch->target == NULL ? 0 : batch->target[first + s] - start;
-	return (Batch){count, offset, target, batch->ids + start};
+	return (Batch){count, offset, target, batch->ids + start,
+	               batch->types == NULL ? NULL : batch->types + start};
 }
 
 void
@@ -86,13 +87,9 @@ batch_list_targets(const Batch *batch, int32_t *row, int32_t *target)
 		}
 }
 
-/* Computes something of one micro-batch and moves *out behind it. */
-typedef bool (*PartFunction)(Model *model, Arena *arena, const Batch *part,
-                             float **out, Failure *failure);
-
-static bool
-run_parts(Model *model, const Batch *batch, PartFunction run, float *out,
-          Failure *failure)
+bool
+batch_run_parts(Model *model, const Batch *batch, PartFunction run, float *out,
+                Failure *failure)
 {
 	int budget = model_token_budget(model, false);
 	bool done = true;
@@ -144,7 +141,8 @@ logprobs_of_part(Model *model, Arena *arena, const Batch *batch, float **out,
 bool
 model_logprobs(Model *model, const Batch *batch, float *logp, Failure *failure)
 {
-	return run_parts(model, batch, logprobs_of_part, logp, failure);
+	return model_require(model, MODEL_LANGUAGE, failure) &&
+	       batch_run_parts(model, batch, logprobs_of_part, logp, failure);
 }
 
 static bool
@@ -165,9 +163,13 @@ hidden_of_part(Model *model, Arena *arena, const Batch *batch, float **out,
 			&memory, failure))
 		return false;
 	output = pass_forward(&pass);
-	norm_forward(model, &model->final_norm, pass.wide, output,
-	             tensor_at(memory, pass.tokens, 2));
-	device->download(device, *out, pass.wide.data, numbers * sizeof(float));
+	if (model->final_norm.weight != NULL)
+	{
+		norm_forward(model, &model->final_norm, pass.wide, output,
+		             tensor_at(memory, pass.tokens, 2));
+		output = pass.wide;
+	}
+	device->download(device, *out, output.data, numbers * sizeof(float));
 	*out += numbers;
 	return device->sync(device, failure);
 }
@@ -175,7 +177,7 @@ hidden_of_part(Model *model, Arena *arena, const Batch *batch, float **out,
 bool
 model_hidden(Model *model, const Batch *batch, float *hidden, Failure *failure)
 {
-	return run_parts(model, batch, hidden_of_part, hidden, failure);
+	return batch_run_parts(model, batch, hidden_of_part, hidden, failure);
 }
 
 static bool
@@ -213,5 +215,6 @@ bool
 model_last_logits(Model *model, const Batch *batch, float *logits,
                   Failure *failure)
 {
-	return run_parts(model, batch, last_logits_of_part, logits, failure);
+	return model_require(model, MODEL_LANGUAGE, failure) &&
+	       batch_run_parts(model, batch, last_logits_of_part, logits, failure);
 }

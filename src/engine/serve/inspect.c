@@ -24,6 +24,7 @@ static const char *const companions[] = {"config.json",
                                          "added_tokens.json",
                                          "vocab.json",
                                          "merges.txt",
+                                         "vocab.txt",
                                          "chat_template.jinja"};
 
 static void

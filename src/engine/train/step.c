@@ -95,7 +95,7 @@ fill_batch(MicroBatch *micro, const int32_t *drawn, const int32_t *order,
 {
 	const Groups *all = &micro->dataset->groups;
 
-	micro->batch = (Batch){0, micro->offset, micro->target, micro->ids};
+	micro->batch = (Batch){0, micro->offset, micro->target, micro->ids, NULL};
 	micro->groups = groups;
 	micro->next = 0;
 	for (int i = 0; i < groups; i++)

@@ -203,9 +203,9 @@ sum_of(Arena *arena, Model *model, const TokenList *prompt,
 	memcpy(ids, prompt->ids, (size_t) prompt->count * sizeof(int32_t));
 	memcpy(ids + prompt->count, response->ids,
 	       (size_t) response->count * sizeof(int32_t));
-	assert_ok(
-		model_logprobs(model, &(Batch){1, offset, target, ids}, logp, &failure),
-		failure);
+	assert_ok(model_logprobs(model, &(Batch){1, offset, target, ids, NULL},
+	                         logp, &failure),
+	          failure);
 	for (int t = 0; t < response->count; t++)
 		sum += logp[t];
 	return sum;

@@ -53,7 +53,7 @@ batch_of(Arena *arena, json_t *pair)
 	       sizeof(int32_t) * (size_t) response.count);
 	offset[1] = tokens;
 	target[0] = prompt.count;
-	return (Batch){1, offset, target, ids};
+	return (Batch){1, offset, target, ids, NULL};
 }
 
 static void

@@ -372,7 +372,7 @@ prompts_of_a_batch_draw_from_streams_of_their_own(void **state)
 	                           .repetition_penalty = 1,
 	                           .seed = 4};
 	int32_t offset[] = {0, 3}, target[] = {3};
-	Batch batch = {1, offset, target, ids};
+	Batch batch = {1, offset, target, ids, NULL};
 	float logits[TINY_VOCABULARY];
 	int32_t likely[TINY_VOCABULARY];
 	double probability[TINY_VOCABULARY];

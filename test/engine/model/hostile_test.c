@@ -529,7 +529,7 @@ use(Arena *arena, Model *model)
 	                                 .top_p = 0.9,
 	                                 .top_k = 5,
 	                                 .repetition_penalty = 1.2};
-	Batch batch = {1, offset, target, ids};
+	Batch batch = {1, offset, target, ids, NULL};
 	TokenList prompt = {(int32_t *) (uintptr_t) ids, 3, 3};
 	TokenList list = {0};
 	Generation result;

@@ -96,7 +96,7 @@ rows_of(Arena *arena, json_t *all, json_t *method)
 		rows.reward[i] = number(row, "reward");
 		rows.advantage[i] = number(row, "advantage");
 	}
-	rows.batch = (Batch){(int) count, offset, target, ids};
+	rows.batch = (Batch){(int) count, offset, target, ids, NULL};
 	return rows;
 }
 

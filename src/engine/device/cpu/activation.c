@@ -49,6 +49,10 @@ activate_row(Activation kind, int64_t n, float *out, const float *gate)
 			for (int64_t j = 0; j < n; j++)
 				out[j] = gate[j] > 0 ? gate[j] : 0;
 			break;
+		case ACTIVATION_TANH:
+			for (int64_t j = 0; j < n; j++)
+				out[j] = tanhf(gate[j]);
+			break;
 	}
 }
 
@@ -140,6 +144,14 @@ slope_row(Activation kind, int64_t n, float *slope, const float *x)
 #pragma omp simd
 			for (int64_t j = 0; j < n; j++)
 				slope[j] = x[j] > 0 ? 1 : 0;
+			break;
+		case ACTIVATION_TANH:
+			for (int64_t j = 0; j < n; j++)
+			{
+				float y = tanhf(x[j]);
+
+				slope[j] = 1 - y * y;
+			}
 			break;
 	}
 }

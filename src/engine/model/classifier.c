@@ -1,0 +1,178 @@
+/*
+ * classifier.c
+ *		Classification of whole texts: the head on one token of each, and the
+ *		passes that end in it.
+ *
+ * A decoder has one map without bias (`score`); an encoder has a first map and
+ * an activation before it (BERT's pooler, RoBERTa's dense, DistilBERT's
+ * pre_classifier).
+ */
+#include "model/layers.h"
+
+static void
+plan_classifier(Plan *plan, const Model *model, int rows, bool is_training,
+                ClassifierHead *head)
+{
+	int hidden = model->config.hidden;
+	int labels = model->config.labels;
+
+	head->rows = rows;
+	head->row = plan_bytes(plan, (size_t) rows * sizeof(int32_t));
+	head->hidden = plan_tensor(plan, rows, hidden);
+	head->stat = plan_tensor(plan, rows, 2);
+	head->normed = plan_tensor(plan, rows, hidden);
+	head->dense = plan_tensor(plan, rows, hidden);
+	head->pooled = plan_tensor(plan, rows, hidden);
+	head->logits = plan_tensor(plan, rows, labels);
+	if (!is_training)
+		return;
+	head->dlogits = plan_tensor(plan, rows, labels);
+	head->dpooled = plan_tensor(plan, rows, hidden);
+	head->dnormed = plan_tensor(plan, rows, hidden);
+}
+
+size_t
+classifier_size(const Model *model, int rows, bool is_training)
+{
+	Plan plan = {NULL, 0};
+	ClassifierHead head;
+
+	plan_classifier(&plan, model, rows, is_training, &head);
+	return plan.used;
+}
+
+void
+classifier_rows(const Model *model, const Batch *batch, int32_t *row)
+{
+	const ModelConfig *c = &model->config;
+
+	for (int s = 0; s < batch->sequences; s++)
+	{
+		int first = batch->offset[s];
+		int last = batch->offset[s + 1] - 1;
+
+		/* As the reference: a text of nothing but padding counts by its
+		 * first token. */
+		while (!c->is_bidirectional && last > first &&
+		       batch->ids[last] == c->pad)
+			last--;
+		row[s] = c->is_bidirectional ? first : last;
+	}
+}
+
+void
+classifier_forward(ClassifierHead *head, Pass *pass, Tensor output, int rows,
+                   const int32_t *row, bool is_training, void *memory)
+{
+	Model *model = pass->model;
+	Device *device = model->device;
+	bool has_dense = model->pooler.weight != NULL;
+	Plan plan = {memory, 0};
+
+	plan_classifier(&plan, model, rows, is_training, head);
+	device->upload(device, head->row, row, (size_t) rows * sizeof(int32_t));
+	rows_gather(pass, output, head->row, head->hidden, head->stat,
+	            head->normed);
+	if (has_dense)
+	{
+		linear_forward(model, &model->pooler, head->dense, head->normed);
+		device->activation(device, model->config.pooler, head->pooled,
+		                   head->dense, NULL);
+	}
+	linear_forward(model, &model->classifier, head->logits,
+	               has_dense ? head->pooled : head->normed);
+}
+
+void
+classifier_backward(ClassifierHead *head, Pass *pass)
+{
+	Model *model = pass->model;
+	Device *device = model->device;
+
+	if (model->pooler.weight != NULL)
+	{
+		linear_backward(model, &model->classifier, head->dpooled, 0,
+		                head->dlogits, head->pooled);
+		device->activation_grad(device, model->config.pooler, head->dpooled,
+		                        NULL, head->dpooled, head->dense, NULL);
+		linear_backward(model, &model->pooler, head->dnormed, 0, head->dpooled,
+		                head->normed);
+	}
+	else
+		linear_backward(model, &model->classifier, head->dnormed, 0,
+		                head->dlogits, head->normed);
+	rows_scatter_backward(pass, head->row, head->hidden, head->stat,
+	                      head->dnormed);
+}
+
+/* One pass up to the logits, and these to the host. */
+static bool
+classify(Model *model, Arena *arena, const Batch *batch, bool is_training,
+         Pass *pass, ClassifierHead *head, float *logits, Failure *failure)
+{
+	Device *device = model->device;
+	int rows = batch->sequences;
+	int32_t *row = arena_alloc(arena, (size_t) rows * sizeof(int32_t));
+	void *memory;
+
+	classifier_rows(model, batch, row);
+	if (!pass_begin(pass, model, batch, is_training,
+	                classifier_size(model, rows, is_training), &memory,
+	                failure))
+		return false;
+	classifier_forward(head, pass, pass_forward(pass), rows, row, is_training,
+	                   memory);
+	device->download(device, logits, head->logits.data,
+	                 (size_t) rows * (size_t) model->config.labels *
+	                     sizeof(float));
+	return device->sync(device, failure);
+}
+
+static bool
+classify_part(Model *model, Arena *arena, const Batch *batch, float **out,
+              Failure *failure)
+{
+	Pass pass;
+	ClassifierHead head;
+
+	if (!classify(model, arena, batch, false, &pass, &head, *out, failure))
+		return false;
+	*out += (int64_t) batch->sequences * model->config.labels;
+	return true;
+}
+
+bool
+model_classify(Model *model, const Batch *batch, float *logits,
+               Failure *failure)
+{
+	return model_require(model, MODEL_CLASSIFIER, failure) &&
+	       batch_run_parts(model, batch, classify_part, logits, failure);
+}
+
+bool
+model_classify_accumulate(Model *model, const Batch *batch,
+                          LogitGradient gradient, void *argument,
+                          Failure *failure)
+{
+	Device *device = model->device;
+	Arena *arena = arena_create();
+	size_t count = (size_t) batch->sequences * (size_t) model->config.labels;
+	float *logits = arena_alloc(arena, count * sizeof(float));
+	float *grad = arena_alloc(arena, count * sizeof(float));
+	ClassifierHead head;
+	Pass pass;
+	bool done =
+		model_require(model, MODEL_CLASSIFIER, failure) &&
+		classify(model, arena, batch, true, &pass, &head, logits, failure) &&
+		gradient(argument, batch->sequences, logits, grad, failure);
+
+	if (done)
+	{
+		device->upload(device, head.dlogits.data, grad, count * sizeof(float));
+		classifier_backward(&head, &pass);
+		pass_backward(&pass);
+		done = device->sync(device, failure);
+	}
+	arena_destroy(arena);
+	return done;
+}

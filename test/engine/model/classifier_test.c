@@ -1,0 +1,158 @@
+/*
+ * classifier_test.c
+ *		Every classifier of the golden sets, opened from its files: the logits
+ *		of its texts' tokens, alone and all in one batch.
+ */
+#include "near.h"
+#include "on_cpu.h"
+
+#include "model/model.h"
+
+/* fp32 noise of either side, see the golden set's README. */
+#define TOLERANCE 1e-4
+
+static const char *const cases[] = {
+	"bert", "distilbert", "roberta", "gpt_neox", "llama", "gpt2", "qwen2"};
+
+/* All texts of a case as one batch. */
+static Batch
+batch_of(Arena *arena, json_t *texts)
+{
+	size_t count = json_array_size(texts);
+	int32_t *offset = arena_alloc(arena, (count + 1) * sizeof(int32_t));
+	int32_t *ids;
+	int32_t *types;
+	int tokens = 0;
+
+	for (size_t i = 0; i < count; i++)
+		offset[i + 1] = offset[i] + (int32_t) json_array_size(json_object_get(
+										json_array_get(texts, i), "ids"));
+	ids = arena_alloc(arena, (size_t) offset[count] * sizeof(int32_t));
+	types = arena_alloc(arena, (size_t) offset[count] * sizeof(int32_t));
+	for (size_t i = 0; i < count; i++)
+	{
+		json_t *text = json_array_get(texts, i);
+		json_t *numbers = json_object_get(text, "ids");
+		json_t *kinds = json_object_get(text, "type_ids");
+
+		for (size_t t = 0; t < json_array_size(numbers); t++, tokens++)
+		{
+			ids[tokens] =
+				(int32_t) json_integer_value(json_array_get(numbers, t));
+			types[tokens] =
+				(int32_t) json_integer_value(json_array_get(kinds, t));
+		}
+	}
+	return (Batch){(int) count, offset, NULL, ids, types};
+}
+
+static Batch
+part_of(Arena *arena, const Batch *batch, int s)
+{
+	int32_t *offset = arena_alloc(arena, 2 * sizeof(int32_t));
+	int32_t first = batch->offset[s];
+
+	offset[1] = batch->offset[s + 1] - first;
+	return (Batch){1, offset, NULL, batch->ids + first, batch->types + first};
+}
+
+static double
+compare(const float *got, json_t *text)
+{
+	json_t *expected = json_object_get(text, "logits");
+	double largest = 0;
+
+	for (size_t i = 0; i < json_array_size(expected); i++)
+	{
+		double number = json_number_value(json_array_get(expected, i));
+
+		assert_near(got[i], number, TOLERANCE);
+		largest = fmax(largest, fabs(got[i] - number));
+	}
+	return largest;
+}
+
+static void
+check_case(Arena *arena, const char *directory)
+{
+	json_t *golden = test_read_json(arena, directory, "golden.json");
+	json_t *texts = json_object_get(golden, "texts");
+	int labels =
+		(int) json_integer_value(json_object_get(golden, "num_labels"));
+	Batch batch = batch_of(arena, texts);
+	float *all = arena_alloc(arena, (size_t) batch.sequences * (size_t) labels *
+	                                    sizeof(float));
+	float *one = arena_alloc(arena, (size_t) labels * sizeof(float));
+	double largest = 0;
+	Failure failure = {0};
+	Model *model;
+
+	assert_ok(model_open(arena, device, directory, NULL, &model, &failure),
+	          failure);
+	assert_int_equal(model_kind(model), MODEL_CLASSIFIER);
+	assert_int_equal(model_labels(model), labels);
+	assert_ok(model_classify(model, &batch, all, &failure), failure);
+	for (int s = 0; s < batch.sequences; s++)
+	{
+		json_t *text = json_array_get(texts, (size_t) s);
+		Batch part = part_of(arena, &batch, s);
+
+		assert_ok(model_classify(model, &part, one, &failure), failure);
+		largest = fmax(largest, compare(one, text));
+		largest = fmax(largest, compare(all + s * labels, text));
+	}
+	print_message("largest error: %.1e\n", largest);
+}
+
+static void
+check_set(const char *root)
+{
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		Arena *arena = arena_create();
+		char *directory =
+			arena_printf(arena, "%s/classifiers/%s", root, cases[i]);
+
+		if (file_exists(directory))
+		{
+			print_message("%s\n", cases[i]);
+			check_case(arena, directory);
+		}
+		arena_destroy(arena);
+	}
+}
+
+static void
+own_classifiers_give_the_golden_logits(void **state)
+{
+	Arena *arena = arena_create();
+
+	(void) state;
+	check_set(test_golden_path(arena, ""));
+	arena_destroy(arena);
+}
+
+static void
+shared_classifiers_give_the_golden_logits(void **state)
+{
+	Arena *arena = arena_create();
+	char *root = test_shared_path(arena, "golden");
+
+	(void) state;
+	if (root != NULL)
+		check_set(root);
+	arena_destroy(arena);
+	if (root == NULL)
+		skip();
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(own_classifiers_give_the_golden_logits),
+		cmocka_unit_test(shared_classifiers_give_the_golden_logits),
+	};
+
+	return run_on_cpu(tests);
+}
