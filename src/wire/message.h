@@ -85,7 +85,7 @@ typedef enum WireType
 	/* {"model": ModelRef of a classifier} n x (u8 has_prompt, text prompt, text
 	 * response) -> {"labels": count} n x (labels x (f64 raw output)).  Without
 	 * a prompt the response alone is read; what is beyond the model's limit is
-	 * cut, the longest first. */
+	 * cut, the longest first.  No outputs for a text without any token. */
 	WIRE_LOGITS,
 	/* {"model", "add_generation_prompt"} n x (text messages, a JSON array of
 	 * {"role", "content"}) -> {} n x (text prompt by the model's template) */

@@ -51,6 +51,22 @@
 	"\"max_position_embeddings\": 64, \"vocab_size\": 257, "                   \
 	"\"initializer_range\": 0.2" more "}"
 
+#define TINY_CLASSES(name)                                                     \
+	", \"architectures\": [\"" name "ForSequenceClassification\"], "           \
+	"\"id2label\": {\"0\": \"a\", \"1\": \"b\", \"2\": \"c\"}"
+
+/* An encoder like BERT; more is further members. */
+#define TINY_ENCODER(type, more)                                               \
+	"{\"model_type\": \"" type "\", \"hidden_size\": 24, "                     \
+	"\"intermediate_size\": 40, \"num_hidden_layers\": 2, "                    \
+	"\"num_attention_heads\": 3, \"max_position_embeddings\": 64, "            \
+	"\"vocab_size\": 257, \"initializer_range\": 0.2" more "}"
+
+#define TINY_DISTILBERT(more)                                                  \
+	"{\"model_type\": \"distilbert\", \"dim\": 24, \"hidden_dim\": 40, "       \
+	"\"n_layers\": 2, \"n_heads\": 3, \"max_position_embeddings\": 64, "       \
+	"\"vocab_size\": 257, \"initializer_range\": 0.2" more "}"
+
 /* A directory with the model of this configuration. */
 static inline char *
 tiny_directory(Arena *arena, const char *config, uint64_t seed)

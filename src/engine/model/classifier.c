@@ -108,7 +108,8 @@ classifier_backward(ClassifierHead *head, Pass *pass)
 /* One pass up to the logits, and these to the host. */
 static bool
 classify(Model *model, Arena *arena, const Batch *batch, bool is_training,
-         Pass *pass, ClassifierHead *head, float *logits, Failure *failure)
+         const uint64_t *key, Pass *pass, ClassifierHead *head, float *logits,
+         Failure *failure)
 {
 	Device *device = model->device;
 	int rows = batch->sequences;
@@ -118,7 +119,8 @@ classify(Model *model, Arena *arena, const Batch *batch, bool is_training,
 	classifier_rows(model, batch, row);
 	if (!pass_begin(pass, model, batch, is_training,
 	                classifier_size(model, rows, is_training), &memory,
-	                failure))
+	                failure) ||
+	    !lora_set_keys(model, batch, key, failure))
 		return false;
 	classifier_forward(head, pass, pass_forward(pass), rows, row, is_training,
 	                   memory);
@@ -135,7 +137,8 @@ classify_part(Model *model, Arena *arena, const Batch *batch, float **out,
 	Pass pass;
 	ClassifierHead head;
 
-	if (!classify(model, arena, batch, false, &pass, &head, *out, failure))
+	if (!classify(model, arena, batch, false, NULL, &pass, &head, *out,
+	              failure))
 		return false;
 	*out += (int64_t) batch->sequences * model->config.labels;
 	return true;
@@ -150,7 +153,7 @@ model_classify(Model *model, const Batch *batch, float *logits,
 }
 
 bool
-model_classify_accumulate(Model *model, const Batch *batch,
+model_classify_accumulate(Model *model, const Batch *batch, const uint64_t *key,
                           LogitGradient gradient, void *argument,
                           Failure *failure)
 {
@@ -161,10 +164,10 @@ model_classify_accumulate(Model *model, const Batch *batch,
 	float *grad = arena_alloc(arena, count * sizeof(float));
 	ClassifierHead head;
 	Pass pass;
-	bool done =
-		model_require(model, MODEL_CLASSIFIER, failure) &&
-		classify(model, arena, batch, true, &pass, &head, logits, failure) &&
-		gradient(argument, batch->sequences, logits, grad, failure);
+	bool done = model_require(model, MODEL_CLASSIFIER, failure) &&
+	            classify(model, arena, batch, true, key, &pass, &head, logits,
+	                     failure) &&
+	            gradient(argument, batch->sequences, logits, grad, failure);
 
 	if (done)
 	{

@@ -277,7 +277,8 @@ generate(Model *model, Arena *arena, const GenerateOptions *options, int count,
 	                 .results = results,
 	                 .count = count};
 	memset(results, 0, (size_t) count * sizeof(Generation));
-	good = count == 0 || begin(g, &state, failure);
+	good = model_require(model, MODEL_LANGUAGE, failure) &&
+	       (count == 0 || begin(g, &state, failure));
 	while (good && g->done < count)
 	{
 		Arena *step = arena_create();

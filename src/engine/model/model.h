@@ -242,6 +242,7 @@ typedef bool (*LogitGradient)(void *argument, int sequences,
 
 /* The same for a classifier. */
 extern bool model_classify_accumulate(Model *model, const Batch *batch,
+                                      const uint64_t *key,
                                       LogitGradient gradient, void *argument,
                                       Failure *failure);
 

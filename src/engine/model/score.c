@@ -27,6 +27,21 @@ batch_targets(const Batch *batch, int first, int count)
 	return targets;
 }
 
+/* What a head of the model's kind needs for so many rows. */
+static size_t
+rows_size(const Model *model, int rows, bool is_training)
+{
+	switch (model->config.kind)
+	{
+		case MODEL_LANGUAGE:
+			return head_size(model, rows, is_training);
+		case MODEL_CLASSIFIER:
+			return classifier_size(model, rows, is_training);
+		default:
+			return 0;
+	}
+}
+
 int
 model_token_budget(const Model *model, bool is_training)
 {
@@ -44,7 +59,7 @@ model_token_budget(const Model *model, bool is_training)
 	}
 	while (tokens > TOKENS_MIN &&
 	       pass_size(m, tokens, tokens, is_training) +
-	               head_size(model, tokens, is_training) >
+	               rows_size(model, tokens, is_training) >
 	           allowed)
 		tokens /= 2;
 	return tokens;

@@ -216,7 +216,8 @@ model_accumulate(Model *model, const Batch *batch, int groups,
 	bool done;
 
 	batch_list_targets(batch, row, target);
-	done = pass_begin(&pass, model, batch, true,
+	done = model_require(model, MODEL_LANGUAGE, failure) &&
+	       pass_begin(&pass, model, batch, true,
 	                  head_size(model, targets, true), &memory, failure) &&
 	       lora_set_keys(model, batch, key, failure);
 	if (done)

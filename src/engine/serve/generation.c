@@ -148,7 +148,7 @@ handle_generate(Request *request, Failure *failure)
 	WireBuffer *reply;
 
 	if (!model_ref_of(request, "model", &ref, failure) ||
-	    !model_use(request, &ref, &model, failure) ||
+	    !model_use_kind(request, &ref, MODEL_LANGUAGE, &model, failure) ||
 	    !read_options(request, model, &options, failure))
 		return false;
 	count = wire_get_count(&request->items, sizeof(uint32_t));

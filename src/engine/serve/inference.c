@@ -166,7 +166,7 @@ handle_logprob(Request *request, Failure *failure)
 	WireBuffer *reply;
 
 	if (!model_ref_of(request, "model", &ref, failure) ||
-	    !model_use(request, &ref, &model, failure) ||
+	    !model_use_kind(request, &ref, MODEL_LANGUAGE, &model, failure) ||
 	    !read_limits(request, model, &limits, failure))
 		return false;
 	count = wire_get_count(&request->items, 2 * TEXT_SIZE_MIN);
@@ -231,7 +231,7 @@ handle_token_logprobs(Request *request, Failure *failure)
 	int tokens;
 
 	if (!model_ref_of(request, "model", &ref, failure) ||
-	    !model_use(request, &ref, &model, failure) ||
+	    !model_use_kind(request, &ref, MODEL_LANGUAGE, &model, failure) ||
 	    !read_pair(request, model, &limits, &pair, failure) ||
 	    !pair_logprobs(model, request->arena, 1, &pair, &logp, failure))
 		return false;

@@ -161,12 +161,15 @@ describe_model(Request *request, const ModelRef *ref, json_t **head,
 		json_decref(files);
 		return false;
 	}
-	*head = json_pack("{s:s, s:s, s:I, s:s, s:I, s:i, s:i, s:o}", "kind", "lm",
-	                  "architecture", config->architecture, "parameters",
+	*head = json_pack("{s:s, s:s, s:I, s:s, s:I, s:i, s:i, s:o}", "kind",
+	                  model_kind_name(model_kind(model)), "architecture",
+	                  config->architecture, "parameters",
 	                  (json_int_t) model_parameters(model), "dtype",
 	                  dtype_name(model_stored_dtype(model)), "bytes",
 	                  (json_int_t) bytes, "context", config->context,
 	                  "vocabulary", config->vocabulary, "files", files);
+	if (model_kind(model) == MODEL_CLASSIFIER)
+		json_object_set_new(*head, "labels", json_integer(config->labels));
 	return true;
 }
 

@@ -88,8 +88,9 @@ open_model(Request *request, Job *job, Failure *failure)
 
 	if (!model_ref_of(request, "model", &ref, failure))
 		return false;
-	return model_open(job->arena, request->serve->device, ref.path,
-	                  ref.tokenizer, &job->model, failure) ||
+	return (model_open(job->arena, request->serve->device, ref.path,
+	                   ref.tokenizer, &job->model, failure) &&
+	        model_require(job->model, MODEL_LANGUAGE, failure)) ||
 	       fail_while(failure, "loading model \"%s\"", ref.name);
 }
 

@@ -49,7 +49,8 @@ open_models(Scoring *scoring, Failure *failure)
 		                    strlen(job->reference), "reference", &object,
 		                    failure) ||
 		    !model_ref_read(object, &ref, failure) ||
-		    !model_use(request, &ref, &scoring->reference, failure))
+		    !model_use_kind(request, &ref, MODEL_LANGUAGE, &scoring->reference,
+		                    failure))
 			return false;
 	}
 	if (!json_get_object(request->head, "value", &object, failure))

@@ -307,6 +307,15 @@ model_use(Request *request, const ModelRef *ref, Model **model,
 }
 
 bool
+model_use_kind(Request *request, const ModelRef *ref, ModelKind kind,
+               Model **model, Failure *failure)
+{
+	return model_use(request, ref, model, failure) &&
+	       (model_require(*model, kind, failure) ||
+	        fail_while(failure, "using model \"%s\"", ref->name));
+}
+
+bool
 value_use(Request *request, const ModelRef *ref, Model **policy,
           const ValueHead **head, Failure *failure)
 {
@@ -318,7 +327,7 @@ value_use(Request *request, const ModelRef *ref, Model **policy,
 		return fail(failure, FAILURE_BAD_INPUT,
 		            "\"%s\" is not a value model of any policy", ref->name);
 	if (!model_ref_read(ref->base, &base, failure) ||
-	    !model_use(request, &base, policy, failure))
+	    !model_use_kind(request, &base, MODEL_LANGUAGE, policy, failure))
 		return false;
 	if (entry == NULL)
 	{

@@ -42,6 +42,10 @@ extern bool model_ref_base(const ModelRef *ref, ModelRef *base,
 extern bool model_use(Request *request, const ModelRef *ref, Model **model,
                       Failure *failure);
 
+/* The same for a model that must be of this kind. */
+extern bool model_use_kind(Request *request, const ModelRef *ref,
+                           ModelKind kind, Model **model, Failure *failure);
+
 /* The same for a value model and the policy it belongs to (ref->base). */
 extern bool value_use(Request *request, const ModelRef *ref, Model **policy,
                       const ValueHead **head, Failure *failure);

@@ -20,6 +20,7 @@ extern bool handle_detokenize(Request *request, Failure *failure);
 extern bool handle_generate(Request *request, Failure *failure);
 extern bool handle_logprob(Request *request, Failure *failure);
 extern bool handle_token_logprobs(Request *request, Failure *failure);
+extern bool handle_logits(Request *request, Failure *failure);
 extern bool handle_value(Request *request, Failure *failure);
 extern bool handle_fit_value(Request *request, Failure *failure);
 extern bool handle_job_open(Request *request, Failure *failure);

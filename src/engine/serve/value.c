@@ -285,7 +285,7 @@ handle_fit_value(Request *request, Failure *failure)
 		.hidden = hidden_of_prompts, .epoch = show_epoch, .argument = &fit};
 
 	if (!model_ref_of(request, "model", &ref, failure) ||
-	    !model_use(request, &ref, &fit.policy, failure) ||
+	    !model_use_kind(request, &ref, MODEL_LANGUAGE, &fit.policy, failure) ||
 	    !read_fit_options(&fit, failure) || !read_fit_items(&fit, failure))
 		return false;
 	data.prompts = fit.prompts.count;

@@ -174,25 +174,73 @@ tokenizer_encode(const Tokenizer *tokenizer, Arena *arena, const char *text,
 	return done;
 }
 
+/*
+ * Shortens two texts to limit tokens in all, the longer one first: as the
+ * reference's longest_first, whose odd token goes to the longer text.
+ */
+static void
+cut_longest(TokenList *one, TokenList *two, int limit)
+{
+	TokenList *shorter = one->count > two->count ? two : one;
+	TokenList *longer = shorter == one ? two : one;
+
+	if (one->count <= limit && two->count <= limit - one->count)
+		return;
+	if (shorter->count <= limit / 2)
+		longer->count = limit - shorter->count;
+	else
+	{
+		shorter->count = limit / 2;
+		longer->count = limit / 2 + limit % 2;
+	}
+}
+
+bool
+tokenizer_encode_within(const Tokenizer *tokenizer, Arena *arena, int limit,
+                        const char *first, size_t first_length,
+                        const char *second, size_t second_length,
+                        TokenList *list, TokenList *types, Failure *failure)
+{
+	Encoding encoding;
+	TokenList one = {0};
+	TokenList two = {0};
+	TokenList special = {0};
+	TokenList *other = second == NULL ? NULL : &two;
+	bool done;
+
+	encoding_open(&encoding, tokenizer, arena, false, failure);
+	encoding.arena = encoding.scratch;
+	done =
+		encode_text(&encoding, first, first_length, &one) &&
+		(second == NULL || encode_text(&encoding, second, second_length, &two));
+	if (done)
+	{
+		TokenList none = {0};
+
+		done = template_apply(tokenizer->template, encoding.scratch, &none,
+		                      second == NULL ? NULL : &none, &special, NULL,
+		                      failure);
+	}
+	if (done)
+	{
+		cut_longest(&one, &two,
+		            limit > special.count ? limit - special.count : 0);
+		done = template_apply(tokenizer->template, arena, &one, other, list,
+		                      types, failure);
+	}
+	encoding_close(&encoding);
+	return done;
+}
+
 bool
 tokenizer_encode_pair(const Tokenizer *tokenizer, Arena *arena,
                       const char *first, size_t first_length,
                       const char *second, size_t second_length, TokenList *list,
                       TokenList *types, Failure *failure)
 {
-	Encoding encoding;
-	TokenList one = {0};
-	TokenList two = {0};
-	bool done;
-
-	encoding_open(&encoding, tokenizer, arena, false, failure);
-	encoding.arena = encoding.scratch;
-	done = encode_text(&encoding, first, first_length, &one) &&
-	       encode_text(&encoding, second, second_length, &two) &&
-	       template_apply(tokenizer->template, arena, &one, &two, list, types,
-	                      failure);
-	encoding_close(&encoding);
-	return done;
+	return tokenizer_encode_within(tokenizer, arena, INT32_MAX, first,
+	                               first_length, second, second_length, list,
+	                               types, failure);
 }
 
 /* The ids that have a text and are not left out, as texts from table. */

@@ -75,6 +75,16 @@ extern bool tokenizer_encode_pair(const Tokenizer *tokenizer, Arena *arena,
                                   TokenList *list, TokenList *types,
                                   Failure *failure);
 
+/*
+ * The same for one text (second NULL) or two, in at most `limit` tokens,
+ * special ones counted: texts are cut at their ends, the longer one first.
+ */
+extern bool tokenizer_encode_within(const Tokenizer *tokenizer, Arena *arena,
+                                    int limit, const char *first,
+                                    size_t first_length, const char *second,
+                                    size_t second_length, TokenList *list,
+                                    TokenList *types, Failure *failure);
+
 typedef struct DecodeOptions
 {
 	bool skip_special;    /* leave special tokens out */

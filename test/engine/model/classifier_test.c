@@ -1,12 +1,12 @@
 /*
  * classifier_test.c
- *		Every classifier of the golden sets, opened from its files: the logits
- *		of its texts' tokens, alone and all in one batch.
+ *		Every classifier of the golden sets, opened from its files: the tokens
+ *		of its texts, and their logits, alone and all in one batch.
  */
 #include "near.h"
 #include "on_cpu.h"
 
-#include "model/model.h"
+#include "model/classify.h"
 
 /* fp32 noise of either side, see the golden set's README. */
 #define TOLERANCE 1e-4
@@ -72,6 +72,65 @@ compare(const float *got, json_t *text)
 	return largest;
 }
 
+/* Texts to tokens and types, with the model's own tokenizer. */
+static void
+check_encoding(Arena *arena, const Model *model, const TextPair *pair,
+               json_t *text)
+{
+	json_t *ids = json_object_get(text, "ids");
+	json_t *kinds = json_object_get(text, "type_ids");
+	TokenList got = {0};
+	TokenList types = {0};
+	Failure failure = {0};
+
+	assert_ok(classify_encode(model, arena, pair, &got, &types, &failure),
+	          failure);
+	assert_int_equal(got.count, json_array_size(ids));
+	assert_int_equal(types.count, got.count);
+	for (int t = 0; t < got.count; t++)
+	{
+		assert_int_equal(got.ids[t],
+		                 json_integer_value(json_array_get(ids, (size_t) t)));
+		if (kinds != NULL)
+			assert_int_equal(types.ids[t], json_integer_value(json_array_get(
+											   kinds, (size_t) t)));
+	}
+}
+
+static TextPair
+pair_of(json_t *text)
+{
+	json_t *first = json_object_get(text, "first");
+	json_t *second = json_object_get(text, "second");
+
+	/* A single text may come as either: the last of two, or the first. */
+	if (!json_is_string(second))
+		return (TextPair){.response = json_string_value(first),
+		                  .response_length = json_string_length(first)};
+	return (TextPair){json_string_value(first), json_string_length(first),
+	                  json_string_value(second), json_string_length(second)};
+}
+
+static void
+check_texts(Arena *arena, Model *model, json_t *texts)
+{
+	size_t count = json_array_size(texts);
+	TextPair *pairs = arena_alloc(arena, count * sizeof(TextPair));
+	float **logits = arena_alloc(arena, count * sizeof(float *));
+	Failure failure = {0};
+
+	for (size_t i = 0; i < count; i++)
+	{
+		pairs[i] = pair_of(json_array_get(texts, i));
+		check_encoding(arena, model, &pairs[i], json_array_get(texts, i));
+	}
+	assert_ok(
+		classify_pairs(model, arena, (int) count, pairs, logits, &failure),
+		failure);
+	for (size_t i = 0; i < count; i++)
+		compare(logits[i], json_array_get(texts, i));
+}
+
 static void
 check_case(Arena *arena, const char *directory)
 {
@@ -101,6 +160,7 @@ check_case(Arena *arena, const char *directory)
 		largest = fmax(largest, compare(one, text));
 		largest = fmax(largest, compare(all + s * labels, text));
 	}
+	check_texts(arena, model, texts);
 	print_message("largest error: %.1e\n", largest);
 }
 
