@@ -22,7 +22,7 @@ batch_of(Arena *arena, json_t *ids)
 		id[i] = (int32_t) json_integer_value(json_array_get(ids, i));
 	offset[1] = (int32_t) count;
 	target[0] = 1;
-	return (Batch){1, offset, target, id};
+	return (Batch){1, offset, target, id, NULL};
 }
 
 static void
