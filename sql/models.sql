@@ -26,6 +26,7 @@ CREATE TABLE @extschema@.alol_model (
 	files jsonb,                     -- [{"name", "bytes", "sha256"}] of these
 	base bigint,                     -- the model under this one
 	tokenizer bigint,                -- the model whose tokenizer this one uses
+	rank int,                        -- of an adapter
 	job bigint,                      -- that made it
 	created_at timestamptz NOT NULL DEFAULT now(),
 	CHECK ((path IS NULL) <> (hash IS NULL)),

@@ -75,6 +75,7 @@ begin(FunctionCallInfo fcinfo, JobCall *call, const char *kind)
 	call->epochs = 1;
 	call->batch_size = 16;
 	call->learning_rate = NAN;
+	call->lora_rank = LORA_DEFAULT;
 }
 
 /* NULL or a number of at least 1. */
@@ -92,20 +93,19 @@ steps_argument(FunctionCallInfo fcinfo, int number)
 	return steps;
 }
 
-static void
-check_lora_rank(FunctionCallInfo fcinfo, int number)
+static int
+lora_rank_argument(FunctionCallInfo fcinfo, int number)
 {
-	int rank = PG_ARGISNULL(number) ? 0 : PG_GETARG_INT32(number);
+	int rank;
 
-	if (rank < 0)
+	if (PG_ARGISNULL(number))
+		return LORA_DEFAULT;
+	rank = PG_GETARG_INT32(number);
+	if (rank < 0 || rank > LORA_RANK_MAX)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-		                errmsg("lora_rank must be at least 0, not %d", rank)));
-	if (rank > 0)
-		ereport(ERROR,
-		        (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-		         errmsg("lora_rank %d is not available yet", rank),
-		         errdetail("This release trains all weights of a model."),
-		         errhint("Leave lora_rank out, or set it to 0.")));
+		                errmsg("lora_rank must be from 0 to %d, not %d",
+		                       LORA_RANK_MAX, rank)));
+	return rank;
 }
 
 /* epochs, steps, batch_size, learning_rate, lora_rank, validation, seed and
@@ -125,7 +125,7 @@ training_arguments(FunctionCallInfo fcinfo, int first, JobCall *call)
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			                errmsg("learning_rate must be a number")));
 	}
-	check_lora_rank(fcinfo, first + 4);
+	call->lora_rank = lora_rank_argument(fcinfo, first + 4);
 	call->validation = text_argument(fcinfo, first + 5);
 	call->seed = PG_ARGISNULL(first + 6) ? 0 : PG_GETARG_INT64(first + 6);
 	call->options = options_argument(fcinfo, first + 7);

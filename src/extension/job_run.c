@@ -13,14 +13,33 @@
 
 /* -------------------------------------------------------------- the engine */
 
+/* A value model stands on the policy, an adapter on the policy or, where that
+ * is an adapter, on its base. */
+static void
+name_base(JobRun *run, const Model *policy)
+{
+	bool makes_adapter = json_int(run->job->settings, "lora_rank", 0) > 0;
+
+	if (!run->has_method)
+		run->base = policy->id;
+	else if (makes_adapter)
+	{
+		run->base = policy->kind == 'a' ? policy->base : policy->id;
+		run->base_ref = model_ref(model_get_by_id(run->base));
+	}
+}
+
 static void
 name_models(JobRun *run)
 {
 	Job *job = run->job;
 	MemoryContext saved = job_begin_read();
+	Model *policy;
 
 	MemoryContextSwitchTo(run->context);
-	run->policy_ref = model_ref(model_get_by_id(job->model_id));
+	policy = model_get_by_id(job->model_id);
+	run->policy_ref = model_ref(policy);
+	name_base(run, policy);
 	if (job->reference_id != 0)
 		run->reference_ref = model_ref(model_get_by_id(job->reference_id));
 	if (job->value_id != 0)
@@ -93,6 +112,8 @@ result_ref(JobRun *run, const char *directory)
 	appendStringInfoChar(&json, '{');
 	json_add_text(&json, "name", run->job->output);
 	json_add_text(&json, "path", directory);
+	if (run->base_ref != NULL)
+		json_add_json(&json, "base", run->base_ref);
 	appendStringInfoChar(&json, '}');
 	return json.data;
 }
@@ -128,7 +149,7 @@ save(JobRun *run, const char *directory)
 	saved = job_begin_write();
 	if (directory != NULL)
 		(void) model_store(job->output, job->owner, directory, description,
-		                   run->has_method ? 0 : job->model_id, job->id);
+		                   run->base, job->id);
 	job_insert_success(job);
 	CHECK_FOR_INTERRUPTS();
 	job_commit(saved);

@@ -32,6 +32,8 @@ typedef struct JobRun
 	char *policy_ref;    /* ModelRef, JSON */
 	char *reference_ref; /* of option reference, or NULL */
 	char *value_ref;     /* NULL until there is one */
+	int64 base;          /* under what the job makes; 0: nothing */
+	char *base_ref;      /* under an adapter, or NULL */
 	int64 *prompts;      /* distinct validation prompts: row numbers from 0 */
 	int prompt_count;
 } JobRun;

@@ -20,7 +20,13 @@
 #include "options.h"
 #include "statement.h"
 
+/* Defaults of training all weights, and of training an adapter. */
 #define LEARNING_RATE 2e-5
+#define LORA_LEARNING_RATE 2e-4
+
+/* Larger models are trained by an adapter of this rank. */
+#define LORA_PARAMETERS INT64CONST(500000000)
+#define LORA_RANK 64
 
 /* What the names in a call stand for. */
 typedef struct JobModels
@@ -37,12 +43,75 @@ option_kind(const char *kind)
 	return strcmp(kind, "value") == 0 ? "train_value" : kind;
 }
 
+/* An adapter goes on as it is: its rank, alpha and targets are its own. */
+static int
+rank_of_adapter(const JobCall *call, const Model *adapter)
+{
+	char *why = psprintf("Training goes on with adapter \"%s\" as it is.",
+	                     adapter->name);
+
+	if (call->lora_rank != LORA_DEFAULT && call->lora_rank != adapter->rank)
+		ereport(ERROR,
+		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		         errmsg("lora_rank must be %d, that of adapter \"%s\", not %d",
+		                adapter->rank, adapter->name, call->lora_rank),
+		         errdetail("%s", why),
+		         errhint("Leave lora_rank out. To train something else, merge "
+		                 "the adapter with alol_model_export() first.")));
+	options_refuse(call->options, "lora_alpha", why);
+	options_refuse(call->options, "lora_targets", why);
+	return adapter->rank;
+}
+
+/* 0: all weights are trained. */
+static int
+resolve_rank(const JobCall *call, const Model *policy)
+{
+	if (policy->kind == 'a')
+		return rank_of_adapter(call, policy);
+	if (call->lora_rank != LORA_DEFAULT)
+		return call->lora_rank;
+	return policy->parameters > LORA_PARAMETERS ? LORA_RANK : 0;
+}
+
+static void
+check_quantize(Jsonb *options, int rank)
+{
+	char *quantize = json_text(options, "quantize");
+
+	if (rank == 0 && strcmp(quantize, "none") != 0)
+		ereport(ERROR,
+		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		         errmsg("quantize \"%s\" needs an adapter to train", quantize),
+		         errhint("Set lora_rank to 1 or more: quantized weights stay "
+		                 "as they are.")));
+}
+
+static void
+add_training(StringInfo json, const JobCall *call, int rank)
+{
+	double learning_rate = call->learning_rate;
+
+	if (isnan(learning_rate))
+		learning_rate = rank > 0 ? LORA_LEARNING_RATE : LEARNING_RATE;
+	json_add_text(json, "method", call->method);
+	json_add_int(json, "batch_size", call->batch_size);
+	json_add_json(json, "epochs", double_to_shortest_decimal(call->epochs));
+	json_add_json(json, "learning_rate",
+	              double_to_shortest_decimal(learning_rate));
+	json_add_int(json, "lora_rank", rank);
+	if (call->steps > 0)
+		json_add_int(json, "steps", call->steps);
+	json_add_int(json, "checkpoint_interval_s", alol_checkpoint_interval_s);
+}
+
 /* options with their defaults, and the main parameters beside them. */
 static Jsonb *
-resolve_settings(const JobCall *call)
+resolve_settings(const JobCall *call, const Model *policy)
 {
-	Jsonb *options =
-		options_check(option_kind(call->kind), call->method, call->options);
+	int rank = call->method == NULL ? 0 : resolve_rank(call, policy);
+	Jsonb *options = options_check(option_kind(call->kind), call->method,
+	                               rank > 0, call->options);
 	StringInfoData json;
 	Datum merged;
 
@@ -50,18 +119,8 @@ resolve_settings(const JobCall *call)
 	appendStringInfoChar(&json, '{');
 	if (call->method != NULL)
 	{
-		json_add_text(&json, "method", call->method);
-		json_add_int(&json, "batch_size", call->batch_size);
-		json_add_json(&json, "epochs",
-		              double_to_shortest_decimal(call->epochs));
-		json_add_json(&json, "learning_rate",
-		              double_to_shortest_decimal(isnan(call->learning_rate)
-		                                             ? LEARNING_RATE
-		                                             : call->learning_rate));
-		if (call->steps > 0)
-			json_add_int(&json, "steps", call->steps);
-		json_add_int(&json, "checkpoint_interval_s",
-		             alol_checkpoint_interval_s);
+		check_quantize(options, rank);
+		add_training(&json, call, rank);
 	}
 	json_add_int(&json, "seed", call->seed);
 	appendStringInfoChar(&json, '}');
@@ -71,14 +130,12 @@ resolve_settings(const JobCall *call)
 	return DatumGetJsonbP(merged);
 }
 
+/* The others that the call names. */
 static void
 find_models(const JobCall *call, Jsonb *settings, JobModels *models)
 {
 	char *reference = json_text(settings, "reference");
 
-	memset(models, 0, sizeof(*models));
-	models->policy = model_get(call->model, GetUserId());
-	model_check_kind(models->policy, 'l', "model");
 	if (reference != NULL)
 	{
 		models->reference = model_get(reference, GetUserId());
@@ -173,7 +230,10 @@ job_submit(JobCall *call)
 	int64 id;
 
 	job_call_check(call);
-	settings = resolve_settings(call);
+	memset(&models, 0, sizeof(models));
+	models.policy = model_get(call->model, GetUserId());
+	model_check_kind(models.policy, 'l', "model");
+	settings = resolve_settings(call, models.policy);
 	find_models(call, settings, &models);
 	if (call->output != NULL)
 		model_check_new_name(call->output);

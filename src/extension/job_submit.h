@@ -6,6 +6,9 @@
 
 #include "utils/jsonb.h"
 
+#define LORA_DEFAULT (-1)
+#define LORA_RANK_MAX 65536
+
 /* What the user said; NULL, NaN and 0 where the default holds. */
 typedef struct JobCall
 {
@@ -21,6 +24,7 @@ typedef struct JobCall
 	int steps; /* 0: from the epochs */
 	int batch_size;
 	double learning_rate; /* NaN: the default */
+	int lora_rank;        /* LORA_DEFAULT: by the model */
 	int64 seed;
 	Jsonb *options;
 } JobCall;

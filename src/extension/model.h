@@ -22,6 +22,7 @@ typedef struct Model
 	int64 tokenizer; /* id of the model whose tokenizer it uses; 0: its own */
 	int64 parameters;
 	int context; /* tokens */
+	int rank;    /* of an adapter */
 } Model;
 
 /*

@@ -85,6 +85,7 @@ read_row(MemoryContext context)
 	model->tokenizer = int_column(9);
 	model->parameters = int_column(10);
 	model->context = (int) int_column(11);
+	model->rank = (int) int_column(12);
 	MemoryContextSwitchTo(saved);
 	return model;
 }
@@ -93,11 +94,11 @@ read_row(MemoryContext context)
 static Model *
 find_model(const char *condition, Oid type, Datum value, MemoryContext context)
 {
-	char *query = psprintf(
-		"SELECT id, name, owner::oid, kind, path, hash, files, base, "
-		"tokenizer, parameters, context::bigint FROM @schema@.alol_model "
-		"WHERE %s",
-		condition);
+	char *query =
+		psprintf("SELECT id, name, owner::oid, kind, path, hash, files, base, "
+	             "tokenizer, parameters, context::bigint, rank::bigint FROM "
+	             "@schema@.alol_model WHERE %s",
+	             condition);
 
 	if (owner_run(query, 1, &type, &value, NULL, true) == 0)
 		return NULL;

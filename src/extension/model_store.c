@@ -161,8 +161,8 @@ insert_row(int64 id, const ModelRow *row, List *files)
 {
 	Oid types[] = {INT8OID,  TEXTOID, OIDOID,  TEXTOID, TEXTOID, INT8OID,
 	               TEXTOID,  INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID,
-	               JSONBOID, INT8OID, INT8OID, INT8OID};
-	char nulls[] = "                ";
+	               JSONBOID, INT8OID, INT8OID, INT8OID, INT8OID};
+	char nulls[] = "                 ";
 	char hash[MODEL_HASH_SIZE];
 	Jsonb *description = row->description;
 	bool is_stored = row->path == NULL;
@@ -189,11 +189,12 @@ insert_row(int64 id, const ModelRow *row, List *files)
 	values[13] = id_or_null(row->base, &nulls[13]);
 	values[14] = id_or_null(row->tokenizer, &nulls[14]);
 	values[15] = id_or_null(row->job, &nulls[15]);
+	values[16] = id_or_null(json_int(description, "rank", 0), &nulls[16]);
 	owner_run("INSERT INTO @schema@.alol_model (id, name, owner, kind, "
 	          "architecture, parameters, dtype, context, vocabulary, bytes, "
-	          "path, hash, files, base, tokenizer, job) VALUES ($1, $2, "
+	          "path, hash, files, base, tokenizer, job, rank) VALUES ($1, $2, "
 	          "$3::regrole, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, "
-	          "$15, $16)",
+	          "$15, $16, $17)",
 	          lengthof(types), types, values, nulls, false);
 }
 

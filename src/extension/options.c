@@ -26,8 +26,9 @@ typedef enum OptionType
 	OPTION_BOOL,
 	OPTION_TEXT,
 	OPTION_CHOICE,
-	OPTION_TEXTS, /* an array of text */
-	OPTION_OBJECT /* of GENERATE's options */
+	OPTION_TEXTS,   /* an array of text */
+	OPTION_TARGETS, /* the same, not empty, or a text */
+	OPTION_OBJECT   /* of GENERATE's options */
 } OptionType;
 
 typedef enum OptionBounds
@@ -101,7 +102,7 @@ static const Option known_options[] = {
 	CHOICE_OPTION("pairs", TRAIN, "\"best_worst\"", ",best_worst,adjacent,all,", NULL),
 	{"max_list", TRAIN, OPTION_INT, "8", 2, 1024},
 
-	/* Optimiser; the defaults are those of training all weights. */
+	/* Optimiser; for adapters see lora_defaults. */
 	INT_OPTION("warmup_steps", TRAIN, "0", 0),
 	CHOICE_OPTION("schedule", TRAIN, "\"linear\"", ",constant,linear,cosine,", NULL),
 	FLOAT_OPTION("weight_decay", TRAIN, "0.01", 0, 1e3, CLOSED),
@@ -114,7 +115,7 @@ static const Option known_options[] = {
 	/* Adapters: without effect while all weights are trained. */
 	FLOAT_OPTION("lora_alpha", TRAIN, "16", 0, 1e6, LOW_OPEN),
 	FLOAT_OPTION("lora_dropout", TRAIN, "0.05", 0, 1, HIGH_OPEN),
-	{"lora_targets", TRAIN, OPTION_TEXTS, "null"},
+	{"lora_targets", TRAIN, OPTION_TARGETS, "\"all-linear\""},
 	CHOICE_OPTION("quantize", TRAIN, "\"none\"", ",none,q8_0,nf4,nf4_double,", ",none,"),
 
 	/* The machine. */
@@ -146,6 +147,18 @@ static const Option known_options[] = {
 	{"batch_size", SCORE, OPTION_INT, "64", 1, 4096},
 };
 /* clang-format on */
+
+/* Where an adapter is trained (QLoRA, arXiv 2305.14314). */
+static const struct
+{
+	const char *key;
+	const char *fallback;
+} lora_defaults[] = {
+	{"schedule", "\"constant\""},
+	{"weight_decay", "0"},
+	{"max_grad_norm", "0.3"},
+	{"adam_eps", "1e-6"},
+};
 
 #define NEAREST_MAX 3
 
@@ -320,7 +333,7 @@ check_choice(const Option *option, const char *name, JsonbValue *value)
 }
 
 static void
-check_texts(const char *name, JsonbValue *value)
+check_texts(const char *name, const char *wanted, JsonbValue *value)
 {
 	JsonbIterator *iterator;
 	JsonbIteratorToken token;
@@ -328,11 +341,23 @@ check_texts(const char *name, JsonbValue *value)
 
 	if (value->type != jbvBinary ||
 	    !JsonContainerIsArray(value->val.binary.data))
-		wrong_type(name, "an array of strings", value);
+		wrong_type(name, wanted, value);
 	iterator = JsonbIteratorInit(value->val.binary.data);
 	while ((token = JsonbIteratorNext(&iterator, &element, true)) != WJB_DONE)
 		if (token == WJB_ELEM && element.type != jbvString)
-			wrong_type(name, "an array of strings", value);
+			wrong_type(name, wanted, value);
+}
+
+static void
+check_targets(const char *name, JsonbValue *value)
+{
+	const char *wanted = "\"all-linear\", an expression or an array of names";
+
+	if (value->type == jbvString && value->val.string.len > 0)
+		return;
+	check_texts(name, wanted, value);
+	if (JsonContainerSize(value->val.binary.data) == 0)
+		wrong_type(name, wanted, value);
 }
 
 /* Raises unless the value fits the option; name is what messages call it. */
@@ -359,7 +384,10 @@ check_value(const Option *option, const char *name, JsonbValue *value)
 			check_choice(option, name, value);
 			break;
 		case OPTION_TEXTS:
-			check_texts(name, value);
+			check_texts(name, "an array of strings", value);
+			break;
+		case OPTION_TARGETS:
+			check_targets(name, value);
 			break;
 		case OPTION_OBJECT:
 			if (value->type != jbvBinary ||
@@ -418,10 +446,26 @@ kind_of(const char *name)
 	return 0; /* for the compiler */
 }
 
+/* The member of options, or NULL. */
+static JsonbValue *
+given_value(Jsonb *options, const char *name)
+{
+	JsonbValue key = {.type = jbvString};
+
+	if (options == NULL)
+		return NULL;
+	key.val.string.val = unconstify(char *, name);
+	key.val.string.len = (int) strlen(name);
+	return findJsonbValueFromContainer(&options->root, JB_FOBJECT, &key);
+}
+
 /* What the option is where it is not given. */
 static const char *
-fallback_of(const Option *option, const char *method)
+fallback_of(const Option *option, const char *method, bool has_lora)
 {
+	for (int i = 0; has_lora && i < (int) lengthof(lora_defaults); i++)
+		if (strcmp(option->key, lora_defaults[i].key) == 0)
+			return lora_defaults[i].fallback;
 	/* Supervised training has no weights to draw by. */
 	if (strcmp(option->key, "sampling") == 0 && method != NULL &&
 	    strcmp(method, "nll") == 0)
@@ -431,17 +475,13 @@ fallback_of(const Option *option, const char *method)
 
 /* The value given, or else the default, as JSON text. */
 static const char *
-final_value(const Option *option, Jsonb *options, const char *method)
+final_value(const Option *option, Jsonb *options, const char *method,
+            bool has_lora)
 {
-	JsonbValue key = {.type = jbvString};
-	JsonbValue *value = NULL;
+	JsonbValue *value = given_value(options, option->key);
 
-	key.val.string.val = unconstify(char *, option->key);
-	key.val.string.len = (int) strlen(option->key);
-	if (options != NULL)
-		value = findJsonbValueFromContainer(&options->root, JB_FOBJECT, &key);
 	if (value == NULL || (value->type == jbvNull && !option->is_nullable))
-		return fallback_of(option, method);
+		return fallback_of(option, method, has_lora);
 	/* 2.0 and 2e3 are integers, too: write them as such. */
 	if (option->type == OPTION_INT)
 		return psprintf(
@@ -451,8 +491,21 @@ final_value(const Option *option, Jsonb *options, const char *method)
 	return value_text(value);
 }
 
+void
+options_refuse(Jsonb *options, const char *key, const char *why)
+{
+	JsonbValue *value = given_value(options, key);
+
+	if (value != NULL && value->type != jbvNull)
+		ereport(ERROR,
+		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		         errmsg("option \"%s\" cannot be %s", key, value_text(value)),
+		         errdetail("%s", why)));
+}
+
 Jsonb *
-options_check(const char *kind, const char *method, Jsonb *options)
+options_check(const char *kind, const char *method, bool has_lora,
+              Jsonb *options)
 {
 	int kind_bit = kind_of(kind);
 	StringInfoData json;
@@ -466,8 +519,9 @@ options_check(const char *kind, const char *method, Jsonb *options)
 	appendStringInfoChar(&json, '{');
 	for (int i = 0; i < (int) lengthof(known_options); i++)
 		if ((known_options[i].kinds & kind_bit) != 0)
-			json_add_json(&json, known_options[i].key,
-			              final_value(&known_options[i], options, method));
+			json_add_json(
+				&json, known_options[i].key,
+				final_value(&known_options[i], options, method, has_lora));
 	appendStringInfoChar(&json, '}');
 	return DatumGetJsonbP(
 		DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));

@@ -12,11 +12,14 @@
 /*
  * Checks the options of a function: kind is "train", "train_value",
  * "evaluate" or "score"; method (NULL for none) decides defaults that differ
- * by method.
+ * by method, has_lora those that differ where an adapter is trained.
  * Raises for an unknown key (naming the nearest), a wrong type, a value out
  * of range, and what is not available yet.  Returns a flat object of all keys
  * of that kind with their final values, in the current memory context; null
  * stands for "none", or for what is decided later (evaluate_every).
  */
-extern Jsonb *options_check(const char *kind, const char *method,
+extern Jsonb *options_check(const char *kind, const char *method, bool has_lora,
                             Jsonb *options);
+
+/* Raises where an object of options gives this one a value. */
+extern void options_refuse(Jsonb *options, const char *key, const char *why);

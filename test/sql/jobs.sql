@@ -64,9 +64,9 @@ SELECT throws_ok(call($$'pairs', 'jobs_policy', 'o', learning_rate => 0$$),
 SELECT throws_ok(call($$'pairs', 'jobs_policy', 'o', learning_rate => 'NaN'$$),
 	'22023', 'learning_rate must be a number');
 SELECT throws_ok(call($$'pairs', 'jobs_policy', 'o', lora_rank => -1$$),
-	'22023', 'lora_rank must be at least 0, not -1');
-SELECT throws_ok(call($$'pairs', 'jobs_policy', 'o', lora_rank => 8$$),
-	'0A000', 'lora_rank 8 is not available yet');
+	'22023', 'lora_rank must be from 0 to 65536, not -1');
+SELECT throws_ok(call($$'pairs', 'jobs_policy', 'o', lora_rank => 65537$$),
+	'22023', 'lora_rank must be from 0 to 65536, not 65537');
 SELECT throws_ok(call($$'pairs', 'jobs_policy', 'o',
 	options => '{"clip_rang": 1}'$$), '22023', 'unknown option "clip_rang"');
 SELECT throws_ok(call($$'pairs', 'jobs_policy', 'o',

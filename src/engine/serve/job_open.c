@@ -5,6 +5,7 @@
 #include "serve/job.h"
 
 #include "formats/json.h"
+#include "model/lora.h"
 #include "serve/requests.h"
 
 #include <stdlib.h>
@@ -84,14 +85,21 @@ copy_head(Request *request, Job *job, Failure *failure)
 static bool
 open_model(Request *request, Job *job, Failure *failure)
 {
-	ModelRef ref;
+	ModelRef ref, base;
+	bool is_adapter, done;
 
 	if (!model_ref_of(request, "model", &ref, failure))
 		return false;
-	return (model_open(job->arena, request->serve->device, ref.path,
-	                   ref.tokenizer, &job->model, failure) &&
-	        model_require(job->model, MODEL_LANGUAGE, failure)) ||
-	       fail_while(failure, "loading model \"%s\"", ref.name);
+	base = ref;
+	is_adapter = adapter_is_at(ref.path);
+	if (is_adapter && !model_ref_base(&ref, &base, failure))
+		return false;
+	done = model_open(job->arena, request->serve->device, base.path,
+	                  base.tokenizer, &job->model, failure) &&
+	       (!is_adapter || adapter_open(job->arena, job->model, ref.path,
+	                                    &job->model, failure)) &&
+	       model_require(job->model, MODEL_LANGUAGE, failure);
+	return done || fail_while(failure, "loading model \"%s\"", ref.name);
 }
 
 /*

@@ -9,6 +9,7 @@
  */
 #include "formats/json.h"
 #include "model/generate.h"
+#include "model/lora.h"
 #include "model/pair.h"
 #include "serve/job.h"
 #include "serve/requests.h"
@@ -252,9 +253,13 @@ save(Training *training, const TrainResult *result, const char *directory,
 	training->request->progress_ms = 0; /* this one must not be dropped */
 	reply_progress(training->request, "saving", result->steps, result->steps, 0,
 	               NAN);
-	return make_empty(training->request->arena, directory, failure) &&
-	       model_save(training->job->model, result->weights, directory,
-	                  failure);
+	if (!make_empty(training->request->arena, directory, failure))
+		return false;
+	return training->job->options.lora.rank > 0
+	           ? adapter_save(training->job->model, result->weights, directory,
+	                          failure)
+	           : model_save(training->job->model, result->weights, directory,
+	                        failure);
 }
 
 static json_t *

@@ -268,6 +268,9 @@ use_over(Request *request, const ModelRef *ref, Entry *base, Failure *failure)
 bool
 model_ref_base(const ModelRef *ref, ModelRef *base, Failure *failure)
 {
+	if (ref->base == NULL)
+		return fail(failure, FAILURE_BAD_INPUT,
+		            "\"%s\" is an adapter without a base", ref->name);
 	if (!model_ref_read(ref->base, base, failure))
 		return false;
 	if (base->base != NULL)
@@ -286,10 +289,7 @@ model_use(Request *request, const ModelRef *ref, Model **model,
 	Entry *base = NULL;
 	Entry *entry;
 
-	if (ref->base == NULL && adapter_is_at(ref->path))
-		return fail(failure, FAILURE_BAD_INPUT,
-		            "\"%s\" is an adapter without a base", ref->name);
-	if (ref->base != NULL)
+	if (adapter_is_at(ref->path))
 	{
 		ModelRef below;
 
