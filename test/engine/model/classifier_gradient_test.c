@@ -156,6 +156,33 @@ gradients_are_those_of_differences(void **state)
 		check_model(configs[i], 31 + i);
 }
 
+/* As the configuration names them: save, open, the same outputs. */
+static void
+classifiers_save_as_they_are(void **state)
+{
+	(void) state;
+	for (size_t i = 0; i < CONFIGS; i++)
+	{
+		Arena *arena = arena_create();
+		Model *model = tiny_model(arena, device, configs[i], 7);
+		Batch batch = batch_of(arena, model);
+		char *directory = test_directory(arena);
+		float before[SEQUENCES * LABELS], after[SEQUENCES * LABELS];
+		Failure failure = {0};
+
+		assert_ok(model_classify(model, &batch, before, &failure), failure);
+		model = tiny_open(arena, device, tiny_directory(arena, configs[i], 7));
+		assert_ok(model_save(model, NULL, directory, &failure), failure);
+		tiny_remove(model_directory(model));
+		model = tiny_open(arena, device, directory);
+		assert_int_equal(model_kind(model), MODEL_CLASSIFIER);
+		assert_ok(model_classify(model, &batch, after, &failure), failure);
+		assert_memory_equal(before, after, sizeof(before));
+		tiny_remove(directory);
+		arena_destroy(arena);
+	}
+}
+
 /* A text of nothing but padding counts by its first token, another by the
  * last that is none. */
 static void
@@ -208,6 +235,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(gradients_are_those_of_differences),
+		cmocka_unit_test(classifiers_save_as_they_are),
 		cmocka_unit_test(decoders_look_at_the_last_token_that_is_no_padding),
 		cmocka_unit_test(a_model_is_asked_only_what_its_kind_answers),
 	};

@@ -182,6 +182,41 @@ check_set(const char *root)
 	}
 }
 
+/* The oldest layout: no prefix, norms that call their weights gamma. */
+static void
+a_body_without_a_head_gives_hidden_states(void **state)
+{
+	Arena *arena = arena_create();
+	char *directory = test_golden_path(arena, "encoders/bert_body");
+	json_t *golden = test_read_json(arena, directory, "golden.json");
+	json_t *texts = json_object_get(golden, "texts");
+	Batch batch = batch_of(arena, texts);
+	Failure failure = {0};
+	Model *model;
+	float *hidden;
+
+	(void) state;
+	assert_ok(model_open(arena, device, directory, NULL, &model, &failure),
+	          failure);
+	assert_int_equal(model_kind(model), MODEL_ENCODER);
+	hidden = arena_alloc(arena, (size_t) batch.offset[batch.sequences] *
+	                                (size_t) model_config(model)->hidden *
+	                                sizeof(float));
+	assert_ok(model_hidden(model, &batch, hidden, &failure), failure);
+	for (int s = 0; s < batch.sequences; s++)
+	{
+		json_t *expected =
+			json_object_get(json_array_get(texts, (size_t) s), "hidden");
+		const float *got =
+			hidden + batch.offset[s] * model_config(model)->hidden;
+
+		for (size_t i = 0; i < json_array_size(expected); i++)
+			assert_near(got[i], json_number_value(json_array_get(expected, i)),
+			            TOLERANCE);
+	}
+	arena_destroy(arena);
+}
+
 static void
 own_classifiers_give_the_golden_logits(void **state)
 {
@@ -210,6 +245,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_body_without_a_head_gives_hidden_states),
 		cmocka_unit_test(own_classifiers_give_the_golden_logits),
 		cmocka_unit_test(shared_classifiers_give_the_golden_logits),
 	};

@@ -73,7 +73,9 @@ check_company(Model *model, GenerateOptions options)
 static void
 company_does_not_change_responses(void **state)
 {
-	static const char *const configs[] = {TINY_GPT2, TINY_LLAMA("")};
+	static const char *const configs[] = {TINY_GPT2,    TINY_LLAMA(""),
+	                                      TINY_MISTRAL, TINY_QWEN2,
+	                                      TINY_QWEN3,   TINY_NEOX("")};
 	GenerateOptions greedy = {
 		.max_tokens = 24, .top_p = 1, .repetition_penalty = 1};
 	GenerateOptions drawn = {.max_tokens = 24,
@@ -84,7 +86,7 @@ company_does_not_change_responses(void **state)
 	                         .seed = 77};
 
 	(void) state;
-	for (int i = 0; i < 2; i++)
+	for (size_t i = 0; i < sizeof(configs) / sizeof(configs[0]); i++)
 	{
 		Arena *arena = arena_create();
 		Model *model = tiny_model(arena, device, configs[i], 21);

@@ -59,11 +59,13 @@ static void
 a_created_model_saves_as_it_is(void **state)
 {
 	static const char *const configs[] = {
-		TINY_GPT2, TINY_LLAMA(", \"tie_word_embeddings\": true"),
-		TINY_LLAMA("")};
+		TINY_GPT2,      TINY_LLAMA(", \"tie_word_embeddings\": true"),
+		TINY_LLAMA(""), TINY_MISTRAL,
+		TINY_QWEN2,     TINY_QWEN3,
+		TINY_NEOX("")};
 
 	(void) state;
-	for (int i = 0; i < 3; i++)
+	for (size_t i = 0; i < sizeof(configs) / sizeof(configs[0]); i++)
 	{
 		Arena *arena = arena_create();
 		char *directory = tiny_directory(arena, configs[i], 40);
