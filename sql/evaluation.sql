@@ -43,3 +43,14 @@ CREATE FUNCTION @extschema@.alol_evaluate(source text, model text,
 COMMENT ON FUNCTION @extschema@.alol_evaluate(text, text, text, bigint,
 	jsonb) IS
 	'starts a job that lets a model answer the prompts of source and measures reward, length and diversity of the answers, and perplexity of the source''s own; returns the job''s id';
+
+CREATE FUNCTION @extschema@.alol_compare(job_a bigint, job_b bigint,
+		seed bigint DEFAULT 0, OUT metric text, OUT a float8, OUT b float8,
+		OUT difference float8, OUT ci_low float8, OUT ci_high float8,
+		OUT wins bigint, OUT ties bigint, OUT losses bigint,
+		OUT prompts bigint)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'alol_compare'
+	LANGUAGE C STABLE STRICT PARALLEL UNSAFE COST 10000 ROWS 10;
+COMMENT ON FUNCTION @extschema@.alol_compare(bigint, bigint, bigint) IS
+	'two evaluations of the same prompts: each metric of a and of b, a - b with its 95 % interval (paired bootstrap), and at how many prompts a is better; of diversity, which no single prompt has, the two and their difference';

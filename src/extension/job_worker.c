@@ -193,8 +193,10 @@ run(Job *job)
 	{
 		job_record_notice(
 			job, "warning",
-			psprintf("%s; the job goes on from step " INT64_FORMAT,
-		             error->message, job->checkpoint));
+			psprintf("%s; the job goes on from %s " INT64_FORMAT,
+		             error->message,
+		             strcmp(job->kind, "evaluate") == 0 ? "row" : "step",
+		             job->checkpoint));
 		RESUME_CANCEL_INTERRUPTS();
 		error = attempt(job, &is_engine_gone);
 		HOLD_CANCEL_INTERRUPTS();

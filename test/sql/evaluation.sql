@@ -23,7 +23,7 @@ SELECT alol_model_create('evaluation_a', '{"model_type": "llama",
 	"num_hidden_layers": 1, "num_attention_heads": 4,
 	"max_position_embeddings": 64}', seed => 2) \gset
 
-SELECT plan(29);
+SELECT plan(43);
 
 -- Calls that cannot work.
 CREATE FUNCTION call(arguments text) RETURNS text LANGUAGE sql AS
@@ -141,6 +141,99 @@ SELECT cmp_ok(count(DISTINCT response), '>', 90::bigint,
 	'and every row draws its own') FROM alol_evaluations e
 	JOIN alol_jobs j USING (job)
 	WHERE settings -> 'generation' <> '{}' AND settings ->> 'seed' = '8';
+
+-- Which is better. Hand-made rewards take the place of those measured.
+SELECT alol_evaluate('prompts', 'evaluation_a', 'length(response)',
+	options => '{"max_response_tokens": 4}') AS a \gset
+SELECT alol_evaluate('SELECT * FROM prompts ORDER BY key DESC', 'evaluation_b',
+	'length(response)', options => '{"max_response_tokens": 4}') AS b \gset
+SELECT alol_evaluate('SELECT prompt FROM prompts LIMIT 2', 'evaluation_a',
+	'length(response)', options => '{"max_response_tokens": 4}') AS c \gset
+SELECT alol_evaluate('SELECT prompt FROM prompts OFFSET 1', 'evaluation_b',
+	'length(response)', options => '{"max_response_tokens": 4}') AS d \gset
+SELECT alol_sft('SELECT prompt, response FROM prompts', 'evaluation_a',
+	'evaluation_t', steps => 1) AS t \gset
+SELECT throws_ok('SELECT alol_compare(0, ' || :a || ')', '42704',
+	'job 0 does not exist', 'alol_compare needs jobs');
+SELECT throws_ok('SELECT alol_compare(' || :t || ', ' || :a || ')', '42809',
+	'job ' || :t || ' is not an evaluation', 'that evaluate');
+SELECT count(alol_wait(j)) FROM unnest(ARRAY[:a, :b, :c, :d, :t]) j \gset
+
+CREATE FUNCTION compared(a bigint, b bigint, metric text, OUT a float8,
+	OUT b float8, OUT difference numeric, OUT ci_low float8,
+	OUT ci_high float8, OUT wins int, OUT ties int, OUT losses int,
+	OUT prompts int) LANGUAGE sql AS $$
+	SELECT c.a, c.b, round(c.difference::numeric, 9), c.ci_low, c.ci_high,
+		c.wins, c.ties, c.losses, c.prompts
+	FROM alol_compare($1, $2) c WHERE c.metric = $3
+$$;
+SELECT results_eq('SELECT metric FROM alol_compare(' || :a || ', ' || :b || ')',
+	$$VALUES ('reward'), ('perplexity'), ('words'), ('tokens'),
+		('distinct_1'), ('distinct_2'), ('distinct_3')$$,
+	'there is a line for each metric that both have');
+SELECT is_empty($$SELECT 1 FROM alol_compare($$ || :a || ', ' || :b || $$) c
+	JOIN alol_metrics ma ON ma.metric = c.metric AND ma.job = $$ || :a || $$
+	JOIN alol_metrics mb ON mb.metric = c.metric AND mb.job = $$ || :b || $$
+	WHERE abs(a - ma.value) > 1e-9 OR abs(b - mb.value) > 1e-9
+		OR abs(difference - (a - b)) > 1e-12
+		OR ci_low > difference OR ci_high < difference OR prompts <> 100
+		OR (wins IS NULL) <> (c.metric ~ 'distinct')
+		OR (ci_low IS NULL) <> (c.metric ~ 'distinct')$$,
+	'with the numbers of the jobs, and an interval around their difference');
+
+CREATE FUNCTION set_rewards(job bigint, value text) RETURNS void
+LANGUAGE plpgsql AS $$ BEGIN
+	EXECUTE format('UPDATE alol_evaluation SET reward = %s WHERE job = %s',
+		value, job);
+END $$;
+SELECT set_rewards(:a, $$substr(row_key, 2)::int / 10$$) \gset
+SELECT set_rewards(:b, $$substr(row_key, 2)::int / 10
+	+ CASE WHEN row_key = 'k100' THEN 3 WHEN row_key LIKE 'k_' THEN -1
+		ELSE 0 END$$) \gset
+SELECT results_eq(format($$SELECT a, b, difference, wins, ties, losses, prompts
+	FROM compared(%s, %s, 'reward')$$, :a, :b),
+	$$VALUES (4.6::float8, 4.54::float8, 0.06, 9, 90, 1, 100)$$,
+	'rows are paired by their keys');
+SELECT set_rewards(:b, $$substr(row_key, 2)::int / 10 + 2$$) \gset
+SELECT results_eq(format($$SELECT difference, ci_low, ci_high, wins, losses
+	FROM compared(%s, %s, 'reward')$$, :a, :b),
+	$$VALUES (-2.0, -2::float8, -2::float8, 0, 100)$$,
+	'a difference that is the same everywhere is certain');
+SELECT set_rewards(:b, $$substr(row_key, 2)::int / 10
+	+ sin(substr(row_key, 2)::int)$$) \gset
+SELECT is_empty(format($$SELECT 1 FROM compared(%s, %s, 'reward'),
+	(SELECT stddev_pop(sin(i)) / sqrt(100) AS se FROM generate_series(1, 100) i) s
+	WHERE abs(ci_low - (difference - 1.96 * se)) > 0.1 * se
+		OR abs(ci_high - (difference + 1.96 * se)) > 0.1 * se$$, :a, :b),
+	'of many prompts the interval is that of the normal distribution');
+SELECT results_eq(format('SELECT * FROM alol_compare(%s, %s)', :a, :b),
+	format('SELECT * FROM alol_compare(%s, %s)', :a, :b),
+	'the same call gives the same interval');
+SELECT isnt((SELECT ci_low FROM alol_compare(:a, :b) WHERE metric = 'reward'),
+	(SELECT ci_low FROM alol_compare(:a, :b, 1) WHERE metric = 'reward'),
+	'another seed another');
+SELECT set_rewards(:b, $$CASE WHEN row_number <= 50 THEN reward END$$) \gset
+SELECT results_eq(format($$SELECT prompts, wins + ties + losses
+	FROM compared(%s, %s, 'reward')$$, :a, :b), 'VALUES (50, 50)',
+	'a NULL is paired with nothing');
+SELECT set_rewards(:c, 'row_number') \gset
+SELECT set_rewards(:a, '1') \gset
+SELECT results_eq(format($$SELECT * FROM compared(%s, %s, 'reward')$$, :a, :c),
+	$$VALUES (1::float8, 1.5::float8, -0.5, -1::float8, 0::float8, 0, 1, 1, 2)$$,
+	'without keys rows are paired by number');
+SELECT throws_ok('SELECT alol_compare(' || :c || ', ' || :d || ')', '02000',
+	'jobs ' || :c || ' and ' || :d || ' have no row in common',
+	'but not where their prompts differ');
+
+CREATE ROLE evaluation_stranger;
+SELECT alol_allow('evaluation_stranger') \gset
+SET ROLE evaluation_stranger;
+SELECT throws_ok('SELECT public.alol_compare(' || :a || ', ' || :b || ')', '42704',
+	'job ' || :a || ' does not exist', 'another''s jobs are not compared');
+SELECT is_empty('SELECT 1 FROM public.alol_evaluations', 'nor seen');
+RESET ROLE;
+SELECT alol_disallow('evaluation_stranger') \gset
+DROP ROLE evaluation_stranger;
 
 SELECT lives_ok('SELECT alol_job_drop(' || :other || ')', 'it can be dropped');
 SELECT is_empty('SELECT 1 FROM alol_evaluation WHERE job = ' || :other,
