@@ -149,11 +149,26 @@ alol_token_logprobs(PG_FUNCTION_ARGS)
 
 /* ------------------------------------------------------------- tokens */
 
+/* The model of the first argument, which may be of any kind with a tokenizer.
+ */
+static Model *
+tokenizer_model(FunctionCallInfo fcinfo)
+{
+	Model *model =
+		model_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), GetUserId());
+
+	if (model->kind == 'v')
+		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+		                errmsg("model \"%s\" is %s, which has no tokenizer",
+		                       model->name, model_kind_name(model->kind))));
+	return model;
+}
+
 ALOL_FUNCTION(alol_tokenize);
 Datum
 alol_tokenize(PG_FUNCTION_ARGS)
 {
-	Model *model = inference_model(fcinfo, 0, 'l', "model");
+	Model *model = tokenizer_model(fcinfo);
 	StringInfo head = inference_head(model);
 	WireBuffer payload;
 	EngineFrame reply;
@@ -208,7 +223,7 @@ ALOL_FUNCTION(alol_detokenize);
 Datum
 alol_detokenize(PG_FUNCTION_ARGS)
 {
-	Model *model = inference_model(fcinfo, 0, 'l', "model");
+	Model *model = tokenizer_model(fcinfo);
 	WireBuffer payload = inference_payload(inference_head(model));
 	EngineFrame reply;
 	const char *result;
