@@ -8,7 +8,8 @@
 # Without MODELS: stories260K, where ../shared/models holds it, and random
 # weights in the shapes of SmolLM2-135M, which torch makes.  Scoring and A-LoL
 # steps of 16 responses on the same lengths, two threads (THREADS) each, in
-# turn and never at once.  One JSON line for each kind of work.
+# turn and never at once; our steps also of an adapter of rank 64.  One JSON
+# line for each kind of work.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -49,6 +50,7 @@ for model in $models; do
 	echo "# $(basename "$model"): prompts of $prompt, responses of $response" \
 		"tokens on average, $batch a step, $steps steps, $threads threads"
 	"$engine" "$model" "$prompt" "$response" "$batch" "$steps"
+	"$engine" "$model" "$prompt" "$response" "$batch" "$steps" 64
 	[ "$torch" = yes ] || continue
 	for style in tuned naive; do
 		PYTHONWARNINGS=ignore TRANSFORMERS_VERBOSITY=error \

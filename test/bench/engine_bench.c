@@ -1,8 +1,9 @@
 /*
  * engine_bench.c
  *		Speed and memory of scoring, an A-LoL step and generation, on random
- *		tokens: engine_bench MODEL PROMPT RESPONSE BATCH STEPS
+ *		tokens: engine_bench MODEL PROMPT RESPONSE BATCH STEPS [RANK]
  *
+ * With a rank only the steps, of an adapter of this rank on every linear map.
  * Prints one JSON line for each kind of work: tokens a second (prompt and
  * response), seconds, peak memory in MiB, and for training the share of the
  * products' own limit, measured on the same shapes just before.
@@ -10,6 +11,7 @@
 #include "base/random.h"
 #include "device/device.h"
 #include "model/generate.h"
+#include "model/lora.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -110,6 +112,7 @@ train_step(Model *model, const Batch *batch, int step)
 		int count = 1;
 		int start = batch->offset[first];
 		int32_t *numbers;
+		uint64_t *key;
 		Batch part;
 
 		while (first + count < batch->sequences &&
@@ -117,6 +120,9 @@ train_step(Model *model, const Batch *batch, int step)
 			count++;
 		numbers =
 			arena_alloc(arena, 3 * sizeof(int32_t) * (size_t) (count + 1));
+		key = arena_alloc(arena, sizeof(uint64_t) * (size_t) count);
+		for (int i = 0; i < count; i++)
+			key[i] = random_bits(3, (uint64_t) step, (uint64_t) (first + i));
 		for (int i = 0; i <= count; i++)
 		{
 			numbers[i] = batch->offset[first + i] - start;
@@ -126,7 +132,7 @@ train_step(Model *model, const Batch *batch, int step)
 		}
 		part = (Batch){count, numbers, numbers + 2 * (count + 1),
 		               batch->ids + start, NULL};
-		check(model_accumulate(model, &part, count, numbers + count + 1, NULL,
+		check(model_accumulate(model, &part, count, numbers + count + 1, key,
 		                       gradient, &part, &failure),
 		      &failure);
 		first += count;
@@ -238,74 +244,114 @@ bench_generation(Model *model, int prompt, int count)
 	arena_destroy(arena);
 }
 
-int
-main(int argc, char **argv)
+/* What the arguments ask for. */
+typedef struct Bench
 {
-	Arena *arena = arena_create();
-	Device *device;
+	Arena *arena;
 	Model *model;
-	Failure failure;
 	int prompt;
 	int response;
 	int rows;
 	int steps;
-	double limit;
+	double limit; /* of the products, GFLOP/s */
+} Bench;
+
+static Batch
+batch_of(const Bench *bench, int step)
+{
+	return make_batch(bench->arena, model_config(bench->model)->vocabulary,
+	                  bench->prompt, bench->response, bench->rows,
+	                  (uint64_t) (step + 9));
+}
+
+static void
+bench_scoring(const Bench *bench)
+{
+	Model *model = bench->model;
 	double start = 0;
 	int64_t tokens = 0;
 	double flops = 0;
-	float *logp;
-	Batch batch;
+	Failure failure;
 
-	if (argc != 6)
+	for (int step = -1; step < bench->steps; step++)
 	{
-		fprintf(stderr, "usage: %s MODEL PROMPT RESPONSE BATCH STEPS\n",
-		        argv[0]);
-		return 2;
-	}
-	prompt = atoi(argv[2]);
-	response = atoi(argv[3]);
-	rows = atoi(argv[4]);
-	steps = atoi(argv[5]);
-	check(cpu_device_open(0, &device, &failure), &failure);
-	check(model_open(arena, device, argv[1], NULL, &model, &failure), &failure);
-	limit = product_limit(device, model_config(model), 1024);
+		Batch batch = batch_of(bench, step);
+		float *logp = arena_alloc(
+			bench->arena, sizeof(float) * (size_t) batch.offset[bench->rows]);
 
-	for (int step = -1; step < steps; step++)
-	{
-		batch = make_batch(arena, model_config(model)->vocabulary, prompt,
-		                   response, rows, (uint64_t) (step + 9));
-		logp = arena_alloc(arena, sizeof(float) * (size_t) batch.offset[rows]);
 		if (step == 0)
 			start = seconds();
 		check(model_logprobs(model, &batch, logp, &failure), &failure);
 		if (step >= 0)
 		{
-			tokens += batch.offset[rows];
+			tokens += batch.offset[bench->rows];
 			flops += forward_flops(model_config(model), &batch);
 		}
 	}
-	report("score", tokens, seconds() - start, limit, flops);
-	bench_generation(model, prompt, 1);
-	bench_generation(model, prompt, 32);
+	report("score", tokens, seconds() - start, bench->limit, flops);
+}
 
-	tokens = 0;
-	flops = 0;
-	check(model_make_trainable(model, NULL, &failure), &failure);
-	for (int step = 0; step <= steps; step++)
+/* rank 0: all weights.  The products of an adapter's own are not counted. */
+static void
+bench_training(const Bench *bench, int rank)
+{
+	Model *model = bench->model;
+	LoraOptions lora = {.rank = rank, .alpha = 16, .dropout = 0.05};
+	double passes = rank > 0 ? 2 : 3;
+	double start = 0;
+	int64_t tokens = 0;
+	double flops = 0;
+	Failure failure;
+
+	check(model_make_trainable(model, rank > 0 ? &lora : NULL, &failure),
+	      &failure);
+	for (int step = 0; step <= bench->steps; step++)
 	{
-		batch = make_batch(arena, model_config(model)->vocabulary, prompt,
-		                   response, rows, (uint64_t) (step + 9));
+		Batch batch = batch_of(bench, step);
+
 		if (step == 1)
 			start = seconds();
 		train_step(model, &batch, step + 1);
 		if (step >= 1)
 		{
-			tokens += batch.offset[rows];
-			flops += 3 * forward_flops(model_config(model), &batch);
+			tokens += batch.offset[bench->rows];
+			flops += passes * forward_flops(model_config(model), &batch);
 		}
 	}
-	report("train", tokens, seconds() - start, limit, flops);
-	arena_destroy(arena);
+	report(rank > 0 ? "train adapter" : "train", tokens, seconds() - start,
+	       bench->limit, flops);
+}
+
+int
+main(int argc, char **argv)
+{
+	Bench bench = {.arena = arena_create()};
+	Device *device;
+	Failure failure;
+
+	if (argc != 6 && argc != 7)
+	{
+		fprintf(stderr, "usage: %s MODEL PROMPT RESPONSE BATCH STEPS [RANK]\n",
+		        argv[0]);
+		return 2;
+	}
+	bench.prompt = atoi(argv[2]);
+	bench.response = atoi(argv[3]);
+	bench.rows = atoi(argv[4]);
+	bench.steps = atoi(argv[5]);
+	check(cpu_device_open(0, &device, &failure), &failure);
+	check(
+		model_open(bench.arena, device, argv[1], NULL, &bench.model, &failure),
+		&failure);
+	bench.limit = product_limit(device, model_config(bench.model), 1024);
+	if (argc == 6)
+	{
+		bench_scoring(&bench);
+		bench_generation(bench.model, bench.prompt, 1);
+		bench_generation(bench.model, bench.prompt, 32);
+	}
+	bench_training(&bench, argc == 7 ? atoi(argv[6]) : 0);
+	arena_destroy(bench.arena);
 	device->close(device);
 	return 0;
 }

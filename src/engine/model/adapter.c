@@ -172,6 +172,8 @@ read_config(AdapterFile *file, const char *directory, Failure *failure)
 	    !json_get_int(file->config, "r", 8, 1, LORA_RANK_MAX, &rank, failure) ||
 	    !json_get_double(file->config, "lora_alpha", 8, -ALPHA_MAX, ALPHA_MAX,
 	                     &adapter->alpha, failure) ||
+	    !json_get_double(file->config, "lora_dropout", 0, 0, 1,
+	                     &adapter->dropout, failure) ||
 	    !json_get_bool(file->config, "use_rslora", false, &adapter->rslora,
 	                   failure))
 		return false;
