@@ -140,6 +140,14 @@ file_exists(const char *path)
 }
 
 bool
+file_is_regular(const char *path)
+{
+	struct stat status;
+
+	return stat(path, &status) == 0 && S_ISREG(status.st_mode);
+}
+
+bool
 file_writer_open(FileWriter *writer, const char *path, Failure *failure)
 {
 	memset(writer, 0, sizeof(FileWriter));

@@ -30,6 +30,8 @@ extern char *file_read(Arena *arena, const char *path, size_t max_size,
                        size_t *size, Failure *failure);
 
 extern bool file_exists(const char *path);
+/* Not a directory, and not a device. */
+extern bool file_is_regular(const char *path);
 
 /*
  * A file under construction: written to "path.tmp", and by

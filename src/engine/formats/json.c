@@ -86,6 +86,19 @@ json_type_name(const json_t *value)
 }
 
 bool
+json_write_file(const json_t *value, const char *path, Failure *failure)
+{
+	char *text = json_dumps(value, JSON_INDENT(2));
+	bool done;
+
+	if (text == NULL)
+		return fail(failure, FAILURE_INTERNAL, "cannot write \"%s\"", path);
+	done = file_write_whole(path, text, strlen(text), failure);
+	free(text);
+	return done;
+}
+
+bool
 json_as_int(const json_t *value, int64_t *integer)
 {
 	double real;

@@ -24,6 +24,10 @@ extern bool json_open_file(Arena *arena, const char *path, size_t max_size,
 extern bool json_open_text(Arena *arena, const char *text, size_t length,
                            const char *what, json_t **value, Failure *failure);
 
+/* Writes a value as a file of indented text. */
+extern bool json_write_file(const json_t *value, const char *path,
+                            Failure *failure);
+
 /*
  * An integer, also one that is written 5.0 or 5e3.  false, without a failure,
  * if the value is NULL, no number, no integer, or beyond +-2^53.

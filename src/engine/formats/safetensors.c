@@ -241,6 +241,7 @@ align_tensors(Arena *arena, Shard *shard, Failure *failure)
 		if (copy == NULL)
 			return false;
 		tensor->data = memcpy(copy, tensor->data, (size_t) tensor->bytes);
+		tensor->is_copy = true;
 	}
 	return true;
 }
@@ -311,40 +312,52 @@ compare_names(const void *a, const void *b)
 	              (*(const StoredTensor *const *) b)->name);
 }
 
-/* Joins the opened shards into one model. */
-static bool
-join_shards(Arena *arena, const Shard *shards, int shard_count,
-            StoredModel **result, Failure *failure)
+bool
+stored_model_create(Arena *arena, StoredTensor *tensors, int count,
+                    StoredModel **result, Failure *failure)
 {
 	StoredModel *model = arena_alloc(arena, sizeof(StoredModel));
-	size_t total = 0;
-	int next = 0;
 
-	for (int i = 0; i < shard_count; i++)
-		total += (size_t) shards[i].count;
-	model->tensors = arena_try(arena, total, sizeof(StoredTensor), failure);
-	if (model->tensors == NULL)
-		return false;
-	model->by_name = arena_try(arena, total, sizeof(StoredTensor *), failure);
+	model->tensors = tensors;
+	model->count = count;
+	model->by_name =
+		arena_try(arena, (size_t) count, sizeof(StoredTensor *), failure);
 	if (model->by_name == NULL)
 		return false;
-	for (int i = 0; i < shard_count; i++)
-		for (int j = 0; j < shards[i].count; j++)
-		{
-			model->tensors[next] = shards[i].tensors[j];
-			model->bytes += shards[i].tensors[j].bytes;
-			model->by_name[next] = &model->tensors[next];
-			next++;
-		}
-	model->count = next;
-	qsort(model->by_name, total, sizeof(StoredTensor *), compare_names);
-	for (int i = 1; i < next; i++)
+	for (int i = 0; i < count; i++)
+	{
+		model->bytes += tensors[i].bytes;
+		model->by_name[i] = &tensors[i];
+	}
+	qsort(model->by_name, (size_t) count, sizeof(StoredTensor *),
+	      compare_names);
+	for (int i = 1; i < count; i++)
 		if (compare_names(&model->by_name[i - 1], &model->by_name[i]) == 0)
 			return fail(failure, FAILURE_BAD_FILE,
 			            "tensor \"%s\" is in more than one shard",
 			            model->by_name[i]->name);
 	*result = model;
 	return true;
+}
+
+/* Joins the opened shards into one model. */
+static bool
+join_shards(Arena *arena, const Shard *shards, int shard_count,
+            StoredModel **result, Failure *failure)
+{
+	StoredTensor *tensors;
+	size_t total = 0;
+	int next = 0;
+
+	for (int i = 0; i < shard_count; i++)
+		total += (size_t) shards[i].count;
+	tensors = arena_try(arena, total, sizeof(StoredTensor), failure);
+	if (tensors == NULL)
+		return false;
+	for (int i = 0; i < shard_count; i++)
+		for (int j = 0; j < shards[i].count; j++)
+			tensors[next++] = shards[i].tensors[j];
+	return stored_model_create(arena, tensors, next, result, failure);
 }
 
 bool

@@ -21,6 +21,7 @@ typedef struct StoredTensor
 	int dimensions;
 	int64_t shape[4];
 	const void *data; /* [count] aligned to the size of one number */
+	bool is_copy;     /* data lies in memory of its own, not in the file */
 	int64_t count;    /* product of the shape; 1 for a scalar */
 	int64_t bytes;
 	const char *label; /* the dtype as the file spells it, "F32" */
@@ -40,6 +41,11 @@ extern bool stored_model_open(Arena *arena, const char *directory,
 /* Opens one file, for example an adapter or a value head. */
 extern bool stored_file_open(Arena *arena, const char *path,
                              StoredModel **model, Failure *failure);
+
+/* A model of tensors from elsewhere; they and their data are kept, not
+ * copied.  Names must differ. */
+extern bool stored_model_create(Arena *arena, StoredTensor *tensors, int count,
+                                StoredModel **model, Failure *failure);
 
 /* The tensor of that name, or NULL. */
 extern const StoredTensor *stored_model_find(const StoredModel *model,

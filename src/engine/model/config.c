@@ -180,8 +180,9 @@ get_labels(const json_t *json, ModelConfig *config, Failure *failure)
 	return true;
 }
 
-static bool
-parse(Arena *arena, const json_t *json, ModelConfig *config, Failure *failure)
+bool
+config_read(Arena *arena, const json_t *json, ModelConfig *config,
+            Failure *failure)
 {
 	const Architecture *names;
 	const char *type;
@@ -238,7 +239,7 @@ config_parse(Arena *arena, const char *text, size_t length, ModelConfig *config,
 	json_t *json;
 
 	return json_open_text(arena, text, length, "config", &json, failure) &&
-	       parse(arena, json, config, failure);
+	       config_read(arena, json, config, failure);
 }
 
 bool
@@ -249,7 +250,7 @@ config_open(Arena *arena, const char *directory, ModelConfig *config,
 	json_t *json;
 
 	if (!json_open_file(arena, path, JSON_CONFIG_SIZE, &json, failure) ||
-	    !parse(arena, json, config, failure))
+	    !config_read(arena, json, config, failure))
 		return false;
 	path = arena_printf(arena, "%s/generation_config.json", directory);
 	return !file_exists(path) ||

@@ -53,6 +53,8 @@ extern bool config_open(Arena *arena, const char *directory,
                         ModelConfig *config, Failure *failure);
 extern bool config_parse(Arena *arena, const char *text, size_t length,
                          ModelConfig *config, Failure *failure);
+extern bool config_read(Arena *arena, const json_t *json, ModelConfig *config,
+                        Failure *failure);
 
 /* How many tokens a layer's attention sees back, itself counted; 0: all. */
 extern int config_window(const ModelConfig *config, int layer);

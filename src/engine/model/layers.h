@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "formats/safetensors.h"
+#include "formats/gguf.h"
 #include "model/config.h"
 #include "model/lora.h"
 
@@ -19,6 +19,7 @@ typedef struct Parameter
 	int64_t count;
 	int64_t offset;  /* in the flat state arrays */
 	bool transposed; /* stored [inputs, outputs] */
+	bool is_turned;  /* not so, though the architecture's files are */
 	bool decays;     /* a matrix: weight decay applies */
 	bool is_scale;   /* of a norm: 1 does nothing */
 	const StoredTensor *stored;
@@ -126,6 +127,7 @@ struct Model
 	const char *tokenizer_directory;
 	Tokenizer *tokenizer;
 	StoredModel *stored;
+	const GgufFile *gguf; /* a GGUF file in place of a directory, or NULL */
 	DType stored_dtype;
 	uint64_t identity; /* of the files: see model_is_current() */
 
@@ -233,6 +235,9 @@ extern bool parameter_open(Model *model, Parameter *parameter, const char *says,
 /* All of them to the device at target. */
 extern void parameter_upload(Model *model, const Parameter *parameter,
                              float *target);
+/* What config.json says, or would say of a GGUF file; owned by arena. */
+extern bool model_config_json(Arena *arena, const Model *model, json_t **json,
+                              Failure *failure);
 /* Lets go of what was opened at parameter->value: not of a trained copy. */
 extern void parameter_release(Model *model, Parameter *parameter);
 

@@ -4,6 +4,11 @@
  */
 #include "model/layers.h"
 
+#include "base/file.h"
+#include "formats/gguf_config.h"
+#include "model/gguf_files.h"
+#include "model/gguf_weights.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -100,14 +105,12 @@ model_parameter(const Model *model, int index)
 	                       {parameter->shape[0], parameter->shape[1]}};
 }
 
-uint64_t
-identity_add(uint64_t sum, const char *directory, const char *name)
+static uint64_t
+identity_add_path(uint64_t sum, const char *path)
 {
-	char path[4096];
 	struct stat status;
 	uint64_t facts[4] = {0};
 
-	snprintf(path, sizeof(path), "%s/%s", directory, name);
 	if (stat(path, &status) == 0)
 	{
 		facts[0] = status.st_ino;
@@ -120,6 +123,15 @@ identity_add(uint64_t sum, const char *directory, const char *name)
 	return sum;
 }
 
+uint64_t
+identity_add(uint64_t sum, const char *directory, const char *name)
+{
+	char path[4096];
+
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	return identity_add_path(sum, path);
+}
+
 /* A number that changes when one of the model's files is exchanged. */
 static uint64_t
 identity(const Model *model)
@@ -130,9 +142,15 @@ identity(const Model *model)
 	uint64_t sum = IDENTITY_START;
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		sum = identity_add(
-			sum, i == 3 ? model->tokenizer_directory : model->directory,
-			names[i]);
+	{
+		const char *path =
+			i == 3 ? model->tokenizer_directory : model->directory;
+
+		if (file_is_regular(path)) /* GGUF */
+			sum = identity_add_path(sum, path);
+		else
+			sum = identity_add(sum, path, names[i]);
+	}
 	return sum;
 }
 
@@ -353,6 +371,28 @@ open_weights(Model *model, Failure *failure)
 	return true;
 }
 
+/* The same from a GGUF file, which holds language models under the first
+ * prefix's names. */
+static bool
+open_gguf_weights(Model *model, Failure *failure)
+{
+	const Architecture *names = architecture_find(model->config.architecture);
+
+	model->config.kind = MODEL_LANGUAGE;
+	model_list_parameters(model, names->prefixes[0], false);
+	for (int i = 0; i < model->parameter_count; i++)
+	{
+		Parameter *parameter = &model->parameters[i];
+
+		if (!gguf_weight_open(model->arena, model->gguf, &model->config,
+		                      parameter->name, &parameter->stored, failure) ||
+		    !parameter_open(model, parameter, "its metadata say", failure))
+			return false;
+	}
+	model->stored_dtype = main_dtype(model);
+	return true;
+}
+
 static void
 release_all(Model *model, Parameter *parameters, int count)
 {
@@ -415,6 +455,36 @@ settle_special_tokens(Model *model, Failure *failure)
 }
 
 bool
+model_config_json(Arena *arena, const Model *model, json_t **json,
+                  Failure *failure)
+{
+	if (model->gguf != NULL)
+		return gguf_config(arena, model->gguf, json, failure);
+	return json_open_file(
+		arena, arena_printf(arena, "%s/config.json", model->directory),
+		JSON_CONFIG_SIZE, json, failure);
+}
+
+/* Configuration and weights of a Hugging Face directory or a GGUF file. */
+static bool
+open_files(Model *model, Failure *failure)
+{
+	Arena *arena = model->arena;
+	GgufFile *file;
+	json_t *config;
+
+	if (!file_is_regular(model->directory))
+		return config_open(arena, model->directory, &model->config, failure) &&
+		       open_weights(model, failure);
+	if (!gguf_open(arena, model->directory, &file, failure))
+		return false;
+	model->gguf = file;
+	return gguf_config(arena, file, &config, failure) &&
+	       config_read(arena, config, &model->config, failure) &&
+	       open_gguf_weights(model, failure);
+}
+
+bool
 model_open(Arena *arena, Device *device, const char *directory,
            const char *tokenizer, Model **result, Failure *failure)
 {
@@ -427,10 +497,10 @@ model_open(Arena *arena, Device *device, const char *directory,
 		tokenizer == NULL ? model->directory : arena_strdup(arena, tokenizer);
 	arena_on_destroy(arena, model_close, model);
 	model->identity = identity(model);
-	if (!config_open(arena, directory, &model->config, failure) ||
-	    !tokenizer_open(arena, model->tokenizer_directory, &model->tokenizer,
-	                    failure) ||
-	    !open_weights(model, failure) || !settle_special_tokens(model, failure))
+	if (!open_files(model, failure) ||
+	    !gguf_tokenizer_open(arena, model->tokenizer_directory,
+	                         &model->tokenizer, failure) ||
+	    !settle_special_tokens(model, failure))
 		return fail_while(failure, "opening model \"%s\"", directory);
 	model->states =
 		arena_alloc(arena, (size_t) model->config.layers * sizeof(LayerState));

@@ -50,7 +50,8 @@ typedef enum RopeScaling
 	ROPE_PLAIN,
 	ROPE_LINEAR,
 	ROPE_LLAMA3,
-	ROPE_YARN
+	ROPE_YARN,
+	ROPE_DIVISORS /* a divisor for every frequency */
 } RopeScaling;
 
 /* How a file holds the maps to queries, keys and values. */
@@ -89,7 +90,8 @@ typedef struct ModelConfig
 	double rope_high;      /* and the fast, within */
 	double rope_original;  /* the context before */
 	double rope_amplitude; /* of the rotation, 1 but for yarn */
-	bool rope_truncate;    /* yarn: whole numbers bound its ramp */
+	const void *rope_divisors; /* JSON array of numbers, ROPE_DIVISORS */
+	bool rope_truncate;        /* yarn: whole numbers bound its ramp */
 	int window; /* tokens that attention sees back, itself counted; 0: all */
 	uint64_t window_layers[(MODEL_LAYERS_MAX + 63) / 64]; /* bits: where */
 	QkvLayout qkv;

@@ -76,10 +76,13 @@ static Linear
 add_linear(Lister *lister, int layer, const char *part, int outputs, int inputs,
            bool has_bias)
 {
+	bool is_gguf = lister->model->gguf != NULL;
 	Linear linear = {0};
 
 	linear.weight = add(lister, layer_name(lister, layer, part, "weight"),
-	                    outputs, inputs, lister->names->transposed);
+	                    outputs, inputs, lister->names->transposed && !is_gguf);
+	if (linear.weight != NULL)
+		linear.weight->is_turned = lister->names->transposed && is_gguf;
 	if (has_bias)
 		linear.bias = add(lister, layer_name(lister, layer, part, "bias"),
 		                  outputs, 0, false);

@@ -74,6 +74,38 @@ read_yarn(const json_t *rope, ModelConfig *config, Failure *failure)
 	                    1e-6, 1e6, &config->rope_amplitude, failure);
 }
 
+/*
+ * "longrope" has divisors for short texts and for long ones.  Only the same
+ * for both are possible: the angles of a position are one table.
+ */
+static bool
+read_divisors(const json_t *rope, ModelConfig *config, Failure *failure)
+{
+	json_t *divisors, *others;
+
+	config->rope_scaling = ROPE_DIVISORS;
+	if (!json_get_array(rope, "short_factor", &divisors, failure) ||
+	    !json_get_array(rope, "long_factor", &others, failure) ||
+	    !config_float(rope, "attention_factor", 1, 1e-6, 1e6,
+	                  &config->rope_amplitude, failure))
+		return false;
+	if (!json_equal(divisors, others) ||
+	    json_member(rope, "attention_factor") == NULL)
+		return fail(failure, FAILURE_UNSUPPORTED,
+		            "longrope is supported only with one list of factors, for "
+		            "short and long texts, and an attention_factor");
+	if (json_array_size(divisors) != (size_t) config->rotary / 2)
+		return fail(failure, FAILURE_BAD_FILE,
+		            "short_factor has %zu numbers, not %d",
+		            json_array_size(divisors), config->rotary / 2);
+	for (size_t i = 0; i < json_array_size(divisors); i++)
+		if (!(json_number_value(json_array_get(divisors, i)) > 0))
+			return fail(failure, FAILURE_BAD_FILE,
+			            "number %zu of short_factor is not above 0", i);
+	config->rope_divisors = divisors;
+	return true;
+}
+
 static bool
 read_scaling(const json_t *rope, ModelConfig *config, Failure *failure)
 {
@@ -96,6 +128,8 @@ read_scaling(const json_t *rope, ModelConfig *config, Failure *failure)
 		return read_llama3(rope, config, failure);
 	if (strcmp(type, "yarn") == 0)
 		return read_yarn(rope, config, failure);
+	if (strcmp(type, "longrope") == 0)
+		return read_divisors(rope, config, failure);
 	if (strcmp(type, "linear") == 0)
 	{
 		config->rope_scaling = ROPE_LINEAR;
@@ -103,8 +137,8 @@ read_scaling(const json_t *rope, ModelConfig *config, Failure *failure)
 	}
 	fail(failure, FAILURE_UNSUPPORTED,
 	     "rope scaling \"%s\" of config.json is not supported", type);
-	return fail_hint(failure, "Supported are default, linear, dynamic, llama3 "
-	                          "and yarn.");
+	return fail_hint(failure, "Supported are default, linear, dynamic, llama3, "
+	                          "yarn and longrope.");
 }
 
 /* How many elements of each head rotate. */
@@ -211,6 +245,9 @@ frequency(const ModelConfig *c, int i)
 			slow = (c->rope_high - c->rope_original / wavelength) /
 			       (c->rope_high - c->rope_low);
 			return slow * f / c->rope_factor + (1 - slow) * f;
+		case ROPE_DIVISORS:
+			return f / json_number_value(
+						   json_array_get(c->rope_divisors, (size_t) i));
 		default:
 			return f;
 	}

@@ -3,7 +3,9 @@
  *		Writing a model as a directory that `transformers` opens, and making
  *		one with random weights.
  */
+#include "model/gguf_files.h"
 #include "model/layers.h"
+#include "model/weights.h"
 
 #include "base/file.h"
 #include "base/random.h"
@@ -39,18 +41,12 @@ copy_file(Arena *arena, const char *from, const char *to, const char *name,
 	return content != NULL && file_write_whole(target, content, size, failure);
 }
 
-static bool
-write_json(const char *path, json_t *json, Failure *failure)
+/* A model on its way to a directory. */
+typedef struct Saved
 {
-	char *text = json_dumps(json, JSON_INDENT(2));
-	bool done;
-
-	if (text == NULL)
-		return fail(failure, FAILURE_INTERNAL, "cannot write \"%s\"", path);
-	done = file_write_whole(path, text, strlen(text), failure);
-	free(text);
-	return done;
-}
+	Model *model;
+	Weights *weights;
+} Saved;
 
 /* The model's config.json with the type of the weights set to fp32. */
 static bool
@@ -59,36 +55,18 @@ write_config(Arena *arena, const Model *model, const char *directory,
 {
 	json_t *json;
 
-	if (!json_open_file(arena,
-	                    arena_printf(arena, "%s/config.json", model->directory),
-	                    JSON_CONFIG_SIZE, &json, failure))
+	if (!model_config_json(arena, model, &json, failure))
 		return false;
 	json_object_del(json, "torch_dtype");
 	json_object_set_new(json, "dtype", json_string("float32"));
-	return write_json(arena_printf(arena, "%s/config.json", directory), json,
-	                  failure);
+	return json_write_file(
+		json, arena_printf(arena, "%s/config.json", directory), failure);
 }
 
-/* TensorSource: what the model has now. */
-static void
-read_current(void *argument, int index, int64_t first, int64_t count,
-             void *target)
-{
-	Model *model = argument;
-	const Parameter *parameter = &model->parameters[index];
-
-	if (model->weights != NULL)
-		model_state_download(model, MODEL_WEIGHTS, parameter->offset + first,
-		                     count, target);
-	else
-		parameter_read(parameter, first, count, target);
-}
-
-/* All weights in fp32: from weights, or where it is NULL from source. */
+/* All weights in fp32. */
 static bool
-write_weights(Arena *arena, const Model *model, const float *weights,
-              TensorSource source, void *argument, const char *directory,
-              Failure *failure)
+write_weights(Arena *arena, const Model *model, TensorSource source,
+              void *argument, const char *directory, Failure *failure)
 {
 	size_t count = (size_t) model->parameter_count;
 	TensorToStore *tensors = arena_alloc(arena, count * sizeof(TensorToStore));
@@ -97,18 +75,47 @@ write_weights(Arena *arena, const Model *model, const float *weights,
 	{
 		const Parameter *parameter = &model->parameters[i];
 		TensorToStore *tensor = &tensors[i];
+		bool is_turned = parameter->is_turned;
 
 		tensor->name = parameter->name;
 		tensor->dtype = DTYPE_F32;
 		tensor->dimensions = parameter->dimensions;
-		tensor->shape[0] = parameter->shape[0];
-		tensor->shape[1] = parameter->shape[1];
-		if (weights != NULL)
-			tensor->data = weights + parameter->offset;
+		tensor->shape[0] = parameter->shape[is_turned ? 1 : 0];
+		tensor->shape[1] = parameter->shape[is_turned ? 0 : 1];
 	}
 	return safetensors_write(
 		arena_printf(arena, "%s/model.safetensors", directory), tensors,
 		(int) count, source, argument, failure);
+}
+
+/* TensorSource: what the model has, laid out as in Hugging Face's files. */
+static void
+read_weights(void *argument, int index, int64_t first, int64_t count,
+             void *target)
+{
+	Saved *saved = argument;
+
+	if (saved->model->parameters[index].is_turned)
+		weights_read_turned(saved->weights, index, first, count, target);
+	else
+		weights_read(saved->weights, index, first, count, target);
+}
+
+/* The tokenizer's files: as they lie in a directory, or from GGUF. */
+static bool
+write_tokenizer(Arena *arena, const Model *model, const char *directory,
+                Failure *failure)
+{
+	bool done = true;
+
+	if (file_is_regular(model->tokenizer_directory))
+		return gguf_tokenizer_save(model->tokenizer_directory, directory,
+		                           failure);
+	for (size_t i = 0; done && i < sizeof(companions) / sizeof(companions[0]);
+	     i++)
+		done = copy_file(arena, model->tokenizer_directory, directory,
+		                 companions[i], failure);
+	return done;
 }
 
 bool
@@ -116,23 +123,16 @@ model_save(Model *model, const float *weights, const char *directory,
            Failure *failure)
 {
 	Arena *arena = arena_create();
-	Merge *merge = NULL;
-	bool done = write_config(arena, model, directory, failure) &&
-	            copy_file(arena, model->directory, directory,
-	                      "generation_config.json", failure);
+	Saved saved = {.model = model};
+	bool done =
+		write_config(arena, model, directory, failure) &&
+		copy_file(arena, model->directory, directory, "generation_config.json",
+	              failure) &&
+		weights_open(arena, model, weights, &saved.weights, failure) &&
+		write_weights(arena, model, read_weights, &saved, directory, failure) &&
+		model->device->sync(model->device, failure) &&
+		write_tokenizer(arena, model, directory, failure);
 
-	if (model->adapter == NULL)
-		done = done && write_weights(arena, model, weights, read_current, model,
-		                             directory, failure);
-	else
-		done = done && merge_open(arena, model, weights, &merge, failure) &&
-		       write_weights(arena, model, NULL, merge_read, merge, directory,
-		                     failure);
-	done = done && model->device->sync(model->device, failure);
-	for (size_t i = 0; done && i < sizeof(companions) / sizeof(companions[0]);
-	     i++)
-		done = copy_file(arena, model->tokenizer_directory, directory,
-		                 companions[i], failure);
 	arena_destroy(arena);
 	return done || fail_while(failure, "saving a model to \"%s\"", directory);
 }
@@ -205,8 +205,8 @@ complete_config(Arena *arena, const char *text, size_t length,
 		json_object_set_new(json, "architectures",
 		                    json_pack("[s]", names->class_name));
 	}
-	return write_json(arena_printf(arena, "%s/config.json", directory), json,
-	                  failure);
+	return json_write_file(
+		json, arena_printf(arena, "%s/config.json", directory), failure);
 }
 
 static bool
@@ -235,8 +235,7 @@ create(Arena *arena, const char *text, size_t length, uint64_t seed,
 	                     failure))
 		return false;
 	model_list_parameters(model, names->prefixes[0], true);
-	return write_weights(arena, model, NULL, read_random, new, directory,
-	                     failure);
+	return write_weights(arena, model, read_random, new, directory, failure);
 }
 
 bool

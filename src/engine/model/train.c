@@ -75,7 +75,9 @@ move_to_state(Model *model, int index)
 	{
 		parameter_upload(model, parameter, target);
 		parameter_release(model, parameter);
-		file_forget(parameter->stored->data, (size_t) parameter->stored->bytes);
+		if (!parameter->stored->is_copy)
+			file_forget(parameter->stored->data,
+			            (size_t) parameter->stored->bytes);
 	}
 	parameter->value = target;
 	parameter->dtype = DTYPE_F32;

@@ -1,6 +1,6 @@
 /*
  * inspect.c
- *		What a model's directory holds.
+ *		What a model's directory, or GGUF file, holds.
  */
 #include "serve/inspect.h"
 
@@ -74,6 +74,17 @@ static bool
 list_files(Arena *arena, const char *directory, json_t *files, int64_t *bytes,
            Failure *failure)
 {
+	if (file_is_regular(directory)) /* GGUF */
+	{
+		char *folder = arena_strdup(arena, directory);
+		char *name = strrchr(folder, '/');
+
+		if (name != NULL)
+			*name = '\0';
+		add_file(arena, name == NULL ? "." : folder,
+		         name == NULL ? folder : name + 1, files, bytes);
+		return true;
+	}
 	for (size_t i = 0; i < sizeof(companions) / sizeof(companions[0]); i++)
 		add_file(arena, directory, companions[i], files, bytes);
 	if (!file_exists(arena_printf(arena, "%s/model.safetensors", directory)))

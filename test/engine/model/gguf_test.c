@@ -1,0 +1,212 @@
+/*
+ * gguf_test.c
+ *		Models from GGUF files: logits and tokens of the golden sets, in every
+ *		type of weights.
+ */
+#include "tiny.h"
+#include "on_cpu.h"
+
+#include "model/model.h"
+
+/* fp32 noise of either side, see the golden set's README. */
+#define TOLERANCE 1e-4
+
+static TokenList
+list_of(Arena *arena, json_t *array)
+{
+	int count = (int) json_array_size(array);
+	TokenList list = {arena_alloc(arena, sizeof(int32_t) * (size_t) count + 4),
+	                  count, count};
+
+	for (int i = 0; i < count; i++)
+		list.ids[i] =
+			(int32_t) json_integer_value(json_array_get(array, (size_t) i));
+	return list;
+}
+
+static void
+check_ids(Arena *arena, Model *model, json_t *text, TokenList expected)
+{
+	json_t *content = json_object_get(text, "text");
+	TokenList got = {0};
+	Failure failure;
+
+	assert_ok(tokenizer_encode(
+				  model_tokenizer(model), arena, json_string_value(content),
+				  json_string_length(content), true, &got, &failure),
+	          failure);
+	assert_int_equal(got.count, expected.count);
+	for (int i = 0; i < got.count; i++)
+		assert_int_equal(got.ids[i], expected.ids[i]);
+}
+
+/* The largest difference of the logits after the last token. */
+static double
+logits_error(Arena *arena, Model *model, TokenList ids, json_t *expected)
+{
+	int vocabulary = model_config(model)->vocabulary;
+	float *logits = arena_alloc(arena, sizeof(float) * (size_t) vocabulary);
+	int32_t offset[2] = {0, ids.count};
+	int32_t target[1] = {ids.count};
+	Batch batch = {
+		.sequences = 1, .offset = offset, .target = target, .ids = ids.ids};
+	Failure failure;
+	double error = 0;
+
+	assert_int_equal(json_array_size(expected), vocabulary);
+	assert_ok(model_last_logits(model, &batch, logits, &failure), failure);
+	for (int i = 0; i < vocabulary; i++)
+		error = fmax(error, fabs(logits[i] - json_number_value(json_array_get(
+												 expected, (size_t) i))));
+	return error;
+}
+
+/* One file of a case: name, and what golden.json says of it. */
+static void
+check_file(const char *directory, const char *name, json_t *golden,
+           json_t *file)
+{
+	Arena *arena = arena_create();
+	char *path = arena_printf(arena, "%s/%s", directory, name);
+	json_t *texts = json_object_get(golden, "texts");
+	json_t *logits = json_object_get(file, "last_logits");
+	Failure failure;
+	Model *model;
+	double error = 0;
+
+	assert_ok(model_open(arena, device, path, NULL, &model, &failure), failure);
+	for (size_t i = 0; i < json_array_size(texts); i++)
+	{
+		json_t *text = json_array_get(texts, i);
+		TokenList ids = list_of(arena, json_object_get(text, "ids"));
+
+		check_ids(arena, model, text, ids);
+		error = fmax(
+			error, logits_error(arena, model, ids, json_array_get(logits, i)));
+	}
+	print_message("%s/%s: %s, %.2g\n", directory, name,
+	              dtype_name(model_stored_dtype(model)), error);
+	assert_true(error <= TOLERANCE);
+	arena_destroy(arena);
+}
+
+static void
+check_set(const char *root)
+{
+	static const char *const cases[] = {"llama",   "llama_k", "gpt2",
+	                                    "qwen2",   "qwen3",   "gptneox",
+	                                    "mistral", "q5",      "k_quants"};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		Arena *arena = arena_create();
+		char *directory = arena_printf(arena, "%s/gguf/%s", root, cases[i]);
+		json_t *golden, *file;
+		const char *name;
+
+		if (file_exists(directory))
+		{
+			golden = test_read_json(arena, directory, "golden.json");
+			json_object_foreach(json_object_get(golden, "files"), name, file)
+				check_file(directory, name, golden, file);
+		}
+		arena_destroy(arena);
+	}
+}
+
+/* Files as a directory has them; the same model again, in fp32. */
+static void
+check_saved(const char *path)
+{
+	Arena *arena = arena_create();
+	char *copy = test_directory(arena);
+	int32_t ids[] = {5, 17, 200, 3, 44, 9, 9, 120};
+	TokenList list = {ids, 8, 8};
+	const char text[] =
+		"Human: what's  this?\n\nA 123 \xc3\xa9</s><|endoftext|>";
+	TokenList before = {0};
+	TokenList after = {0};
+	Failure failure;
+	Model *model, *again;
+	json_t *logits = json_array();
+	int32_t offset[2] = {0, 8};
+	int32_t target[1] = {8};
+	Batch batch = {
+		.sequences = 1, .offset = offset, .target = target, .ids = ids};
+	float *numbers;
+
+	assert_ok(model_open(arena, device, path, NULL, &model, &failure), failure);
+	assert_ok(model_save(model, NULL, copy, &failure), failure);
+	assert_ok(model_open(arena, device, copy, NULL, &again, &failure), failure);
+	numbers = arena_alloc(arena, sizeof(float) *
+	                                 (size_t) model_config(model)->vocabulary);
+	assert_ok(model_last_logits(model, &batch, numbers, &failure), failure);
+	for (int i = 0; i < model_config(model)->vocabulary; i++)
+		json_array_append_new(logits, json_real(numbers[i]));
+	assert_true(logits_error(arena, again, list, logits) < 2e-5);
+	json_decref(logits);
+	assert_ok(tokenizer_encode(model_tokenizer(model), arena, text,
+	                           sizeof(text) - 1, true, &before, &failure),
+	          failure);
+	assert_ok(tokenizer_encode(model_tokenizer(again), arena, text,
+	                           sizeof(text) - 1, true, &after, &failure),
+	          failure);
+	assert_int_equal(before.count, after.count);
+	assert_memory_equal(before.ids, after.ids,
+	                    sizeof(int32_t) * (size_t) before.count);
+	tiny_remove(copy);
+	arena_destroy(arena);
+}
+
+static void
+saved_models_are_the_same_as_directories(void **state)
+{
+	static const char *const files[] = {
+		"llama/model-q8_0.gguf", "gpt2/model-q4_0.gguf",
+		"qwen2/model-bf16.gguf", "llama_k/model-q4_k_m.gguf"};
+	Arena *arena = arena_create();
+	char *root = test_shared_path(arena, "golden/gguf");
+
+	(void) state;
+	for (int i = 0; root != NULL && i < 4; i++)
+		check_saved(arena_printf(arena, "%s/%s", root, files[i]));
+	arena_destroy(arena);
+	if (root == NULL)
+		skip();
+}
+
+static void
+own_files_give_the_golden_numbers(void **state)
+{
+	Arena *arena = arena_create();
+
+	(void) state;
+	check_set(test_golden_path(arena, ""));
+	arena_destroy(arena);
+}
+
+static void
+shared_files_give_the_golden_numbers(void **state)
+{
+	Arena *arena = arena_create();
+	char *root = test_shared_path(arena, "golden");
+
+	(void) state;
+	if (root != NULL)
+		check_set(root);
+	arena_destroy(arena);
+	if (root == NULL)
+		skip();
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(own_files_give_the_golden_numbers),
+		cmocka_unit_test(shared_files_give_the_golden_numbers),
+		cmocka_unit_test(saved_models_are_the_same_as_directories),
+	};
+
+	return run_on_cpu(tests);
+}
