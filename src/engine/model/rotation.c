@@ -91,9 +91,10 @@ read_divisors(const json_t *rope, ModelConfig *config, Failure *failure)
 		return false;
 	if (!json_equal(divisors, others) ||
 	    json_member(rope, "attention_factor") == NULL)
-		return fail(failure, FAILURE_UNSUPPORTED,
-		            "longrope is supported only with one list of factors, for "
-		            "short and long texts, and an attention_factor");
+		return fail(
+			failure, FAILURE_UNSUPPORTED,
+			"rope scaling \"longrope\" is supported only with one list of "
+			"factors for short and long texts, and an attention_factor");
 	if (json_array_size(divisors) != (size_t) config->rotary / 2)
 		return fail(failure, FAILURE_BAD_FILE,
 		            "short_factor has %zu numbers, not %d",
