@@ -579,6 +579,61 @@ squares_are_summed(void **state)
 	arena_destroy(arena);
 }
 
+static void
+dropout_is_a_mask_by_address(void **state)
+{
+	Arena *arena = arena_create();
+	const uint64_t key[] = {5, 6, 5};
+	const double probability = 0.25;
+	Tensor wide = random_tensor(arena, 3, 5000, 1);
+	Tensor x = tensor_columns(wide, 3, 4321);
+	Tensor out = random_tensor(arena, 3, 4321, 2);
+	Tensor sum = random_tensor(arena, 3, 4321, 2);
+	int dropped = 0;
+
+	(void) state;
+	device->dropout(device, out, x, 0, probability, key, 9);
+	device->dropout(device, sum, x, 0.5f, probability, key, 9);
+	for (int i = 0; i < 3; i++)
+		for (int j = 0; j < 4321; j++)
+		{
+			bool is_kept = (random_bits(key[i], 9, (uint64_t) j) >> 32) >=
+			               (uint64_t) (probability * 0x1p32);
+			double want = is_kept ? (double) *at(x, i, j) / 0.75 : 0;
+			float before =
+				(float) random_normal(2, 0, (uint64_t) (i * 4321 + j));
+
+			assert_near(*at(out, i, j), want, 1e-6 * fabs(want));
+			assert_near(*at(sum, i, j), 0.5 * (double) before + want, 1e-6);
+			dropped += !is_kept;
+			/* Rows with the same key lose the same places. */
+			if (i == 2)
+				assert_int_equal(is_kept, *at(out, 0, j) != 0);
+		}
+	/* Three standard deviations. */
+	assert_near(dropped / (3.0 * 4321), probability, 3 * 0.0066);
+	arena_destroy(arena);
+}
+
+static void
+scaling_keeps_to_its_columns(void **state)
+{
+	Arena *arena = arena_create();
+	Tensor wide = random_tensor(arena, 5, 40, 1);
+
+	(void) state;
+	device->scale(device, tensor_columns(wide, 7, 20), -0.5f);
+	for (int i = 0; i < 5; i++)
+		for (int j = 0; j < 40; j++)
+		{
+			float before = (float) random_normal(1, 0, (uint64_t) (i * 40 + j));
+
+			assert_true(*at(wide, i, j) ==
+			            (j >= 7 && j < 27 ? -0.5f * before : before));
+		}
+	arena_destroy(arena);
+}
+
 int
 main(void)
 {
@@ -596,6 +651,8 @@ main(void)
 		cmocka_unit_test(logprobs_of_large_logits),
 		cmocka_unit_test(rows_move_and_add),
 		cmocka_unit_test(rotation_is_undone_by_its_inverse),
+		cmocka_unit_test(dropout_is_a_mask_by_address),
+		cmocka_unit_test(scaling_keeps_to_its_columns),
 		cmocka_unit_test(adamw_follows_its_definition),
 		cmocka_unit_test(squares_are_summed),
 	};

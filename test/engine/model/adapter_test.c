@@ -281,6 +281,38 @@ write_tensors(const Patient *patient, const char *name, Damage damage,
 	arena_destroy(arena);
 }
 
+/* Rewrites the tensors in bfloat16. */
+static void
+narrow(const Patient *patient, const char *file)
+{
+	Arena *arena = arena_create();
+	char *path = arena_printf(arena, "%s/%s", patient->directory, file);
+	Failure failure = {0};
+	StoredModel *stored;
+	TensorToStore *tensors;
+	int count;
+
+	assert_ok(stored_file_open(arena, path, &stored, &failure), failure);
+	count = stored_model_count(stored);
+	tensors = arena_alloc(arena, (size_t) count * sizeof(TensorToStore));
+	for (int i = 0; i < count; i++)
+	{
+		const StoredTensor *tensor = stored_model_tensor(stored, i);
+		void *data = arena_alloc(arena, (size_t) tensor->count * 2);
+
+		dtype_from_f32(data, tensor->data, DTYPE_BF16, (size_t) tensor->count);
+		tensors[i] =
+			(TensorToStore){.name = tensor->name,
+		                    .dtype = DTYPE_BF16,
+		                    .dimensions = 2,
+		                    .shape = {tensor->shape[0], tensor->shape[1]},
+		                    .data = data};
+	}
+	assert_ok(safetensors_write(path, tensors, count, NULL, NULL, &failure),
+	          failure);
+	arena_destroy(arena);
+}
+
 static void
 check_refused(const Patient *patient, const char *words)
 {
@@ -462,6 +494,45 @@ old_names_of_tensors_are_known(void **state)
 	patient_close(&patient);
 }
 
+/* In bfloat16 they are used as they lie, and trained from copies. */
+static void
+adapters_of_sixteen_bits_are_widened(void **state)
+{
+	Patient patient = patient_open();
+	json_t *golden = test_read_json(
+		patient.arena, test_golden_path(patient.arena, "lora/llama"),
+		"golden.json");
+	json_t *text = json_array_get(
+		json_object_get(
+			json_object_get(json_object_get(golden, "adapters"), "adapter"),
+			"texts"),
+		0);
+	Batch batch = batch_of(patient.arena, json_object_get(text, "ids"));
+	json_t *expected = json_object_get(text, "adapter_logits");
+	float logits[512], trained[512];
+	Failure failure = {0};
+	Model *model;
+
+	(void) state;
+	write_config(&patient, patient.config);
+	write_tensors(&patient, "", KEPT, NULL);
+	narrow(&patient, "adapter_model.safetensors");
+	assert_ok(adapter_open(patient.arena, patient.base, patient.directory,
+	                       &model, &failure),
+	          failure);
+	assert_int_equal(model_stored_dtype(model), DTYPE_BF16);
+	assert_ok(model_last_logits(model, &batch, logits, &failure), failure);
+	/* Eight bits of A and B. */
+	for (size_t v = 0; v < json_array_size(expected); v++)
+		assert_near(logits[v], json_number_value(json_array_get(expected, v)),
+		            0.1);
+	assert_ok(model_make_trainable(model, NULL, &failure), failure);
+	assert_ok(model_last_logits(model, &batch, trained, &failure), failure);
+	for (size_t v = 0; v < json_array_size(expected); v++)
+		assert_near(trained[v], logits[v], 1e-5);
+	patient_close(&patient);
+}
+
 int
 main(void)
 {
@@ -473,6 +544,7 @@ main(void)
 		cmocka_unit_test(tensors_that_do_not_fit_are_refused),
 		cmocka_unit_test(an_adapter_of_another_model_is_refused),
 		cmocka_unit_test(old_names_of_tensors_are_known),
+		cmocka_unit_test(adapters_of_sixteen_bits_are_widened),
 	};
 
 	return run_on_cpu(tests);
