@@ -184,7 +184,7 @@ SELECT job, row_number, row_key, reward, components, value, advantage,
 FROM @extschema@.alol_advantage
 WHERE pg_catalog.pg_has_role(owner, 'MEMBER');
 COMMENT ON VIEW @extschema@.alol_advantages IS
-	'reward, value and advantage of each row that your jobs scored';
+	'reward, value, advantage and the reference''s log-probability of each row that your jobs scored; of a pair, of both responses together';
 
 GRANT SELECT ON @extschema@.alol_jobs, @extschema@.alol_metrics,
 	@extschema@.alol_samples, @extschema@.alol_advantages TO PUBLIC;

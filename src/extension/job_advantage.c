@@ -14,6 +14,9 @@
 #include "json.h"
 #include "statement.h"
 
+/* Rows that are marked in one statement. */
+#define SELECT_CHUNK 10000
+
 /* ------------------------------------------------------------ the table */
 
 /* Parallel arrays, one element a row, for unnest(). */
@@ -116,6 +119,34 @@ advantages_insert(const Job *job, const ScoredChunk *chunk)
 	job_commit(saved);
 }
 
+static void
+select_chunk(const Job *job, const int64 *number, int count)
+{
+	MemoryContext saved = job_begin_write();
+	Datum *numbers = palloc(count * sizeof(Datum));
+	Statement statement = {0};
+	OwnerScope scope;
+
+	for (int i = 0; i < count; i++)
+		numbers[i] = Int64GetDatum(number[i]);
+	owner_begin(&scope);
+	statement_int(&statement, job->id);
+	statement_array(&statement, INT8OID, numbers, NULL, count);
+	statement_write(&statement,
+	                "UPDATE @schema@.alol_advantage SET selected = "
+	                "true WHERE job = $1 AND row_number = ANY ($2)");
+	owner_end(&scope);
+	job_commit(saved);
+}
+
+void
+advantages_select(const Job *job, const int64 *number, int64 count)
+{
+	for (int64 first = 0; first < count; first += SELECT_CHUNK)
+		select_chunk(job, number + first,
+		             (int) Min(SELECT_CHUNK, count - first));
+}
+
 void
 advantages_delete(const Job *job)
 {
@@ -136,7 +167,8 @@ advantages_delete(const Job *job)
 void
 totals_add(ScoreTotals *totals, const Method *method, const ScoredChunk *chunk)
 {
-	bool by_reward = method->rows == METHOD_POSITIVE_REWARD;
+	bool by_reward =
+		method->rows == METHOD_POSITIVE_REWARD || method_ranks(method);
 
 	for (int i = 0; i < chunk->count; i++)
 	{
@@ -191,10 +223,50 @@ list_skipped(const ScoreTotals *totals, int64 *count)
 }
 
 static void
+record_groups(JobRun *run, const ScoredGroups *groups)
+{
+	job_record_metric(run->job, 0, "groups/total", (double) groups->count);
+	if (run->has_pairs)
+		return;
+	job_record_metric(run->job, 0, "groups/prompts", (double) groups->prompts);
+	job_record_metric(run->job, 0, "groups/lone", (double) groups->lone);
+	job_record_metric(run->job, 0, "groups/equal", (double) groups->equal);
+	job_record_metric(run->job, 0, "groups/equal_pairs",
+	                  (double) groups->equal_pairs);
+}
+
+/* What became of the prompts; pairs that the source gave are all used. */
+static void
+say_groups(JobRun *run, const ScoredGroups *groups)
+{
+	StringInfoData text;
+
+	if (run->has_pairs)
+		return;
+	initStringInfo(&text);
+	appendStringInfo(&text, INT64_FORMAT " prompts make " INT64_FORMAT " %s",
+	                 groups->prompts, groups->count,
+	                 run->method.rows == METHOD_PAIRS ? "pairs" : "lists");
+	if (groups->lone > 0 || groups->equal > 0)
+		appendStringInfo(&text,
+		                 "; without are " INT64_FORMAT
+		                 " with one response, " INT64_FORMAT
+		                 " with equal rewards",
+		                 groups->lone, groups->equal);
+	if (groups->equal_pairs > 0)
+		appendStringInfo(
+			&text, "; " INT64_FORMAT " pairs of equal rewards are left out",
+			groups->equal_pairs);
+	job_record_notice(run->job, "notice", text.data);
+}
+
+static void
 say_selected(JobRun *run, const ScoreTotals *totals)
 {
 	int64 left_out = totals->scored - totals->selected;
 
+	if (method_ranks(&run->method))
+		say_groups(run, &totals->groups);
 	if (run->method.rows == METHOD_POSITIVE_ADVANTAGE)
 		job_record_notice(run->job, "notice",
 		                  psprintf(INT64_FORMAT " of " INT64_FORMAT
@@ -211,6 +283,26 @@ say_selected(JobRun *run, const ScoreTotals *totals)
 		                           left_out, totals->scored, run->job->method));
 }
 
+static void
+fail_without_groups(JobRun *run, const ScoreTotals *totals)
+{
+	const ScoredGroups *groups = &totals->groups;
+
+	ereport(ERROR,
+	        (errcode(ERRCODE_NO_DATA),
+	         errmsg("no prompt has two responses with different rewards"),
+	         errdetail("Of " INT64_FORMAT " prompts " INT64_FORMAT
+	                   " have one response and " INT64_FORMAT
+	                   " responses with equal rewards. The reward has the mean "
+	                   "%.4g, from %.4g to %.4g.",
+	                   groups->prompts, groups->lone, groups->equal,
+	                   totals->sum / (double) totals->measured, totals->low,
+	                   totals->high),
+	         errhint("Method %s compares responses to the same prompt, rows "
+	                 "with the same text.",
+	                 run->job->method)));
+}
+
 /* The job fails with what it knows of its rows. */
 static void
 fail_without_rows(JobRun *run, const ScoreTotals *totals)
@@ -223,6 +315,8 @@ fail_without_rows(JobRun *run, const ScoreTotals *totals)
 		        (errcode(ERRCODE_NO_DATA), errmsg("no row is left to train on"),
 		         errdetail("All " INT64_FORMAT " rows were skipped.",
 		                   totals->rows)));
+	if (method_ranks(&run->method))
+		fail_without_groups(run, totals);
 	ereport(ERROR, (errcode(ERRCODE_NO_DATA),
 	                errmsg("none of " INT64_FORMAT " rows has a positive %s",
 	                       totals->measured, what),
@@ -244,6 +338,8 @@ totals_report(JobRun *run, const ScoreTotals *totals)
 	                  (double) totals->skipped[SCORE_HELD]);
 	job_record_metric(run->job, 0, "rows/skipped", (double) skipped);
 	job_record_metric(run->job, 0, "rows/selected", (double) totals->selected);
+	if (method_ranks(&run->method))
+		record_groups(run, &totals->groups);
 	job_record_flush(run->job);
 	if (skipped > 0)
 		job_record_notice(run->job, "notice",

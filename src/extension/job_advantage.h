@@ -39,6 +39,16 @@ typedef struct ScoredRow
 	bool selected;
 } ScoredRow;
 
+/* What a method that compares responses made of the rows. */
+typedef struct ScoredGroups
+{
+	int64 count;       /* pairs or lists */
+	int64 prompts;     /* that rows had */
+	int64 lone;        /* prompts with one response */
+	int64 equal;       /* prompts whose responses have one reward */
+	int64 equal_pairs; /* further pairs of equal rewards */
+} ScoredGroups;
+
 typedef struct ScoredChunk
 {
 	int count;
@@ -51,6 +61,9 @@ typedef struct ScoredChunk
 /* Inserts a line for each row but the held ones, in a transaction. */
 extern void advantages_insert(const Job *job, const ScoredChunk *chunk);
 
+/* Marks the rows of these numbers as selected, in transactions. */
+extern void advantages_select(const Job *job, const int64 *number, int64 count);
+
 /* Forgets what an earlier, unfinished scoring left. */
 extern void advantages_delete(const Job *job);
 
@@ -61,6 +74,7 @@ typedef struct ScoreTotals
 	int64 skipped[SCORE_SKIPS];
 	int64 scored; /* used, with a reward or advantage, or neither needed */
 	int64 selected;
+	ScoredGroups groups;
 	int64 measured; /* have what the method selects by */
 	double sum;     /* of it: advantage or reward */
 	double low;

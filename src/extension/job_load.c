@@ -41,13 +41,18 @@ add_column(Bitmapset *columns, AttrNumber column)
 
 /* The columns that the job reads; a wide table costs what is used of it. */
 static Bitmapset *
-columns_used(const Source *source, const Reward *reward)
+columns_used(const Source *source, const Reward *reward, bool takes_pairs)
 {
 	Bitmapset *columns = NULL;
 
 	columns = add_column(columns, source->key);
 	columns = add_column(columns, source->prompt);
 	columns = add_column(columns, source->response);
+	if (takes_pairs)
+	{
+		columns = add_column(columns, source->chosen);
+		columns = add_column(columns, source->rejected);
+	}
 	columns = add_column(columns, source->value);
 	columns = add_column(columns, source->advantage);
 	if (reward != NULL)
@@ -56,11 +61,12 @@ columns_used(const Source *source, const Reward *reward)
 }
 
 static void
-write_spool(const char *path, const Source *source, const Reward *reward)
+write_spool(const char *path, const Source *source, const Reward *reward,
+            bool takes_pairs)
 {
 	SpoolWriter *writer = spool_create(path, source->columns);
 
-	spool_keep(writer, columns_used(source, reward));
+	spool_keep(writer, columns_used(source, reward, takes_pairs));
 	spool_fill(writer, source->query);
 	(void) spool_finish(writer);
 }
@@ -83,9 +89,10 @@ spool_sources(JobRun *run)
 		    (sources.needs_value || !reward_is_stored(sources.reward)))
 			reward = reward_open(job->reward, sources.validation->columns,
 			                     sources.validation);
-		write_spool(validation_path(run), sources.validation, reward);
+		write_spool(validation_path(run), sources.validation, reward, false);
 	}
-	write_spool(source_path(run), sources.source, sources.reward);
+	write_spool(source_path(run), sources.source, sources.reward,
+	            job_takes_pairs(method, sources.source));
 	job_commit(saved);
 }
 
@@ -103,13 +110,21 @@ open_source(JobRun *run)
 		ereport(ERROR,
 		        (errcode(ERRCODE_NO_DATA), errmsg("source has no rows")));
 	names = run->rows->names;
-	run->uses_reward =
-		job_uses_reward(job->reward, method, names->advantage != 0);
+	run->has_pairs = job_takes_pairs(method, names);
+	run->uses_reward = job_uses_reward(job->reward, method, names);
 	run->uses_value =
 		job_uses_value(method, names->advantage != 0, names->value != 0);
 	if (run->uses_reward)
 		run->can_evaluate =
 			!reward_is_stored(reward_open(job->reward, names->columns, names));
+}
+
+/* The rows come with their advantages, chosen by the user. */
+static bool
+has_advantages(const JobRun *run)
+{
+	return run->has_method && run->rows->names->advantage != 0 &&
+	       !method_ranks(&run->method);
 }
 
 /*
@@ -135,7 +150,7 @@ open_validation(JobRun *run)
 		return;
 	if (!run->has_method)
 		run->prompts = rows_distinct(run->rows, false, &run->prompt_count);
-	else if (run->rows->names->advantage == 0)
+	else if (!has_advantages(run))
 	{
 		rows_hold_out(run->rows);
 		run->prompts = rows_distinct(run->rows, true, &run->prompt_count);
@@ -154,8 +169,7 @@ say_what_is_missing(JobRun *run)
 		                  "the reward is a stored column, which says nothing "
 		                  "of new responses: the last step is kept, without "
 		                  "evaluation");
-	if (run->has_method && run->rows->names->advantage != 0 &&
-	    !run->uses_reward)
+	if (has_advantages(run) && !run->uses_reward)
 		job_record_notice(run->job, "notice",
 		                  "advantages are a stored column: the last step is "
 		                  "kept, without evaluation");

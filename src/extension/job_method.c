@@ -13,19 +13,24 @@
 const Method method_evaluate = {.rows = METHOD_ALL, .only_prompts = true};
 
 /* Methods of later releases: better named than unknown. */
-static const char *const coming[] = {"dpo", "dpo_ref_free", "pro", "ppo"};
+static const char *const coming[] = {"ppo"};
 
 static void
 describe(Jsonb *entry, Method *method)
 {
+	static const char *const names[] = {
+		[METHOD_POSITIVE_REWARD] = "positive_reward",
+		[METHOD_POSITIVE_ADVANTAGE] = "positive_advantage",
+		[METHOD_PAIRS] = "pairs",
+		[METHOD_LISTS] = "lists",
+	};
 	char *rows = json_text(entry, "rows");
 
 	memset(method, 0, sizeof(*method));
 	method->rows = METHOD_ALL;
-	if (rows != NULL && strcmp(rows, "positive_reward") == 0)
-		method->rows = METHOD_POSITIVE_REWARD;
-	if (rows != NULL && strcmp(rows, "positive_advantage") == 0)
-		method->rows = METHOD_POSITIVE_ADVANTAGE;
+	for (size_t i = 0; i < lengthof(names) && rows != NULL; i++)
+		if (names[i] != NULL && strcmp(rows, names[i]) == 0)
+			method->rows = (MethodRows) i;
 	method->uses_value = json_bool(entry, "value", false);
 }
 
@@ -70,9 +75,7 @@ method_get(Engine *engine, const char *name, Method *method)
 			break;
 		entry = JsonbValueToJsonb(value);
 		known = json_text(entry, "name");
-		/* Jobs give single rows to train on, not yet pairs or lists. */
-		if (known == NULL || strcmp(json_text(entry, "rows"), "pairs") == 0 ||
-		    strcmp(json_text(entry, "rows"), "lists") == 0)
+		if (known == NULL)
 			continue;
 		if (strcmp(known, name) == 0)
 		{
@@ -82,4 +85,17 @@ method_get(Engine *engine, const char *name, Method *method)
 		names[count++] = known;
 	}
 	refuse(name, names, count);
+}
+
+bool
+method_is_uniform(const Method *method)
+{
+	return method->rows != METHOD_POSITIVE_REWARD &&
+	       method->rows != METHOD_POSITIVE_ADVANTAGE;
+}
+
+bool
+method_ranks(const Method *method)
+{
+	return method->rows == METHOD_PAIRS || method->rows == METHOD_LISTS;
 }

@@ -10,7 +10,9 @@ typedef enum MethodRows
 {
 	METHOD_ALL,
 	METHOD_POSITIVE_REWARD,
-	METHOD_POSITIVE_ADVANTAGE
+	METHOD_POSITIVE_ADVANTAGE,
+	METHOD_PAIRS, /* of the source, or of rows with one prompt by reward */
+	METHOD_LISTS  /* rows with one prompt, by reward */
 } MethodRows;
 
 typedef struct Method
@@ -22,6 +24,12 @@ typedef struct Method
 
 /* What a job of kind "evaluate" does with its rows. */
 extern const Method method_evaluate;
+
+/* True where rows have no weights: none is drawn more often than others. */
+extern bool method_is_uniform(const Method *method);
+
+/* True where it compares responses to the same prompt. */
+extern bool method_ranks(const Method *method);
 
 /* Raises for a method that this engine lacks, naming the nearest it has. */
 extern void method_get(Engine *engine, const char *name, Method *method);

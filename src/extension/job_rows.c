@@ -58,6 +58,10 @@ find_columns(TupleDesc columns, Jsonb *settings)
 	                           &names->prompt_column);
 	names->response = find_named(columns, settings, "response_column",
 	                             "response", &names->response_column);
+	names->chosen = find_named(columns, settings, "chosen_column", "chosen",
+	                           &names->chosen_column);
+	names->rejected = find_named(columns, settings, "rejected_column",
+	                             "rejected", &names->rejected_column);
 	names->reward = find_column(columns, "reward");
 	names->value = find_column(columns, "value");
 	names->advantage = find_column(columns, "advantage");
@@ -86,6 +90,16 @@ char *
 rows_response(const JobRows *rows, HeapTuple row)
 {
 	return source_text(row, rows->names->columns, rows->names->response);
+}
+
+bool
+rows_pair(const JobRows *rows, HeapTuple row, char **chosen, char **rejected)
+{
+	const Source *names = rows->names;
+
+	*chosen = source_text(row, names->columns, names->chosen);
+	*rejected = source_text(row, names->columns, names->rejected);
+	return *chosen != NULL && *rejected != NULL;
 }
 
 void

@@ -36,6 +36,10 @@ extern void rows_hold_out(JobRows *rows);
 extern char *rows_prompt(const JobRows *rows, HeapTuple row);
 extern char *rows_response(const JobRows *rows, HeapTuple row);
 
+/* The two responses of a pair; false where one is NULL. */
+extern bool rows_pair(const JobRows *rows, HeapTuple row, char **chosen,
+                      char **rejected);
+
 /* Appends the prompt of row number (from 0) in UTF-8; needs a transaction. */
 extern void rows_put_prompt(const JobRows *rows, int64 number,
                             WireBuffer *payload);

@@ -24,6 +24,7 @@ typedef struct JobRun
 	bool is_evaluation;  /* kind "evaluate" */
 	bool has_method;     /* false for kind "value" */
 	bool uses_reward;    /* the job has rewards */
+	bool has_pairs;      /* its rows are pairs, without rewards */
 	bool uses_value;     /* a value model gives V */
 	bool can_evaluate;   /* rewards of new responses can be had */
 	bool can_sample;     /* there are prompts to sample responses for */

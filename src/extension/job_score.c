@@ -63,12 +63,53 @@ take_columns(JobRun *run, HeapTuple tuple, ScoredRow *row)
 	return SCORE_USED;
 }
 
+/* The rows of pairs have no rewards, whatever new responses have. */
+static bool
+scores_rows(const JobRun *run)
+{
+	return run->uses_reward && !run->has_pairs;
+}
+
 static char *
 describe_row(const ScoredRow *row)
 {
 	if (row->key == NULL)
 		return psprintf("row " INT64_FORMAT, row->number);
 	return psprintf("row " INT64_FORMAT " (key \"%s\")", row->number, row->key);
+}
+
+static void
+put_row(const ScoredRow *row, char *prompt, char *response, uint8 flags,
+        WireBuffer *items, uint32 *item_count)
+{
+	WireRow wire = {0};
+
+	wire.row_number = row->number;
+	wire.prompt = text_to_utf8(prompt, strlen(prompt), &wire.prompt_length);
+	wire.response =
+		text_to_utf8(response, strlen(response), &wire.response_length);
+	wire.flags = flags;
+	wire.reward = row->reward;
+	wire.value = row->value;
+	wire.advantage = row->advantage;
+	wire_put_row(items, &wire);
+	(*item_count)++;
+}
+
+/* What is NULL or held out makes a row of no use. */
+static ScoreSkip
+look_at_row(JobRun *run, HeapTuple tuple, const char *prompt,
+            const char *response, bool no_reward, ScoredRow *row)
+{
+	if (prompt == NULL)
+		return SCORE_NULL_PROMPT;
+	if (rows_is_held(run->rows, prompt))
+		return SCORE_HELD;
+	if (response == NULL)
+		return SCORE_NULL_RESPONSE;
+	if (scores_rows(run) && no_reward)
+		return SCORE_NULL_REWARD;
+	return take_columns(run, tuple, row);
 }
 
 /* Fills in one row and appends it to the request if it is used. */
@@ -80,42 +121,30 @@ take_row(JobRun *run, int64 number, bool no_reward, double reward,
 	HeapTuple tuple = spool_row(run->rows->spool, number);
 	char *prompt = rows_prompt(run->rows, tuple);
 	char *response = rows_response(run->rows, tuple);
+	char *rejected = NULL;
 	char *key =
 		source_text(tuple, run->rows->names->columns, run->rows->names->key);
-	WireRow wire = {0};
 
 	memset(row, 0, sizeof(*row));
 	row->number = number + 1;
 	row->key = key == NULL ? NULL : MemoryContextStrdup(context, key);
 	row->reward = row->value = row->advantage = row->ref_logprob = NAN;
-	if (run->uses_reward && !no_reward)
+	if (scores_rows(run) && !no_reward)
 	{
 		evaluate_check(reward, describe_row(row));
 		row->reward = reward;
 		row->flags |= WIRE_ROW_HAS_REWARD;
 	}
-	if (prompt == NULL)
-		row->skip = SCORE_NULL_PROMPT;
-	else if (rows_is_held(run->rows, prompt))
-		row->skip = SCORE_HELD;
-	else if (response == NULL)
-		row->skip = SCORE_NULL_RESPONSE;
-	else if (run->uses_reward && no_reward)
-		row->skip = SCORE_NULL_REWARD;
-	else
-		row->skip = take_columns(run, tuple, row);
+	if (run->has_pairs && !rows_pair(run->rows, tuple, &response, &rejected))
+		response = NULL;
+	row->skip = look_at_row(run, tuple, prompt, response, no_reward, row);
 	if (row->skip != SCORE_USED)
 		return;
-	wire.row_number = row->number;
-	wire.prompt = text_to_utf8(prompt, strlen(prompt), &wire.prompt_length);
-	wire.response =
-		text_to_utf8(response, strlen(response), &wire.response_length);
-	wire.flags = row->flags;
-	wire.reward = row->reward;
-	wire.value = row->value;
-	wire.advantage = row->advantage;
-	wire_put_row(items, &wire);
-	(*item_count)++;
+	put_row(row, prompt, response,
+	        run->has_pairs ? WIRE_ROW_IS_CHOSEN : row->flags, items,
+	        item_count);
+	if (run->has_pairs)
+		put_row(row, prompt, rejected, WIRE_ROW_IS_REJECTED, items, item_count);
 }
 
 /* What cannot be converted, say, is somewhere in this row. */
@@ -181,7 +210,7 @@ prepare_chunk(JobRun *run, int64 first, ScoredChunk *chunk, WireBuffer *items,
 		result[i] = NAN;
 		isnull[i] = true;
 	}
-	if (run->uses_reward)
+	if (scores_rows(run))
 	{
 		Reward *reward = reward_open(
 			run->job->reward, run->rows->names->columns, run->rows->names);
@@ -212,37 +241,78 @@ rows_head(JobRun *run, bool is_last)
 	return json.data;
 }
 
-/* What the engine found, into the rows that were sent. */
 static void
-take_results(ScoredChunk *chunk, EngineFrame *result, uint32 item_count)
+broken_answer(void)
+{
+	ereport(ERROR, (errcode(ERRCODE_PROTOCOL_VIOLATION),
+	                errmsg("the engine sent a broken answer to job_rows")));
+}
+
+/* What the engine found of a row, added to what it found of its first half. */
+static void
+take_result(ScoredRow *row, WireReader *items, bool is_second_half)
 {
 	static const ScoreSkip skips[] = {
 		[WIRE_ROW_USED] = SCORE_USED,
 		[WIRE_ROW_EMPTY_PROMPT] = SCORE_EMPTY_PROMPT,
 		[WIRE_ROW_EMPTY_RESPONSE] = SCORE_EMPTY_RESPONSE,
 	};
+	WireRowResult found;
+
+	wire_get_row_result(items, &found);
+	if (items->broken || found.status >= lengthof(skips))
+		broken_answer();
+	row->skip = skips[found.status];
+	row->value = found.value;
+	row->advantage = found.advantage;
+	row->ref_logprob =
+		found.ref_logprob + (is_second_half ? row->ref_logprob : 0);
+	row->tokens += found.tokens;
+	row->selected = found.selected != 0;
+}
+
+/* What the engine found, into the rows that were sent: a pair is one row, with
+ * the log-probabilities and tokens of both responses together. */
+static void
+take_results(JobRun *run, ScoredChunk *chunk, EngineFrame *result,
+             uint32 item_count)
+{
 	uint32 count = wire_get_count(&result->items, WIRE_ROW_RESULT_SIZE);
 
-	for (int i = 0; i < chunk->count && count == item_count; i++)
+	if (count != item_count || result->items.broken)
+		broken_answer();
+	for (int i = 0; i < chunk->count; i++)
 	{
 		ScoredRow *row = &chunk->row[i];
-		WireRowResult found;
 
 		if (row->skip != SCORE_USED)
 			continue;
-		wire_get_row_result(&result->items, &found);
-		if (result->items.broken || found.status >= lengthof(skips))
-			break;
-		row->skip = skips[found.status];
-		row->value = found.value;
-		row->advantage = found.advantage;
-		row->ref_logprob = found.ref_logprob;
-		row->tokens = found.tokens;
-		row->selected = found.selected != 0;
+		take_result(row, &result->items, false);
+		if (run->has_pairs)
+			take_result(row, &result->items, true);
 	}
-	if (count != item_count || result->items.broken)
-		ereport(ERROR, (errcode(ERRCODE_PROTOCOL_VIOLATION),
-		                errmsg("the engine sent a broken answer to job_rows")));
+}
+
+/* After the last row: what was made of all of them. */
+static void
+take_groups(JobRun *run, EngineFrame *result, ScoreTotals *totals)
+{
+	ScoredGroups *groups = &totals->groups;
+	uint32 count = wire_get_count(&result->items, sizeof(int64));
+	int64 *number = MemoryContextAllocHuge(CurrentMemoryContext,
+	                                       ((Size) count + 1) * sizeof(int64));
+
+	for (uint32 i = 0; i < count; i++)
+		number[i] = wire_get_i64(&result->items);
+	if (result->items.broken)
+		broken_answer();
+	groups->count = json_int(result->head, "groups", 0);
+	groups->prompts = json_int(result->head, "prompts", 0);
+	groups->lone = json_int(result->head, "lone", 0);
+	groups->equal = json_int(result->head, "equal", 0);
+	groups->equal_pairs = json_int(result->head, "equal_pairs", 0);
+	totals->selected = count;
+	advantages_select(run->job, number, count);
 }
 
 static void
@@ -274,9 +344,11 @@ score_chunk(JobRun *run, int64 first, ScoreTotals *totals)
 	wire_put_u32(&payload, item_count);
 	wire_put_bytes(&payload, items.data, items.size);
 	engine_ask(run->engine, WIRE_JOB_ROWS, payload, &result);
-	take_results(chunk, &result, item_count);
+	take_results(run, chunk, &result, item_count);
 	advantages_insert(run->job, chunk);
 	totals_add(totals, &run->method, chunk);
+	if (next == run->rows->count && method_ranks(&run->method))
+		take_groups(run, &result, totals);
 	show_scoring(run, next);
 	return next;
 }

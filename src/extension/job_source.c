@@ -7,12 +7,21 @@
 #include "job_source.h"
 
 bool
-job_uses_reward(const char *reward, const Method *method, bool has_advantage)
+job_takes_pairs(const Method *method, const Source *source)
+{
+	return method != NULL && method->rows == METHOD_PAIRS &&
+	       source_has_pairs(source);
+}
+
+bool
+job_uses_reward(const char *reward, const Method *method, const Source *source)
 {
 	if (reward != NULL || method == NULL)
 		return true;
 	if (method->rows == METHOD_POSITIVE_ADVANTAGE)
-		return !has_advantage;
+		return source->advantage == 0;
+	if (method_ranks(method))
+		return !job_takes_pairs(method, source);
 	return method->rows == METHOD_POSITIVE_REWARD;
 }
 
@@ -51,7 +60,7 @@ open_rewards(const char *reward, const Method *method, JobSources *sources)
 {
 	Source *source = sources->source;
 
-	if (!job_uses_reward(reward, method, source->advantage != 0))
+	if (!job_uses_reward(reward, method, source))
 		return;
 	sources->reward = reward_open(reward, source->columns, source);
 	if (method != NULL && method->only_prompts &&
@@ -69,16 +78,62 @@ open_rewards(const char *reward, const Method *method, JobSources *sources)
 		                   sources->validation);
 }
 
+/* Says what the method takes where the usual column is not there. */
+static void
+require_responses(const Source *source, const Method *method)
+{
+	const char *missing =
+		source->chosen == 0 ? source->chosen_column : source->rejected_column;
+
+	if (source->response == 0 && method->rows == METHOD_PAIRS)
+		ereport(ERROR,
+		        (errcode(ERRCODE_UNDEFINED_COLUMN),
+		         errmsg("source has neither column \"%s\" nor column \"%s\"",
+		                missing, source->response_column),
+		         errhint("Pairs are columns prompt, chosen and rejected; they "
+		                 "are also made of rows with prompt, response and a "
+		                 "reward.")));
+	if (source->response == 0 && source_has_pairs(source))
+		ereport(ERROR,
+		        (errcode(ERRCODE_UNDEFINED_COLUMN),
+		         errmsg("source has no column \"%s\"", source->response_column),
+		         errhint("Its pairs, columns \"%s\" and \"%s\", serve "
+		                 "methods of pairs only, such as dpo.",
+		                 source->chosen_column, source->rejected_column)));
+	source_require(source, true);
+}
+
+/* Pairs with a reward for new responses get a place for these. */
+static Source *
+open_source(const char *text, const char *reward, const Method *method,
+            Jsonb *settings)
+{
+	Source *source;
+
+	if (method == NULL || method->only_prompts)
+	{
+		source = open_prompts(text, "source", settings);
+		source_require(source, true);
+		return source;
+	}
+	source = source_open(text, "source", settings);
+	if (!job_takes_pairs(method, source))
+		require_responses(source, method);
+	else
+	{
+		source_require_pairs(source);
+		if (reward != NULL)
+			source = open_prompts(text, "source", settings);
+	}
+	return source;
+}
+
 void
 job_sources_open(const char *source, const char *validation, const char *reward,
                  const Method *method, Jsonb *settings, JobSources *sources)
 {
 	memset(sources, 0, sizeof(*sources));
-	if (method == NULL || method->only_prompts)
-		sources->source = open_prompts(source, "source", settings);
-	else
-		sources->source = source_open(source, "source", settings);
-	source_require(sources->source, true);
+	sources->source = open_source(source, reward, method, settings);
 	if (validation != NULL)
 	{
 		sources->validation = open_prompts(validation, "validation", settings);

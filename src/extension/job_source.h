@@ -27,8 +27,12 @@ extern void job_sources_open(const char *source, const char *validation,
                              const char *reward, const Method *method,
                              Jsonb *settings, JobSources *sources);
 
-/* What a job does about rewards and values, given the columns it has. */
+/* The source's own pairs are trained on, rather than rows by reward. */
+extern bool job_takes_pairs(const Method *method, const Source *source);
+
+/* What a job does about rewards and values, given the columns it has.  Where
+ * it takes pairs a reward is for new responses only. */
 extern bool job_uses_reward(const char *reward, const Method *method,
-                            bool has_advantage);
+                            const Source *source);
 extern bool job_uses_value(const Method *method, bool has_advantage,
                            bool has_value);

@@ -107,10 +107,11 @@ add_training(StringInfo json, const JobCall *call, int rank)
 
 /* options with their defaults, and the main parameters beside them. */
 static Jsonb *
-resolve_settings(const JobCall *call, const Model *policy)
+resolve_settings(const JobCall *call, const Model *policy, const Method *method)
 {
 	int rank = call->method == NULL ? 0 : resolve_rank(call, policy);
-	Jsonb *options = options_check(option_kind(call->kind), call->method,
+	bool is_uniform = method != NULL && method_is_uniform(method);
+	Jsonb *options = options_check(option_kind(call->kind), is_uniform,
 	                               rank > 0, call->options);
 	StringInfoData json;
 	Datum merged;
@@ -233,10 +234,6 @@ job_submit(JobCall *call)
 	memset(&models, 0, sizeof(models));
 	models.policy = model_get(call->model, GetUserId());
 	model_check_kind(models.policy, 'l', "model");
-	settings = resolve_settings(call, models.policy);
-	find_models(call, settings, &models);
-	if (call->output != NULL)
-		model_check_new_name(call->output);
 	if (strcmp(call->kind, "evaluate") == 0)
 		used = &method_evaluate;
 	if (call->method != NULL)
@@ -244,6 +241,10 @@ job_submit(JobCall *call)
 		method_get(engine_session(), call->method, &method);
 		used = &method;
 	}
+	settings = resolve_settings(call, models.policy, used);
+	find_models(call, settings, &models);
+	if (call->output != NULL)
+		model_check_new_name(call->output);
 	job_sources_open(call->source, call->validation, call->reward, used,
 	                 settings, &sources);
 	job_check_owner(GetUserId());

@@ -461,27 +461,25 @@ given_value(Jsonb *options, const char *name)
 
 /* What the option is where it is not given. */
 static const char *
-fallback_of(const Option *option, const char *method, bool has_lora)
+fallback_of(const Option *option, bool is_uniform, bool has_lora)
 {
 	for (int i = 0; has_lora && i < (int) lengthof(lora_defaults); i++)
 		if (strcmp(option->key, lora_defaults[i].key) == 0)
 			return lora_defaults[i].fallback;
-	/* Supervised training has no weights to draw by. */
-	if (strcmp(option->key, "sampling") == 0 && method != NULL &&
-	    strcmp(method, "nll") == 0)
+	if (is_uniform && strcmp(option->key, "sampling") == 0)
 		return "\"uniform\"";
 	return option->fallback;
 }
 
 /* The value given, or else the default, as JSON text. */
 static const char *
-final_value(const Option *option, Jsonb *options, const char *method,
+final_value(const Option *option, Jsonb *options, bool is_uniform,
             bool has_lora)
 {
 	JsonbValue *value = given_value(options, option->key);
 
 	if (value == NULL || (value->type == jbvNull && !option->is_nullable))
-		return fallback_of(option, method, has_lora);
+		return fallback_of(option, is_uniform, has_lora);
 	/* 2.0 and 2e3 are integers, too: write them as such. */
 	if (option->type == OPTION_INT)
 		return psprintf(
@@ -504,8 +502,7 @@ options_refuse(Jsonb *options, const char *key, const char *why)
 }
 
 Jsonb *
-options_check(const char *kind, const char *method, bool has_lora,
-              Jsonb *options)
+options_check(const char *kind, bool is_uniform, bool has_lora, Jsonb *options)
 {
 	int kind_bit = kind_of(kind);
 	StringInfoData json;
@@ -521,7 +518,7 @@ options_check(const char *kind, const char *method, bool has_lora,
 		if ((known_options[i].kinds & kind_bit) != 0)
 			json_add_json(
 				&json, known_options[i].key,
-				final_value(&known_options[i], options, method, has_lora));
+				final_value(&known_options[i], options, is_uniform, has_lora));
 	appendStringInfoChar(&json, '}');
 	return DatumGetJsonbP(
 		DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));

@@ -11,14 +11,14 @@
 
 /*
  * Checks the options of a function: kind is "train", "train_value",
- * "evaluate" or "score"; method (NULL for none) decides defaults that differ
- * by method, has_lora those that differ where an adapter is trained.
+ * "evaluate" or "score".  Defaults differ where the rows have no weights to be
+ * drawn by (is_uniform), and where an adapter is trained (has_lora).
  * Raises for an unknown key (naming the nearest), a wrong type, a value out
  * of range, and what is not available yet.  Returns a flat object of all keys
  * of that kind with their final values, in the current memory context; null
  * stands for "none", or for what is decided later (evaluate_every).
  */
-extern Jsonb *options_check(const char *kind, const char *method, bool has_lora,
+extern Jsonb *options_check(const char *kind, bool is_uniform, bool has_lora,
                             Jsonb *options);
 
 /* Raises where an object of options gives this one a value. */

@@ -84,7 +84,7 @@ open_score(FunctionCallInfo fcinfo)
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 		                errmsg("source must not be null")));
 	score->settings = options_check(
-		"score", NULL, false, PG_ARGISNULL(4) ? NULL : PG_GETARG_JSONB_P(4));
+		"score", false, false, PG_ARGISNULL(4) ? NULL : PG_GETARG_JSONB_P(4));
 	source = source_open_session(text_to_cstring(PG_GETARG_TEXT_PP(0)),
 	                             "source", score->settings);
 	score->source = source;

@@ -246,9 +246,13 @@ find_columns(Source *source, Jsonb *options)
 {
 	char *prompt = json_text(options, "prompt_column");
 	char *response = json_text(options, "response_column");
+	char *chosen = json_text(options, "chosen_column");
+	char *rejected = json_text(options, "rejected_column");
 
 	source->prompt_column = prompt != NULL ? prompt : pstrdup("prompt");
 	source->response_column = response != NULL ? response : pstrdup("response");
+	source->chosen_column = chosen != NULL ? chosen : pstrdup("chosen");
+	source->rejected_column = rejected != NULL ? rejected : pstrdup("rejected");
 	source->prompt = find_column(source, source->prompt_column);
 	source->response = find_column(source, source->response_column);
 	source->key = named_column(source, options, "key_column", "key");
@@ -358,6 +362,22 @@ source_require(const Source *source, bool response)
 	if (response)
 		require_text(source, source->response, source->response_column,
 		             "response_column");
+}
+
+bool
+source_has_pairs(const Source *source)
+{
+	return source->chosen != 0 && source->rejected != 0;
+}
+
+void
+source_require_pairs(const Source *source)
+{
+	source_require(source, false);
+	require_text(source, source->chosen, source->chosen_column,
+	             "chosen_column");
+	require_text(source, source->rejected, source->rejected_column,
+	             "rejected_column");
 }
 
 void

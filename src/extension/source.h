@@ -35,6 +35,8 @@ typedef struct Source
 	/* The names they were sought by. */
 	char *prompt_column;
 	char *response_column;
+	char *chosen_column;
+	char *rejected_column;
 } Source;
 
 /*
@@ -55,6 +57,12 @@ extern Source *source_open_session(const char *text, const char *argument,
 /* Raises unless there is a prompt column of a text type and, if response, a
  * response column as well. */
 extern void source_require(const Source *source, bool response);
+
+/* True when it brings pairs: it has both columns, chosen and rejected. */
+extern bool source_has_pairs(const Source *source);
+
+/* Raises unless prompt and both halves of its pairs have a text type. */
+extern void source_require_pairs(const Source *source);
 
 /*
  * One column of a row as text in the database's encoding, or NULL: palloc'd.

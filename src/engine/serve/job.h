@@ -18,6 +18,7 @@ struct Job
 	DatasetWriter writer;
 	bool is_writing;  /* rows are coming */
 	bool is_ready;    /* they are complete: dataset is open, and grouped */
+	bool is_recorded; /* the other side has written down what it was told */
 	bool has_trained; /* or tried to: the model is no longer as it was */
 	bool gives_pairs; /* the rows are chosen and rejected ones */
 	int64_t rows;     /* that came */
@@ -27,9 +28,17 @@ struct Job
 /* The job that is open; NULL and a failure if none is. */
 extern Job *job_of(Request *request, Failure *failure);
 
-/* Opens the rows file that scoring has finished; is_ready, unless there is no
- * group to train on. */
-extern bool job_open_rows(Job *job, Failure *failure);
+/*
+ * The rows file has its last name only when training begins: what the other
+ * side records of the rows is then complete, and a job that ends before is
+ * scored again.
+ */
+#define JOB_ROWS "rows"
+#define JOB_ROWS_SCORED "rows.scored"
+
+/* Opens the rows file of this name that scoring has finished; is_ready, unless
+ * there is no group to train on. */
+extern bool job_open_rows(Job *job, const char *name, Failure *failure);
 
 /* Path of a file in the job's directory, in its arena. */
 extern const char *job_path(const Job *job, const char *name);

@@ -27,11 +27,11 @@ job_path(const Job *job, const char *name)
 }
 
 bool
-job_open_rows(Job *job, Failure *failure)
+job_open_rows(Job *job, const char *name, Failure *failure)
 {
 	bool ranks = objective_ranks(job->options.objective);
 
-	if (!dataset_open(job->arena, job_path(job, "rows"), &job->dataset,
+	if (!dataset_open(job->arena, job_path(job, name), &job->dataset,
 	                  failure) ||
 	    !dataset_group(job->arena, &job->dataset,
 	                   ranks ? &job->options.group_options : NULL, failure))
@@ -115,9 +115,9 @@ find_earlier(Job *job, TrainState *state, char *notice, size_t size,
 
 	notice[0] = '\0';
 	memset(state, 0, sizeof(TrainState));
-	if (!file_exists(job_path(job, "rows")))
+	if (!file_exists(job_path(job, JOB_ROWS)))
 		return true;
-	if (!job_open_rows(job, &rows_failure))
+	if (!job_open_rows(job, JOB_ROWS, &rows_failure))
 	{
 		snprintf(notice, size, "the rows are scored again: %s",
 		         rows_failure.message);
@@ -146,9 +146,11 @@ open_job(Request *request, Job *job, json_t **reply, Failure *failure)
 	    !open_model(request, job, failure) ||
 	    !find_earlier(job, &state, notice, sizeof(notice), failure))
 		return false;
+	job->is_recorded = job->is_ready;
 	if (!job->is_ready)
 	{
-		if (!dataset_writer_open(&job->writer, job_path(job, "rows"), failure))
+		if (!dataset_writer_open(&job->writer, job_path(job, JOB_ROWS_SCORED),
+		                         failure))
 			return false;
 		job->is_writing = true;
 	}

@@ -327,7 +327,7 @@ finish_rows(Job *job, Failure *failure)
 		return true;
 	}
 	return dataset_finish(&job->writer, job->rows, failure) &&
-	       job_open_rows(job, failure);
+	       job_open_rows(job, JOB_ROWS_SCORED, failure);
 }
 
 /* The numbers of the rows that are in a group; a pair has one. */

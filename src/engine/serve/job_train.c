@@ -268,6 +268,18 @@ number_or_null(double number)
 	return isfinite(number) ? json_real(number) : json_null();
 }
 
+/* See JOB_ROWS. */
+static bool
+name_rows(Job *job, Failure *failure)
+{
+	if (!job->is_recorded &&
+	    rename(job_path(job, JOB_ROWS_SCORED), job_path(job, JOB_ROWS)) != 0)
+		return fail_errno(failure, "cannot rename \"%s\"",
+		                  job_path(job, JOB_ROWS_SCORED));
+	job->is_recorded = true;
+	return true;
+}
+
 bool
 handle_job_train(Request *request, Failure *failure)
 {
@@ -288,7 +300,7 @@ handle_job_train(Request *request, Failure *failure)
 	if (job->has_trained)
 		return fail(failure, FAILURE_PROTOCOL, "a job is trained twice");
 	job->has_trained = true;
-	if (!read_prompts(&training, failure))
+	if (!name_rows(job, failure) || !read_prompts(&training, failure))
 		return false;
 	events.evaluate = training.count > 0 ? evaluate : NULL;
 	directory = job_path(job, "model");

@@ -280,7 +280,8 @@ check_method(const char *directory, const char *adapter, json_t *golden,
 		               .correction2 = (float) (1 - pow(0.999, (double) k + 1))};
 
 		one_step(model, &rows, &failure);
-		assert_near(rows.loss, want, 1e-5 * fabs(want) + 1e-6);
+		/* dpo's is of a difference of sums, and may itself be small. */
+		assert_near(rows.loss, want, 1e-5 * fabs(want) + 1e-5);
 		if (k == 0)
 			check_gradients(model, arena,
 			                json_object_get(method, "grad_norms"));

@@ -514,6 +514,13 @@ a_job_from_rows_to_a_model(void **state)
 		assert_true(result[0].ref_logprob < 0);
 		assert_true(result[0].tokens > 1);
 		assert_int_equal(result[4].status, WIRE_ROW_EMPTY_RESPONSE);
+
+		/* What was told of the rows may not be written down yet. */
+		assert_int_equal(ask(WIRE_JOB_OPEN, head, NULL), WIRE_RESULT);
+		assert_true(json_is_false(json_object_get(peer.head, "rows_ready")));
+		assert_int_equal(ask(WIRE_JOB_ROWS, "{\"last\": true}", &items),
+		                 WIRE_RESULT);
+
 		assert_int_equal(train(&questions), WIRE_RESULT);
 		assert_int_equal(questions, 5);
 		assert_int_equal(json_integer_value(json_object_get(peer.head, "step")),
@@ -572,6 +579,162 @@ a_broken_row_fails_and_names_it(void **state)
 	assert_int_equal(end(), 0);
 }
 
+/* Opens a new job of this method; false where there is no model. */
+static bool
+open_job(const char *method)
+{
+	const char *head = model_head(
+		arena_printf(peer.arena,
+	                 ", \"directory\": \"%s\", \"settings\": {\"method\": "
+	                 "\"%s\", \"steps\": 2, \"batch_size\": 2, "
+	                 "\"max_response_tokens\": 8}",
+	                 test_directory(peer.arena), method));
+
+	if (head == NULL)
+		return false;
+	assert_int_equal(ask(WIRE_JOB_OPEN, head, NULL), WIRE_RESULT);
+	return true;
+}
+
+static void
+put_response(WireBuffer *items, int64_t number, const char *prompt,
+             const char *response, uint8_t flags, double reward)
+{
+	WireRow row = {.row_number = number,
+	               .prompt = prompt,
+	               .prompt_length = strlen(prompt),
+	               .response = response,
+	               .response_length = strlen(response),
+	               .flags = flags,
+	               .reward = reward};
+
+	wire_put_row(items, &row);
+}
+
+static json_int_t
+number(const char *key)
+{
+	return json_integer_value(json_object_get(peer.head, key));
+}
+
+/* Rows of one prompt come in two requests; that of another is alone. */
+static void
+rows_are_grouped_after_the_last(void **state)
+{
+	WireBuffer items = {.resize = resize};
+	WireReader *reader;
+	WireRowResult result;
+	int questions = 0;
+
+	(void) state;
+	greet();
+	if (open_job("dpo"))
+	{
+		wire_put_u32(&items, 2);
+		put_response(&items, 1, "Hello", " you", WIRE_ROW_HAS_REWARD, 0.5);
+		put_response(&items, 2, "Bye", " you", WIRE_ROW_HAS_REWARD, 0.5);
+		assert_int_equal(ask(WIRE_JOB_ROWS, "{}", &items), WIRE_RESULT);
+		assert_null(json_object_get(peer.head, "groups"));
+		items.size = 0;
+		wire_put_u32(&items, 2);
+		put_response(&items, 3, "Hello", " there", WIRE_ROW_HAS_REWARD, 0.25);
+		put_response(&items, 4, "Hello", " all", WIRE_ROW_HAS_REWARD, 0.375);
+		assert_int_equal(ask(WIRE_JOB_ROWS, "{\"last\": true}", &items),
+		                 WIRE_RESULT);
+		assert_int_equal(number("groups"), 1);
+		assert_int_equal(number("prompts"), 2);
+		assert_int_equal(number("lone"), 1);
+		assert_int_equal(number("selected"), 2);
+		assert_int_equal(number("steps"), 2);
+		reader = &peer.frame->payload;
+		assert_int_equal(wire_get_count(reader, WIRE_ROW_RESULT_SIZE), 2);
+		for (int i = 0; i < 2; i++)
+			wire_get_row_result(reader, &result);
+		assert_int_equal(result.selected, 0); /* the middle one */
+		assert_true(result.ref_logprob < 0);
+		assert_true(isnan(result.advantage));
+		assert_int_equal(wire_get_count(reader, 8), 2);
+		assert_int_equal(wire_get_i64(reader), 1);
+		assert_int_equal(wire_get_i64(reader), 3);
+		assert_false(reader->broken);
+		assert_int_equal(train(&questions), WIRE_RESULT);
+	}
+	free(items.data);
+	assert_int_equal(end(), 0);
+}
+
+static void
+half_a_pair_without_tokens_takes_the_other_along(void **state)
+{
+	WireBuffer items = {.resize = resize};
+	WireReader *reader;
+	WireRowResult result[4];
+
+	(void) state;
+	greet();
+	if (open_job("dpo_ref_free"))
+	{
+		wire_put_u32(&items, 4);
+		put_response(&items, 1, "Hello", " you", WIRE_ROW_IS_CHOSEN, NAN);
+		put_response(&items, 1, "Hello", "", WIRE_ROW_IS_REJECTED, NAN);
+		put_response(&items, 2, "Hello", " you", WIRE_ROW_IS_CHOSEN, NAN);
+		put_response(&items, 2, "Hello", " all", WIRE_ROW_IS_REJECTED, NAN);
+		assert_int_equal(ask(WIRE_JOB_ROWS, "{\"last\": true}", &items),
+		                 WIRE_RESULT);
+		assert_int_equal(number("groups"), 1);
+		assert_int_equal(number("selected"), 1);
+		reader = &peer.frame->payload;
+		assert_int_equal(wire_get_count(reader, WIRE_ROW_RESULT_SIZE), 4);
+		for (int i = 0; i < 4; i++)
+			wire_get_row_result(reader, &result[i]);
+		assert_int_equal(result[0].status, WIRE_ROW_EMPTY_RESPONSE);
+		assert_int_equal(result[1].status, WIRE_ROW_EMPTY_RESPONSE);
+		assert_int_equal(result[3].status, WIRE_ROW_USED);
+		assert_int_equal(wire_get_count(reader, 8), 1);
+		assert_int_equal(wire_get_i64(reader), 2);
+	}
+	free(items.data);
+	assert_int_equal(end(), 0);
+}
+
+/* The halves of a pair are neighbours, and only methods of pairs take them. */
+static void
+half_a_pair_breaks_the_rules(void **state)
+{
+	static const struct
+	{
+		const char *method;
+		uint8_t flags[2];
+	} cases[] = {
+		{"dpo", {WIRE_ROW_IS_CHOSEN, WIRE_ROW_HAS_REWARD}},
+		{"dpo", {WIRE_ROW_IS_REJECTED, WIRE_ROW_IS_CHOSEN}},
+		{"dpo", {WIRE_ROW_HAS_REWARD, WIRE_ROW_IS_CHOSEN}},
+		{"dpo", {WIRE_ROW_IS_CHOSEN | WIRE_ROW_IS_REJECTED, 0}},
+		{"pro", {WIRE_ROW_IS_CHOSEN, WIRE_ROW_IS_REJECTED}},
+		{"nll", {WIRE_ROW_IS_CHOSEN, WIRE_ROW_IS_REJECTED}},
+	};
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		WireBuffer items = {.resize = resize};
+		bool is_open;
+
+		greet();
+		is_open = open_job(cases[i].method);
+		wire_put_u32(&items, 2);
+		for (int j = 0; j < 2; j++)
+			put_response(&items, 1, "a", "b", cases[i].flags[j], 1);
+		if (is_open)
+		{
+			assert_int_equal(ask(WIRE_JOB_ROWS, "{}", &items), WIRE_ERROR);
+			assert_string_equal(word("message"), "rows and pairs are mixed");
+		}
+		free(items.data);
+		assert_int_equal(end(), is_open ? 1 : 0);
+	}
+}
+
 int
 main(void)
 {
@@ -593,6 +756,9 @@ main(void)
 		cmocka_unit_test(training_needs_a_job),
 		cmocka_unit_test(a_job_from_rows_to_a_model),
 		cmocka_unit_test(a_broken_row_fails_and_names_it),
+		cmocka_unit_test(rows_are_grouped_after_the_last),
+		cmocka_unit_test(half_a_pair_without_tokens_takes_the_other_along),
+		cmocka_unit_test(half_a_pair_breaks_the_rules),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
