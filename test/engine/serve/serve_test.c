@@ -181,6 +181,15 @@ model_head(const char *more)
 	                    path, more);
 }
 
+/* The head that names the classifier of the golden set. */
+static const char *
+classifier_head(void)
+{
+	return arena_printf(peer.arena,
+	                    "{\"model\": {\"name\": \"judge\", \"path\": \"%s\"}}",
+	                    test_golden_path(peer.arena, "classifiers/bert"));
+}
+
 /* ------------------------------------------------------------- the rules */
 
 static void
@@ -308,11 +317,11 @@ static void
 short_items_break_the_rules(void **state)
 {
 	static const uint16_t types[] = {WIRE_TOKENIZE, WIRE_DETOKENIZE,
-	                                 WIRE_GENERATE, WIRE_LOGPROB};
+	                                 WIRE_GENERATE, WIRE_LOGPROB, WIRE_LOGITS};
 	const uint8_t items[] = {1, 0, 0, 0, 9, 0, 0, 0, 'a', 'b'};
 
 	(void) state;
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < 5; i++)
 		for (size_t size = 0; size < sizeof(items); size += 3)
 		{
 			WireBuffer buffer = {.data = (uint8_t *) items, .size = size};
@@ -320,7 +329,10 @@ short_items_break_the_rules(void **state)
 			greet();
 			if (model_path() != NULL)
 			{
-				assert_int_equal(ask(types[i], model_head(""), &buffer),
+				assert_int_equal(ask(types[i],
+				                     types[i] == WIRE_LOGITS ? classifier_head()
+				                                             : model_head(""),
+				                     &buffer),
 				                 WIRE_ERROR);
 				assert_string_equal(word("sqlstate"), "08P01");
 				assert_int_equal(end(), 1);
@@ -368,6 +380,75 @@ texts_become_tokens_and_come_back(void **state)
 	}
 	free(items.data);
 	free(ids.data);
+	assert_int_equal(end(), 0);
+}
+
+static void
+a_classifier_answers_with_its_outputs(void **state)
+{
+	WireBuffer items = {.resize = resize};
+	WireReader *reader;
+	json_t *texts;
+
+	(void) state;
+	greet();
+	texts = json_object_get(
+		test_read_json(peer.arena,
+	                   test_golden_path(peer.arena, "classifiers/bert"),
+	                   "golden.json"),
+		"texts");
+	wire_put_u32(&items, (uint32_t) json_array_size(texts));
+	for (size_t i = 0; i < json_array_size(texts); i++)
+	{
+		json_t *text = json_array_get(texts, i);
+		json_t *first = json_object_get(text, "first");
+		json_t *second = json_object_get(text, "second");
+		bool has_prompt = json_is_string(second);
+
+		wire_put_u8(&items, has_prompt);
+		wire_put_text(&items, has_prompt ? json_string_value(first) : "",
+		              has_prompt ? json_string_length(first) : 0);
+		wire_put_text(&items, json_string_value(has_prompt ? second : first),
+		              json_string_length(has_prompt ? second : first));
+	}
+	assert_int_equal(ask(WIRE_LOGITS, classifier_head(), &items), WIRE_RESULT);
+	reader = &peer.frame->payload;
+	assert_int_equal(wire_get_count(reader, 4), json_array_size(texts));
+	for (size_t i = 0; i < json_array_size(texts); i++)
+	{
+		json_t *logits = json_object_get(json_array_get(texts, i), "logits");
+
+		assert_int_equal(wire_get_count(reader, 8), json_array_size(logits));
+		for (size_t j = 0; j < json_array_size(logits); j++)
+			assert_near(wire_get_f64(reader),
+			            json_number_value(json_array_get(logits, j)), 1e-4);
+	}
+	assert_false(reader->broken);
+	free(items.data);
+	assert_int_equal(end(), 0);
+}
+
+static void
+models_are_asked_what_their_kind_answers(void **state)
+{
+	const uint8_t none[4] = {0};
+	const WireBuffer items = {.data = (uint8_t *) (uintptr_t) none, .size = 4};
+
+	(void) state;
+	greet();
+	assert_int_equal(ask(WIRE_MODEL_INSPECT, classifier_head(), NULL),
+	                 WIRE_RESULT);
+	assert_string_equal(word("kind"), "classifier");
+	assert_int_equal(json_integer_value(json_object_get(peer.head, "labels")),
+	                 3);
+	assert_int_equal(ask(WIRE_LOGPROB, classifier_head(), &items), WIRE_ERROR);
+	assert_string_equal(word("message"),
+	                    "the model is a classifier, not a language model");
+	assert_string_equal(word("context"), "using model \"judge\"");
+	assert_int_equal(ask(WIRE_GENERATE, classifier_head(), &items), WIRE_ERROR);
+	assert_int_equal(ask(WIRE_LOGITS, model_head(""), &items), WIRE_ERROR);
+	assert_string_equal(word("message"),
+	                    "the model is a language model, not a classifier");
 	assert_int_equal(end(), 0);
 }
 
@@ -751,6 +832,8 @@ main(void)
 		cmocka_unit_test(a_missing_model_is_an_error_with_its_name),
 		cmocka_unit_test(short_items_break_the_rules),
 		cmocka_unit_test(texts_become_tokens_and_come_back),
+		cmocka_unit_test(a_classifier_answers_with_its_outputs),
+		cmocka_unit_test(models_are_asked_what_their_kind_answers),
 		cmocka_unit_test(long_work_is_cancelled_and_the_engine_lives_on),
 		cmocka_unit_test(a_closed_socket_ends_work),
 		cmocka_unit_test(training_needs_a_job),
