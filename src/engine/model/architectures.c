@@ -185,16 +185,17 @@ read_layer_types(json_t *types, ModelConfig *config, Failure *failure)
 	{
 		json_t *item = json_array_get(types, (size_t) i);
 		const char *type = json_is_string(item) ? json_string_value(item) : "";
+		bool is_windowed = strcmp(type, "sliding_attention") == 0;
 
-		if (strcmp(type, "sliding_attention") == 0)
-			set_window(config, i);
-		else if (strcmp(type, "full_attention") != 0)
+		if (!is_windowed && strcmp(type, "full_attention") != 0)
 			return fail(failure, FAILURE_UNSUPPORTED,
 			            "layer_types has \"%s\", which is not supported", type);
-		if (config->window == 0 && config_window(config, i) != 0)
+		if (is_windowed && config->window == 0)
 			return fail(failure, FAILURE_BAD_FILE,
 			            "layer_types has \"%s\" without a sliding_window",
 			            type);
+		if (is_windowed)
+			set_window(config, i);
 	}
 	return true;
 }

@@ -379,12 +379,16 @@ activation_value(void *argument)
 static void
 activations_differentiate(void **state)
 {
+	/* All but ReLU, whose edge a difference may straddle. */
+	static const Activation kinds[] = {ACTIVATION_GELU, ACTIVATION_GELU_TANH,
+	                                   ACTIVATION_SILU, ACTIVATION_TANH};
+
 	(void) state;
-	for (int kind = ACTIVATION_GELU; kind <= ACTIVATION_SILU; kind++)
+	for (size_t kind = 0; kind < sizeof(kinds) / sizeof(kinds[0]); kind++)
 		for (int gated = 0; gated < 2; gated++)
 		{
 			Arena *arena = arena_create();
-			ActivationCase c = {(Activation) kind,
+			ActivationCase c = {kinds[kind],
 			                    gated != 0,
 			                    random_tensor(arena, 3, 21, 1),
 			                    random_tensor(arena, 3, 21, 2),
