@@ -56,5 +56,11 @@ wait_until($node, "SELECT state IN ('succeeded', 'failed') FROM alol_jobs WHERE 
 my $state = latin("SELECT concat_ws(': ', state, error) FROM alol_jobs WHERE job = $job");
 # The untrained model may well generate what LATIN1 does not have.
 like($state, qr/^succeeded$|has no equivalent in encoding/, 'a job runs');
+
+# Charts make do with ASCII.
+latin("INSERT INTO alol_metric SELECT $job, 'postgres'::regrole, i, 'falling', -i, now()
+	FROM generate_series(1, 9) AS i");
+like(latin("SELECT alol_plot($job, 'falling')"), qr/\A[\x20-\x7e\n]*\*[\x20-\x7e\n]*\z/,
+	'a chart is drawn in ASCII');
 $node->stop;
 done_testing();
