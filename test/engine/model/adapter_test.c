@@ -7,6 +7,7 @@
 #include "on_cpu.h"
 
 #include "model/lora.h"
+#include "mutate.h"
 
 /* ------------------------------------------------------- golden values */
 
@@ -533,6 +534,62 @@ adapters_of_sixteen_bits_are_widened(void **state)
 	patient_close(&patient);
 }
 
+/* What survives has to work; the others take no memory to speak of. */
+static int
+damage(const Patient *patient, const char *name)
+{
+	Arena *arena = arena_create();
+	Failure failure = {0};
+	size_t size;
+	char *good =
+		file_read(arena, arena_printf(arena, "%s/%s", patient->source, name),
+	              (size_t) 1 << 20, &size, &failure);
+	size_t room = size + 4096;
+	uint8_t *data = arena_alloc(arena, room);
+	Batch batch = tiny_batch(arena, 2);
+	int survived = 0;
+
+	for (int round = 0; round < 500; round++)
+	{
+		Arena *life = arena_create();
+		float logp[64];
+		Model *model;
+
+		fuzz_state = (uint64_t) round;
+		memcpy(data, good, size);
+		test_write(life, patient->directory, name, data,
+		           fuzz_mutate(data, size, room));
+		memory_limit_set(memory_used() + ((uint64_t) 64 << 20));
+		if (adapter_open(life, patient->base, patient->directory, &model,
+		                 &failure))
+		{
+			assert_ok(model_logprobs(model, &batch, logp, &failure), failure);
+			survived++;
+		}
+		else
+			assert_true(failure.message[0] != '\0');
+		memory_limit_set(0);
+		arena_destroy(life);
+	}
+	test_write(arena, patient->directory, name, good, size);
+	arena_destroy(arena);
+	return survived;
+}
+
+static void
+random_damage_never_crashes(void **state)
+{
+	Patient patient = patient_open();
+
+	(void) state;
+	write_config(&patient, patient.config);
+	write_tensors(&patient, "", KEPT, NULL);
+	print_message("%d configurations and %d files of tensors opened\n",
+	              damage(&patient, "adapter_config.json"),
+	              damage(&patient, "adapter_model.safetensors"));
+	patient_close(&patient);
+}
+
 int
 main(void)
 {
@@ -545,6 +602,7 @@ main(void)
 		cmocka_unit_test(an_adapter_of_another_model_is_refused),
 		cmocka_unit_test(old_names_of_tensors_are_known),
 		cmocka_unit_test(adapters_of_sixteen_bits_are_widened),
+		cmocka_unit_test(random_damage_never_crashes),
 	};
 
 	return run_on_cpu(tests);
