@@ -6,6 +6,7 @@
 #include "tiny.h"
 #include "on_cpu.h"
 
+#include "base/random.h"
 #include "model/lora.h"
 #include "mutate.h"
 
@@ -495,6 +496,85 @@ old_names_of_tensors_are_known(void **state)
 	patient_close(&patient);
 }
 
+static void
+last_logits(Model *model, const Batch *batch, float *logits)
+{
+	Failure failure = {0};
+
+	assert_ok(model_last_logits(model, batch, logits, &failure), failure);
+}
+
+/* A random adapter of the directory's model, written to another one. */
+static char *
+make_adapter(Arena *arena, const char *directory)
+{
+	Model *model = tiny_open(arena, device, directory);
+	LoraOptions options = {.rank = 3, .alpha = 6};
+	char *made = test_directory(arena);
+	Failure failure = {0};
+
+	assert_ok(model_make_trainable(model, &options, &failure), failure);
+	for (int64_t i = 0; i < model_state_size(model); i++)
+	{
+		float weight = (float) (0.2 * random_normal(1, 2, (uint64_t) i));
+
+		model_state_upload(model, MODEL_WEIGHTS, i, 1, &weight);
+	}
+	assert_ok(adapter_save(model, NULL, made, &failure), failure);
+	return made;
+}
+
+/* The base as a Hugging Face directory and as a GGUF file. */
+static void
+check_gguf(Arena *arena, const char *root, const char *name)
+{
+	char *directory = arena_printf(arena, "%s/decoders/%s", root, name);
+	char *path = arena_printf(arena, "%s/gguf/%s/model-f32.gguf", root, name);
+	char *adapter = make_adapter(arena, directory);
+	char *merged = test_directory(arena);
+	Model *base = tiny_open(arena, device, directory);
+	Model *other = tiny_open(arena, device, path);
+	Batch batch = tiny_batch(arena, 1);
+	int vocabulary = model_config(base)->vocabulary;
+	float *want = arena_alloc(arena, sizeof(float) * 3 * (size_t) vocabulary);
+	float *got = want + vocabulary;
+	float *whole = got + vocabulary;
+	Failure failure = {0};
+
+	assert_ok(adapter_open(arena, base, adapter, &base, &failure), failure);
+	assert_ok(adapter_open(arena, other, adapter, &other, &failure), failure);
+	assert_ok(model_save(other, NULL, merged, &failure), failure);
+	last_logits(base, &batch, want);
+	last_logits(other, &batch, got);
+	last_logits(tiny_open(arena, device, merged), &batch, whole);
+	for (int v = 0; v < vocabulary; v++)
+	{
+		assert_near(got[v], want[v], 1e-4);
+		assert_near(whole[v], want[v], 1e-4);
+	}
+	remove_adapter(adapter);
+	tiny_remove(merged);
+}
+
+/* Whose rows and storage orders are others than the adapter was made for. */
+static void
+adapters_fit_the_same_model_from_a_gguf_file(void **state)
+{
+	Arena *arena = arena_create();
+	char *root = test_shared_path(arena, "golden");
+
+	(void) state;
+	if (root != NULL)
+	{
+		check_gguf(arena, root, "llama");
+		check_gguf(arena, root, "gpt2");
+		check_gguf(arena, root, "qwen2");
+	}
+	arena_destroy(arena);
+	if (root == NULL)
+		skip();
+}
+
 /* In bfloat16 they are used as they lie, and trained from copies. */
 static void
 adapters_of_sixteen_bits_are_widened(void **state)
@@ -601,6 +681,7 @@ main(void)
 		cmocka_unit_test(tensors_that_do_not_fit_are_refused),
 		cmocka_unit_test(an_adapter_of_another_model_is_refused),
 		cmocka_unit_test(old_names_of_tensors_are_known),
+		cmocka_unit_test(adapters_fit_the_same_model_from_a_gguf_file),
 		cmocka_unit_test(adapters_of_sixteen_bits_are_widened),
 		cmocka_unit_test(random_damage_never_crashes),
 	};
