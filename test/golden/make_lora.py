@@ -39,6 +39,9 @@ ADAPTERS = {
             rank_pattern={"q_proj": 2},
             alpha_pattern={r"layers\.1\.mlp\.up_proj": 3}),
     },
+    "gpt_neox": {
+        "adapter": dict(r=4, lora_alpha=8, target_modules="all-linear"),
+    },
 }
 TEXTS = ["The gardener keeps bees", " It takes about 25 minutes.", "A b"]
 METHODS = ["nll", "a_lol", "a_lol_seq"]
@@ -64,7 +67,10 @@ def add_adapter(model, seed, **options):
 
 
 def save_adapter(wrapped, folder):
-    wrapped.peft_config["default"].base_model_name_or_path = ""
+    config = wrapped.peft_config["default"]
+    config.base_model_name_or_path = ""
+    if not isinstance(config.target_modules, str):
+        config.target_modules = sorted(config.target_modules)
     wrapped.save_pretrained(folder)
     readme = os.path.join(folder, "README.md")
     if os.path.exists(readme):
@@ -93,7 +99,7 @@ def describe_adapter(source, folder, seed, options):
     return {"texts": texts, "merged_tensors": {
         name: {"norm": base.long(p.double().norm()),
                "first": base.shorts(p.flatten()[:4])}
-        for name, p in merged.named_parameters()}}
+        for name, p in merged.named_parameters() if "head" not in name}}
 
 
 def make_adapters(root):
