@@ -33,6 +33,12 @@ tokenizer_is_special(const Tokenizer *tokenizer, int32_t id)
 	return id >= 0 && id < tokenizer->size && tokenizer->is_special[id];
 }
 
+const Chat *
+tokenizer_chat(const Tokenizer *tokenizer)
+{
+	return tokenizer->chat;
+}
+
 bool
 tokenizer_token_bytes(const Tokenizer *tokenizer, int32_t id,
                       const uint8_t **bytes, size_t *length)

@@ -15,7 +15,7 @@
  */
 #pragma once
 
-#include "formats/json.h"
+#include "text/chat.h"
 
 typedef struct Tokenizer Tokenizer;
 
@@ -111,3 +111,6 @@ extern bool tokenizer_token_bytes(const Tokenizer *tokenizer, int32_t id,
                                   const uint8_t **bytes, size_t *length);
 
 extern bool tokenizer_is_special(const Tokenizer *tokenizer, int32_t id);
+
+/* How it turns chats into prompts. */
+extern const Chat *tokenizer_chat(const Tokenizer *tokenizer);

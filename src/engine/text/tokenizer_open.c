@@ -429,7 +429,9 @@ open_parts(Arena *arena, Source *source, Tokenizer *tokenizer, Failure *failure)
 	       decoder_open(arena, json_object_get(json, "decoder"),
 	                    &tokenizer->decoder, failure) &&
 	       normalize_texts(arena, source, tokenizer, failure) &&
-	       fill_bytes(arena, tokenizer, failure);
+	       fill_bytes(arena, tokenizer, failure) &&
+	       chat_open(arena, source->directory, source->settings,
+	                 &tokenizer->chat, failure);
 }
 
 bool

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "text/added.h"
+#include "text/chat.h"
 #include "text/decoder.h"
 #include "text/template.h"
 #include "text/text_model.h"
@@ -24,4 +25,5 @@ struct Tokenizer
 	TokenText *texts; /* as the vocabulary has them */
 	TokenText *bytes; /* as parts of a continuation */
 	bool *is_special;
+	Chat *chat; /* the template of chats, perhaps without one */
 };
