@@ -13,6 +13,9 @@
  * Every payload starts with a head: a text that holds a JSON object (names
  * and types below; absent and null mean the default).  Bulk data follow as
  * items, "n x (...)" being a u32 count and the items.  All text is UTF-8.
+ * A text that is a prompt may also be a chat: a zero byte and behind it a JSON
+ * array of messages, {"role", "content"}.  The model's chat template makes the
+ * prompt of it, and special tokens are then those of the template alone.
  *
  * A model is named by a ModelRef, a JSON object:
  *		{"name": for messages, "path": directory or GGUF file, "tokenizer":

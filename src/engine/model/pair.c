@@ -66,16 +66,37 @@ keep_last(const Model *model, TokenList *list, int limit)
 	list->count = limit;
 }
 
+/* The tokens of a chat, asked to be answered. */
+static bool
+chat_encode(const Model *model, Arena *arena, const char *messages,
+            size_t length, TokenList *list, Failure *failure)
+{
+	const Tokenizer *tokenizer = model_tokenizer(model);
+	Arena *scratch = arena_create();
+	char *text;
+	size_t text_length;
+	bool done = chat_render(tokenizer_chat(tokenizer), scratch, messages,
+	                        length, true, &text, &text_length, failure) &&
+	            tokenizer_encode(tokenizer, arena, text, text_length, false,
+	                             list, failure);
+
+	arena_destroy(scratch);
+	return done;
+}
+
 bool
 prompt_encode(const Model *model, Arena *arena, int limit, bool cuts,
               const char *text, size_t length, TokenList *list,
               Failure *failure)
 {
 	int bos = model_config(model)->bos;
+	bool is_chat = length > 0 && text[0] == '\0';
 
 	memset(list, 0, sizeof(TokenList));
-	if (!tokenizer_encode(model_tokenizer(model), arena, text, length, true,
-	                      list, failure))
+	if (is_chat
+	        ? !chat_encode(model, arena, text + 1, length - 1, list, failure)
+	        : !tokenizer_encode(model_tokenizer(model), arena, text, length,
+	                            true, list, failure))
 		return false;
 	if (list->count == 0 && bos >= 0)
 	{

@@ -5,6 +5,10 @@
  * ids = encode(prompt, with the tokenizer's template) ++ continue(response) ++
  * [EOS].  A prompt that encodes to nothing is [BOS].  Scoring, training and
  * generation all come through here, so that they agree on every token.
+ *
+ * A prompt that begins with a zero byte, which no text has, is a chat: behind
+ * it are messages as JSON.  The model's template makes a text of them, which
+ * brings its own special tokens and is encoded without the tokenizer's.
  */
 #pragma once
 

@@ -17,6 +17,7 @@ static const RequestHandler handlers[] = {
 	[WIRE_TOKEN_LOGPROBS] = handle_token_logprobs,
 	[WIRE_VALUE] = handle_value,
 	[WIRE_LOGITS] = handle_logits,
+	[WIRE_CHAT_PROMPT] = handle_chat_prompt,
 	[WIRE_FIT_VALUE] = handle_fit_value,
 	[WIRE_JOB_OPEN] = handle_job_open,
 	[WIRE_JOB_ROWS] = handle_job_rows,

@@ -22,6 +22,7 @@ extern bool handle_logprob(Request *request, Failure *failure);
 extern bool handle_token_logprobs(Request *request, Failure *failure);
 extern bool handle_logits(Request *request, Failure *failure);
 extern bool handle_value(Request *request, Failure *failure);
+extern bool handle_chat_prompt(Request *request, Failure *failure);
 extern bool handle_fit_value(Request *request, Failure *failure);
 extern bool handle_job_open(Request *request, Failure *failure);
 extern bool handle_job_rows(Request *request, Failure *failure);

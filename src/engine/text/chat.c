@@ -19,54 +19,45 @@ static const char *const special_names[] = {
 
 struct Chat
 {
-	const char *template; /* NULL: there is none */
-	size_t length;
-	bool lacks_default; /* there are named ones, but none is the default */
+	JinjaTemplate *template; /* NULL: there is none that can be used, and */
+	Failure *failure;        /* why */
 	const char *special[SPECIAL_NAMES]; /* text; NULL: not set */
 };
 
-static bool
-set_template(Arena *arena, Chat *chat, const json_t *text, Failure *failure)
+/* Reads the template; what is wrong with it is kept for those who ask. */
+static void
+set_template(Arena *arena, Chat *chat, const char *text, size_t length)
 {
-	char *copy;
-
-	if (!json_is_string(text))
-		return fail(failure, FAILURE_BAD_FILE,
-		            "chat_template of tokenizer_config.json is %s",
-		            json_type_name(text));
-	chat->length = json_string_length(text);
-	copy = arena_try(arena, chat->length + 1, 1, failure);
-	if (copy == NULL)
-		return false;
-	memcpy(copy, json_string_value(text), chat->length);
-	chat->template = copy;
-	return true;
+	if (!jinja_read(arena, text, length, &chat->template, chat->failure))
+		chat->template = NULL;
 }
 
 /* From tokenizer_config.json: a string, or [{"name", "template"}]. */
-static bool
-read_settings(Arena *arena, Chat *chat, const json_t *settings,
-              Failure *failure)
+static void
+read_settings(Arena *arena, Chat *chat, const json_t *settings)
 {
 	const json_t *given = json_member(settings, "chat_template");
+	const json_t *text = given;
 
-	if (given == NULL)
-		return true;
-	if (!json_is_array(given))
-		return set_template(arena, chat, given, failure);
-	chat->lacks_default = json_array_size(given) > 0;
-	for (size_t i = 0; i < json_array_size(given); i++)
+	for (size_t i = 0; json_is_array(given) && i < json_array_size(given); i++)
 	{
 		const json_t *one = json_array_get(given, i);
 		const char *name = json_string_value(json_object_get(one, "name"));
 
-		if (name == NULL || strcmp(name, "default") != 0)
-			continue;
-		chat->lacks_default = false;
-		return set_template(arena, chat, json_object_get(one, "template"),
-		                    failure);
+		if (name != NULL && strcmp(name, "default") == 0)
+			text = json_object_get(one, "template");
 	}
-	return true;
+	if (json_is_string(text))
+		set_template(arena, chat, json_string_value(text),
+		             json_string_length(text));
+	else if (json_is_array(text))
+		fail(chat->failure, FAILURE_UNSUPPORTED,
+		     "of the model's %zu chat templates none is named \"default\"",
+		     json_array_size(text));
+	else if (text != NULL)
+		fail(chat->failure, FAILURE_BAD_FILE,
+		     "chat_template of tokenizer_config.json is %s",
+		     json_type_name(text));
 }
 
 /* A special token's text, also where it is {"content": text}. */
@@ -91,39 +82,36 @@ chat_open(Arena *arena, const char *directory, const json_t *const settings[2],
 {
 	Chat *opened = arena_alloc(arena, sizeof(Chat));
 	const char *path = NULL;
+	char *text;
+	size_t length;
 
 	*chat = opened;
 	for (size_t i = 0; i < SPECIAL_NAMES; i++)
 	{
-		const char *text = special_text(settings, special_names[i]);
+		const char *token = special_text(settings, special_names[i]);
 
-		if (text != NULL)
-			opened->special[i] = arena_strdup(arena, text);
+		if (token != NULL)
+			opened->special[i] = arena_strdup(arena, token);
 	}
+	opened->failure = arena_alloc(arena, sizeof(Failure));
+	fail(opened->failure, FAILURE_UNSUPPORTED,
+	     "the model has no chat template");
+	fail_hint(opened->failure,
+	          "A chat needs a model whose tokenizer_config.json or "
+	          "chat_template.jinja holds one. Otherwise give the prompt as "
+	          "text.");
 	if (directory != NULL)
 		path = arena_printf(arena, "%s/chat_template.jinja", directory);
 	if (path == NULL || !file_exists(path))
-		return read_settings(arena, opened, settings[0], failure);
-	opened->template =
-		file_read(arena, path, TEMPLATE_SIZE, &opened->length, failure);
-	return opened->template != NULL;
-}
-
-bool
-chat_template(const Chat *chat, Arena *arena, JinjaTemplate **template,
-              Failure *failure)
-{
-	if (chat->template != NULL)
-		return jinja_read(arena, chat->template, chat->length, template,
-		                  failure);
-	if (chat->lacks_default)
-		return fail(failure, FAILURE_UNSUPPORTED,
-		            "of the model's chat templates none is named \"default\"");
-	fail(failure, FAILURE_UNSUPPORTED, "the model has no chat template");
-	return fail_hint(failure,
-	                 "A chat needs a model whose tokenizer_config.json or "
-	                 "chat_template.jinja holds one. Otherwise give the "
-	                 "prompt as text.");
+	{
+		read_settings(arena, opened, settings[0]);
+		return true;
+	}
+	text = file_read(arena, path, TEMPLATE_SIZE, &length, failure);
+	if (text == NULL)
+		return false;
+	set_template(arena, opened, text, length);
+	return true;
 }
 
 /* ------------------------------------------------------------ variables */
@@ -225,13 +213,18 @@ variables_of(const Chat *chat, const json_t *messages, bool add)
 }
 
 bool
-chat_render(const Chat *chat, const JinjaTemplate *template, Arena *arena,
-            const char *messages, size_t length, bool add_generation_prompt,
-            char **text, size_t *text_length, Failure *failure)
+chat_render(const Chat *chat, Arena *arena, const char *messages, size_t length,
+            bool add_generation_prompt, char **text, size_t *text_length,
+            Failure *failure)
 {
 	json_t *json;
 	json_t *variables;
 
+	if (chat->template == NULL)
+	{
+		*failure = *chat->failure;
+		return false;
+	}
 	if (!json_open_text(arena, messages, length, "messages", &json, failure) ||
 	    !check_messages(json, failure))
 		return false;
@@ -240,5 +233,6 @@ chat_render(const Chat *chat, const JinjaTemplate *template, Arena *arena,
 		return fail(failure, FAILURE_OUT_OF_MEMORY,
 		            "no memory for %zu messages", json_array_size(json));
 	arena_on_destroy(arena, release, variables);
-	return jinja_render(template, arena, variables, text, text_length, failure);
+	return jinja_render(chat->template, arena, variables, text, text_length,
+	                    failure);
 }

@@ -17,21 +17,16 @@ typedef struct Chat Chat;
  * The template: chat_template.jinja in directory (NULL: none), or else
  * chat_template of the settings (tokenizer_config.json and
  * special_tokens_map.json; NULL where they are not there), a string or a list
- * of named ones; and the special tokens that the settings name.  A tokenizer
- * without a template is no failure, nor is one that cannot be read, until
- * somebody asks.
+ * of named ones; and the special tokens that the settings name.  A template
+ * that is missing or cannot be read is no failure until somebody asks: then
+ * chat_render() fails.
  */
 extern bool chat_open(Arena *arena, const char *directory,
                       const json_t *const settings[2], Chat **chat,
                       Failure *failure);
 
-/* The template, read: lives in arena. */
-extern bool chat_template(const Chat *chat, Arena *arena,
-                          JinjaTemplate **template, Failure *failure);
-
 /* length bytes of JSON, the messages, to a text in arena with a zero byte
  * behind it. */
-extern bool chat_render(const Chat *chat, const JinjaTemplate *template,
-                        Arena *arena, const char *messages, size_t length,
-                        bool add_generation_prompt, char **text,
+extern bool chat_render(const Chat *chat, Arena *arena, const char *messages,
+                        size_t length, bool add_generation_prompt, char **text,
                         size_t *text_length, Failure *failure);

@@ -28,12 +28,9 @@ static bool
 render(Arena *arena, const Chat *chat, const char *messages, bool add,
        char **text, size_t *length, Failure *failure)
 {
-	JinjaTemplate *template;
-
 	memset(failure, 0, sizeof(Failure));
-	return chat_template(chat, arena, &template, failure) &&
-	       chat_render(chat, template, arena, messages, strlen(messages), add,
-	                   text, length, failure);
+	return chat_render(chat, arena, messages, strlen(messages), add, text,
+	                   length, failure);
 }
 
 /* A conversation of a golden file: the text, or the words of the refusal. */
