@@ -10,10 +10,20 @@
 #include <string.h>
 
 static const char *const names[] = {
-	[DTYPE_F32] = "fp32",  [DTYPE_F16] = "fp16",  [DTYPE_BF16] = "bf16",
-	[DTYPE_Q8_0] = "q8_0", [DTYPE_Q4_0] = "q4_0", [DTYPE_Q4_1] = "q4_1",
-	[DTYPE_Q5_0] = "q5_0", [DTYPE_Q5_1] = "q5_1", [DTYPE_Q4_K] = "q4_k",
-	[DTYPE_Q5_K] = "q5_k", [DTYPE_Q6_K] = "q6_k", [DTYPE_OTHER] = "other",
+	[DTYPE_F32] = "fp32",
+	[DTYPE_F16] = "fp16",
+	[DTYPE_BF16] = "bf16",
+	[DTYPE_Q8_0] = "q8_0",
+	[DTYPE_Q4_0] = "q4_0",
+	[DTYPE_Q4_1] = "q4_1",
+	[DTYPE_Q5_0] = "q5_0",
+	[DTYPE_Q5_1] = "q5_1",
+	[DTYPE_Q4_K] = "q4_k",
+	[DTYPE_Q5_K] = "q5_k",
+	[DTYPE_Q6_K] = "q6_k",
+	[DTYPE_NF4] = "nf4",
+	[DTYPE_NF4_DOUBLE] = "nf4_double",
+	[DTYPE_OTHER] = "other",
 };
 
 size_t
@@ -29,6 +39,8 @@ dtype_block(DType dtype)
 {
 	const QuantInfo *quant = quant_info(dtype);
 
+	if (dtype == DTYPE_NF4_DOUBLE)
+		return NF4_BLOCK;
 	return quant != NULL ? quant->block : dtype != DTYPE_OTHER;
 }
 
@@ -36,9 +48,20 @@ size_t
 dtype_bytes(DType dtype, int64_t count)
 {
 	const QuantInfo *quant = quant_info(dtype);
+	size_t blocks;
 
 	if (quant != NULL)
-		return (size_t) (count / quant->block) * (size_t) quant->bytes;
+	{
+		blocks = ((size_t) count + (size_t) quant->block - 1) /
+		         (size_t) quant->block;
+		return blocks * (size_t) quant->bytes;
+	}
+	if (dtype == DTYPE_NF4_DOUBLE)
+	{
+		blocks = ((size_t) count + NF4_BLOCK - 1) / NF4_BLOCK;
+		return (blocks + NF4_GROUP - 1) / NF4_GROUP * NF4_HEAD +
+		       blocks * NF4_BLOCK / 2;
+	}
 	return (size_t) count * dtype_size(dtype);
 }
 
@@ -115,8 +138,8 @@ widen_bfloats(float *dst, const uint8_t *src, int64_t count)
 	}
 }
 
-static uint16_t
-float_to_half(float value)
+uint16_t
+half_from_float(float value)
 {
 	uint32_t bits = bits_of_float(value);
 	uint16_t sign = (uint16_t) (bits >> 16 & 0x8000);
@@ -195,6 +218,8 @@ dtype_read(float *dst, const void *src, DType dtype, int64_t first,
 		return;
 	if (quant != NULL)
 		read_blocks(dst, bytes, quant, first, count);
+	else if (dtype == DTYPE_NF4_DOUBLE)
+		nf4_double_read(dst, bytes, first, count);
 	else if (dtype == DTYPE_F32)
 		memcpy(dst, bytes + 4 * first, (size_t) count * sizeof(float));
 	else if (dtype == DTYPE_F16)
@@ -223,7 +248,7 @@ dtype_from_f32(void *dst, const float *src, DType dtype, size_t count)
 	else if (dtype_size(dtype) == 2)
 		for (size_t i = 0; i < count; i++)
 		{
-			uint16_t half = dtype == DTYPE_F16 ? float_to_half(src[i])
+			uint16_t half = dtype == DTYPE_F16 ? half_from_float(src[i])
 			                                   : float_to_bfloat(src[i]);
 
 			memcpy(bytes + 2 * i, &half, sizeof(half));

@@ -22,6 +22,8 @@ typedef enum DType
 	DTYPE_Q4_K,
 	DTYPE_Q5_K,
 	DTYPE_Q6_K,
+	DTYPE_NF4, /* of our own layout: quantized in memory, not in files */
+	DTYPE_NF4_DOUBLE,
 	DTYPE_OTHER /* integers, booleans, ...: kept, but not readable as floats */
 } DType;
 
@@ -34,7 +36,7 @@ extern size_t dtype_size(DType dtype);
 /* Numbers in a block: 1 for floats, 0 for OTHER. */
 extern int dtype_block(DType dtype);
 
-/* Bytes of count numbers, a multiple of the block; 0 for OTHER. */
+/* Bytes of an array of count numbers, the last block whole; 0 for OTHER. */
 extern size_t dtype_bytes(DType dtype, int64_t count);
 
 /* "fp32", "fp16", "bf16", "q8_0", ..., "other", as SQL shows them. */
@@ -54,6 +56,6 @@ extern void dtype_to_f32(float *dst, const void *src, DType dtype,
                          size_t count);
 
 /* dst[count] = src[count] rounded to nearest, ties to even.  Floats only:
- * nothing is written for another dtype. */
+ * nothing is written for another dtype; for blocks see quant_write(). */
 extern void dtype_from_f32(void *dst, const float *src, DType dtype,
                            size_t count);

@@ -222,11 +222,77 @@ read_q6_k(float *restrict dst, const uint8_t *restrict src, int64_t blocks)
 	}
 }
 
+/* 64 codes times the block's largest number. */
+CPU_KERNEL static void
+read_codes(float *restrict dst, const uint8_t *restrict src, float most)
+{
+#pragma omp simd
+	for (int i = 0; i < NF4_BLOCK / 2; i++)
+		dst[i] = nf4_codes[src[i] & 15] * most;
+#pragma omp simd
+	for (int i = 0; i < NF4_BLOCK / 2; i++)
+		dst[NF4_BLOCK / 2 + i] = nf4_codes[src[i] >> 4] * most;
+}
+
+static void
+read_nf4(float *restrict dst, const uint8_t *restrict src, int64_t blocks)
+{
+	for (int64_t b = 0; b < blocks; b++, src += 36, dst += NF4_BLOCK)
+	{
+		float most;
+
+		memcpy(&most, src, sizeof(most));
+		read_codes(dst, src + sizeof(most), most);
+	}
+}
+
+/* A block of a group, by its number in the array. */
+static void
+read_group_block(float *dst, const uint8_t *src, int64_t number)
+{
+	const uint8_t *group = src + number / NF4_GROUP * NF4_GROUP_BYTES;
+	int64_t block = number % NF4_GROUP;
+	float scale;
+	float mean;
+
+	memcpy(&scale, group, sizeof(scale));
+	memcpy(&mean, group + 4, sizeof(mean));
+	read_codes(dst, group + NF4_HEAD + block * (NF4_BLOCK / 2),
+	           nf4_levels[group[8 + block]] * scale + mean);
+}
+
+void
+nf4_double_read(float *dst, const uint8_t *src, int64_t first, int64_t count)
+{
+	while (count > 0)
+	{
+		int64_t skip = first % NF4_BLOCK;
+		int64_t part = NF4_BLOCK - skip < count ? NF4_BLOCK - skip : count;
+		float whole[NF4_BLOCK];
+
+		if (part == NF4_BLOCK)
+			read_group_block(dst, src, first / NF4_BLOCK);
+		else
+		{
+			read_group_block(whole, src, first / NF4_BLOCK);
+			memcpy(dst, whole + skip, (size_t) part * sizeof(float));
+		}
+		dst += part;
+		first += part;
+		count -= part;
+	}
+}
+
 static const QuantInfo infos[] = {
-	[DTYPE_Q8_0] = {32, 34, read_q8_0},   [DTYPE_Q4_0] = {32, 18, read_q4_0},
-	[DTYPE_Q4_1] = {32, 20, read_q4_1},   [DTYPE_Q5_0] = {32, 22, read_q5_0},
-	[DTYPE_Q5_1] = {32, 24, read_q5_1},   [DTYPE_Q4_K] = {256, 144, read_q4_k},
-	[DTYPE_Q5_K] = {256, 176, read_q5_k}, [DTYPE_Q6_K] = {256, 210, read_q6_k},
+	[DTYPE_Q8_0] = {32, 34, read_q8_0},
+	[DTYPE_Q4_0] = {32, 18, read_q4_0},
+	[DTYPE_Q4_1] = {32, 20, read_q4_1},
+	[DTYPE_Q5_0] = {32, 22, read_q5_0},
+	[DTYPE_Q5_1] = {32, 24, read_q5_1},
+	[DTYPE_Q4_K] = {256, 144, read_q4_k},
+	[DTYPE_Q5_K] = {256, 176, read_q5_k},
+	[DTYPE_Q6_K] = {256, 210, read_q6_k},
+	[DTYPE_NF4] = {NF4_BLOCK, 36, read_nf4},
 	[DTYPE_OTHER] = {0, 0, NULL},
 };
 

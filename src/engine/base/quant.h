@@ -14,10 +14,26 @@
  *	Q4_K 256: d, m, 8 pairs of 6-bit (s, t) in 12 bytes, 128 bytes
  *	Q5_K 256: d, m, the same 12 bytes, 256 fifth bits, 128 bytes
  *	Q6_K 256: 128 bytes of low and 64 of high bits, 16 signed s, d
+ *
+ * Two more serve frozen weights in memory (QLoRA).  Their numbers are one of
+ * 16 codes times the block's largest number, a:
+ *
+ *	NF4   64: a (fp32), 32 bytes; the low halves are numbers 0..31
+ *	NF4_DOUBLE: groups of 256 such blocks: scale and mean (fp32), 256 bytes
+ *		c, and the blocks' 32 bytes each; a = level[c] * scale + mean
  */
 #pragma once
 
 #include "base/dtype.h"
+
+#define NF4_BLOCK 64
+#define NF4_GROUP 256            /* blocks */
+#define NF4_HEAD (8 + NF4_GROUP) /* bytes before them */
+#define NF4_GROUP_BYTES (NF4_HEAD + NF4_GROUP * NF4_BLOCK / 2)
+
+/* The codes, and the levels of a block's largest number. */
+extern const float nf4_codes[16];
+extern float nf4_levels[256];
 
 /* Numbers and bytes of a block, and how blocks become floats. */
 typedef struct QuantInfo
@@ -27,8 +43,21 @@ typedef struct QuantInfo
 	void (*read)(float *dst, const uint8_t *src, int64_t blocks);
 } QuantInfo;
 
-/* The layout of a dtype of blocks, or NULL for another. */
+/* The layout of a dtype of blocks that lie one after the other, or NULL for
+ * another. */
 extern const QuantInfo *quant_info(DType dtype);
 
-/* A half as a float, exactly. */
+/*
+ * Quantizes an array of count numbers, a multiple of the block, into
+ * dtype_bytes().  False for a dtype that is only read.
+ */
+extern bool quant_write(void *dst, const float *src, DType dtype,
+                        int64_t count);
+
+/* Numbers [first, first + count) of an NF4_DOUBLE array. */
+extern void nf4_double_read(float *dst, const uint8_t *src, int64_t first,
+                            int64_t count);
+
+/* A half as a float, exactly; and the nearest half. */
+extern uint16_t half_from_float(float value);
 extern float half_to_float(uint16_t half);

@@ -205,6 +205,14 @@ extern bool model_classify(Model *model, const Batch *batch, float *logits,
 /* ---------------------------------------------------------- training */
 
 /*
+ * Replaces the weights of all linear maps but the head by quantized copies
+ * (DTYPE_Q8_0, DTYPE_NF4 or DTYPE_NF4_DOUBLE): before adapters are trained
+ * over them.  Embeddings, norms, biases, and what the file has in blocks
+ * already stay.  model_save() still writes the numbers of the file.
+ */
+extern bool model_quantize(Model *model, DType dtype, Failure *failure);
+
+/*
  * Copies the weights to train into fp32 memory of their own, with gradients
  * and AdamW's moments beside them (four numbers a parameter).  Without lora
  * these are all weights; with it those of a new adapter, or where the model

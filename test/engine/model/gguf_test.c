@@ -93,9 +93,8 @@ check_file(const char *directory, const char *name, json_t *golden,
 static void
 check_set(const char *root)
 {
-	static const char *const cases[] = {"llama",   "llama_k", "gpt2",
-	                                    "qwen2",   "qwen3",   "gptneox",
-	                                    "mistral", "q5",      "k_quants"};
+	static const char *const cases[] = {"llama", "llama_k", "gpt2",   "qwen2",
+	                                    "qwen3", "gptneox", "llama3", "q5"};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 	{
