@@ -6,6 +6,8 @@
 #include "tiny.h"
 #include "on_cpu.h"
 
+#include "weighted_sum.h"
+
 #include "base/random.h"
 
 #define SEQUENCES 6
@@ -26,53 +28,6 @@ static const char *const configs[] = {
 		"\"tie_word_embeddings\": true"),
 };
 #define CONFIGS (sizeof(configs) / sizeof(configs[0]))
-
-/* How much the t-th target counts: of both signs, and never 0. */
-static float
-coefficient(int t)
-{
-	return (float) (0.5 + random_uniform(5, 0, (uint64_t) t)) *
-	       (t % 3 == 0 ? -1 : 1);
-}
-
-typedef struct Seen
-{
-	const Batch *batch;
-	float logp[1024]; /* as training computed them */
-} Seen;
-
-/* LogprobGradient of sum_t coefficient_t logp_t. */
-static bool
-weighted_sum(void *argument, int first, int count, const float *logp,
-             float *grad, Failure *failure)
-{
-	Seen *seen = argument;
-	int before = batch_targets(seen->batch, 0, first);
-	int targets = batch_targets(seen->batch, first, count);
-
-	(void) failure;
-	for (int t = 0; t < targets; t++)
-	{
-		seen->logp[before + t] = logp[t];
-		grad[t] = coefficient(before + t);
-	}
-	return true;
-}
-
-/* Each sequence a group of its own. */
-static void
-accumulate(Model *model, const Batch *batch, Seen *seen)
-{
-	int32_t group[SEQUENCES * 8 + 1];
-	Failure failure = {0};
-
-	for (int i = 0; i <= batch->sequences; i++)
-		group[i] = i;
-	seen->batch = batch;
-	assert_ok(model_accumulate(model, batch, batch->sequences, group, NULL,
-	                           weighted_sum, seen, &failure),
-	          failure);
-}
 
 static double
 sum_of(Model *model, const Batch *batch)
@@ -133,7 +88,7 @@ check_model(const char *config, uint64_t seed)
 
 	assert_ok(model_make_trainable(model, NULL, &failure), failure);
 	model_zero_gradients(model);
-	accumulate(model, &batch, &seen);
+	accumulate(model, &batch, NULL, &seen);
 	for (int i = 0; i < model_parameter_count(model); i++)
 	{
 		ParameterView view = model_parameter(model, i);
@@ -186,7 +141,7 @@ training_and_scoring_see_the_same_probabilities(void **state)
 		assert_ok(model_logprobs(model, &batch, before, &failure), failure);
 		assert_ok(model_make_trainable(model, NULL, &failure), failure);
 		model_zero_gradients(model);
-		accumulate(model, &batch, &seen);
+		accumulate(model, &batch, NULL, &seen);
 		for (int t = 0; t < targets; t++)
 			difference += (double) seen.logp[t] - (double) before[t];
 		/* So the first step's ratios are 1. */
@@ -239,7 +194,7 @@ steps_leave_no_memory_behind(void **state)
 	for (int step = 0; step < 100; step++)
 	{
 		model_zero_gradients(model);
-		accumulate(model, &batch, &seen);
+		accumulate(model, &batch, NULL, &seen);
 		assert_ok(model_gradient_norm(model, &norm, &failure), failure);
 		assert_ok(model_update(model, &settings, &failure), failure);
 		if (step == 0)

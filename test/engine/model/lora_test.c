@@ -6,6 +6,8 @@
 #include "tiny.h"
 #include "on_cpu.h"
 
+#include "weighted_sum.h"
+
 #include "base/random.h"
 #include "model/lora.h"
 
@@ -20,59 +22,12 @@
 static const char *const configs[] = {
 	TINY_GPT2,
 	TINY_LLAMA(", \"tie_word_embeddings\": true, \"attention_bias\": true"),
+	TINY_QWEN3,
+	TINY_NEOX(""),
 };
 #define CONFIGS (sizeof(configs) / sizeof(configs[0]))
 
-static float
-coefficient(int t)
-{
-	return (float) (0.5 + random_uniform(5, 0, (uint64_t) t)) *
-	       (t % 3 == 0 ? -1 : 1);
-}
-
-typedef struct Seen
-{
-	const Batch *batch;
-	float logp[1024];
-	double sum; /* of coefficient times logp */
-} Seen;
-
-/* LogprobGradient of that sum. */
-static bool
-weighted_sum(void *argument, int first, int count, const float *logp,
-             float *grad, Failure *failure)
-{
-	Seen *seen = argument;
-	int before = batch_targets(seen->batch, 0, first);
-	int targets = batch_targets(seen->batch, first, count);
-
-	(void) failure;
-	for (int t = 0; t < targets; t++)
-	{
-		grad[t] = coefficient(before + t);
-		seen->logp[before + t] = logp[t];
-		seen->sum += (double) grad[t] * (double) logp[t];
-	}
-	return true;
-}
-
 static const uint64_t keys[SEQUENCES] = {11, 22, 33, 44, 55, 66};
-
-static double
-accumulate(Model *model, const Batch *batch, const uint64_t *key, Seen *seen)
-{
-	int32_t group[SEQUENCES + 1];
-	Failure failure = {0};
-
-	for (int i = 0; i <= batch->sequences; i++)
-		group[i] = i;
-	seen->batch = batch;
-	seen->sum = 0;
-	assert_ok(model_accumulate(model, batch, batch->sequences, group, key,
-	                           weighted_sum, seen, &failure),
-	          failure);
-	return seen->sum;
-}
 
 /* A model that trains a new adapter; B is random where it is not fresh. */
 static Model *
