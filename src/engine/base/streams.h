@@ -16,7 +16,8 @@ typedef enum RandomPurpose
 	RANDOM_VALUE_SHUFFLE, /* its prompts: index = epoch */
 	RANDOM_VALUE_DROPOUT, /* index = epoch * prompts + prompt */
 	RANDOM_LORA_WEIGHTS,  /* an adapter's A: index = site */
-	RANDOM_LORA_DROPOUT   /* index = step; its numbers are keys of rows */
+	RANDOM_LORA_DROPOUT,  /* index = step; its numbers are keys of rows */
+	RANDOM_HEAD_WEIGHTS   /* a new classifier's: index = map of its head */
 } RandomPurpose;
 
 /* The stream of a purpose; models and generation number theirs from 0. */

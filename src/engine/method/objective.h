@@ -53,6 +53,10 @@ typedef struct ObjectiveStats
 	double worst_score; /* of the worst, */
 	double best_logp;   /* and their l */
 	double worst_logp;
+
+	/* Classifiers: texts with a label, and those that got it. */
+	int64_t classified;
+	int64_t hits;
 } ObjectiveStats;
 
 /*

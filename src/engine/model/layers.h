@@ -44,6 +44,7 @@ typedef struct Linear
 	Parameter *weight;
 	Parameter *bias;  /* NULL: none */
 	const Lora *lora; /* NULL: none */
+	bool is_whole;    /* trained as it is beside an adapter's maps */
 } Linear;
 
 typedef struct Norm
@@ -71,6 +72,9 @@ typedef struct Layer
 /* Linear maps of a layer at most. */
 #define LAYER_LINEARS 8
 
+/* Weights and biases of a classifier's head at most. */
+#define HEAD_PARAMETERS 4
+
 /* Low-rank changes of a model's linear maps (lora.c, adapter.c). */
 typedef struct Adapter
 {
@@ -85,10 +89,12 @@ typedef struct Adapter
 
 	Lora *lora; /* [loras] */
 	int loras;
-	Parameter *parameters; /* [2 loras]: A and B of each */
+	Parameter *parameters; /* [2 loras]: A and B of each; then [wholes] */
 	int64_t parameter_total;
 	int largest_rank;
 	int largest_input;
+	int whole[HEAD_PARAMETERS]; /* [wholes] which of the model's parameters */
+	int wholes;                 /* of its head are trained beside the maps */
 
 	/* Scratch of the pass that runs. */
 	Tensor hidden;  /* [T, largest_rank] scale A dropout(x) */
@@ -133,8 +139,10 @@ struct Model
 
 	Parameter *parameters;
 	int parameter_count;
-	int64_t parameter_total; /* numbers */
-	const char *prefix;      /* in front of the file's names */
+	int64_t parameter_total;    /* numbers */
+	const char *prefix;         /* in front of the file's names */
+	const ClassifierPlan *plan; /* it is made a classifier; NULL: it is what
+	                             * its files say */
 	Parameter *embedding;
 	Parameter *position_table; /* NULL: rotary */
 	Parameter *type_table;     /* NULL: none */
@@ -480,6 +488,20 @@ extern void classifier_forward(ClassifierHead *head, Pass *pass, Tensor output,
                                void *memory);
 /* From head->dlogits to pass->dx and all gradients of the head. */
 extern void classifier_backward(ClassifierHead *head, Pass *pass);
+
+/* ------------------------- a classifier made of any model (relabel.c) */
+
+/* What model->plan changes of the configuration. */
+extern void relabel_config(Model *model);
+/* True for a weight of the head that the plan makes anew. */
+extern bool relabel_makes(const Model *model, const Parameter *parameter);
+/* The first values [first, first + count) of such a weight. */
+extern void relabel_initialize(const Model *model, const Parameter *parameter,
+                               int64_t first, int64_t count, float *target);
+/* Has an adapter train the model's head as a whole, too. */
+extern void relabel_train_head(Model *model);
+/* What the plan changes of config.json. */
+extern void relabel_describe(const Model *model, json_t *config);
 
 /* ------------------------------------- the list of weights (parameters.c) */
 

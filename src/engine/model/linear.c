@@ -29,7 +29,7 @@ accumulate_gradient(Model *model, const Linear *linear, Tensor dout, Tensor x)
 	Device *device = model->device;
 	Matrix dweight;
 
-	if (model->adapter != NULL)
+	if (model->adapter != NULL && !linear->is_whole)
 		return;
 	dweight = gradient_matrix(model, linear->weight);
 	if (linear->bias != NULL)

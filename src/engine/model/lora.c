@@ -22,7 +22,8 @@ trained_parameters(const Model *model)
 	const Adapter *adapter = model->adapter;
 
 	if (adapter != NULL)
-		return (ParameterList){adapter->parameters, 2 * adapter->loras,
+		return (ParameterList){adapter->parameters,
+		                       2 * adapter->loras + adapter->wholes,
 		                       adapter->parameter_total};
 	return (ParameterList){model->parameters, model->parameter_count,
 	                       model->parameter_total};
@@ -211,8 +212,8 @@ adapter_attach(Model *model, Adapter *adapter, LoraChooser choose,
 	size_t most = (size_t) model->config.layers * LAYER_LINEARS;
 
 	adapter->lora = arena_alloc(model->arena, most * sizeof(Lora));
-	adapter->parameters =
-		arena_alloc(model->arena, 2 * most * sizeof(Parameter));
+	adapter->parameters = arena_alloc(
+		model->arena, (2 * most + HEAD_PARAMETERS) * sizeof(Parameter));
 	for (int i = 0; i < model->config.layers; i++)
 	{
 		Linear *linears[LAYER_LINEARS];

@@ -181,6 +181,25 @@ merge_block(Merge *merge, int64_t first)
 	merge->rows = rows;
 }
 
+/* What no map of the adapter changes: a weight that is trained as a whole, or
+ * one of the base. */
+static void
+read_other(const Merge *merge, int index, int64_t first, int64_t count,
+           float *target)
+{
+	const Adapter *adapter = merge->model->adapter;
+
+	for (int i = 0; i < adapter->wholes; i++)
+	{
+		if (adapter->whole[i] != index)
+			continue;
+		adapter_read(merge->model, merge->weights, 2 * adapter->loras + i,
+		             first, count, target);
+		return;
+	}
+	parameter_read(&merge->model->parameters[index], first, count, target);
+}
+
 void
 merge_read(void *argument, int index, int64_t first, int64_t count,
            void *target)
@@ -192,7 +211,7 @@ merge_read(void *argument, int index, int64_t first, int64_t count,
 
 	if (merge->lora[index] == NULL)
 	{
-		parameter_read(parameter, first, count, target);
+		read_other(merge, index, first, count, target);
 		return;
 	}
 	if (index != merge->index)

@@ -275,7 +275,9 @@ main_dtype(const Model *model)
 	DType most = DTYPE_F32;
 
 	for (int i = 0; i < model->parameter_count; i++)
-		count[model->parameters[i].stored->dtype] += model->parameters[i].count;
+		if (model->parameters[i].stored != NULL)
+			count[model->parameters[i].stored->dtype] +=
+				model->parameters[i].count;
 	for (int dtype = 0; dtype <= DTYPE_OTHER; dtype++)
 		if (count[dtype] > count[most])
 			most = (DType) dtype;
@@ -335,6 +337,37 @@ find_stored(Model *model, Parameter *parameter)
 	return stored;
 }
 
+/* Finds each parameter in the files: what is missing, or has not the planned
+ * shape, may only be of a new head. */
+static bool
+find_all_stored(Model *model, Failure *failure)
+{
+	for (int i = 0; i < model->parameter_count; i++)
+	{
+		Parameter *parameter = &model->parameters[i];
+
+		parameter->stored = find_stored(model, parameter);
+		if (relabel_makes(model, parameter))
+			parameter->stored = NULL;
+		else if (parameter->stored == NULL)
+			return fail(failure, FAILURE_BAD_FILE, "tensor \"%s\" is missing",
+			            parameter->name);
+	}
+	return true;
+}
+
+/* A classifier that is made of a bare body gets the names of one. */
+static void
+rename_parameters(Model *model, const char *prefix)
+{
+	int count = model->parameter_count;
+	const Parameter *found = model->parameters;
+
+	model_list_parameters(model, prefix, false);
+	for (int i = 0; i < count; i++)
+		model->parameters[i].stored = found[i].stored;
+}
+
 static bool
 open_weights(Model *model, Failure *failure)
 {
@@ -351,22 +384,22 @@ open_weights(Model *model, Failure *failure)
 		                                   names->embedding)))
 			prefix = names->prefixes[i];
 	settle_kind(model, names);
+	if (model->plan != NULL)
+		relabel_config(model);
 	model_list_parameters(
 		model, prefix,
 		config->kind == MODEL_ENCODER && names->pooler != NULL &&
 			has_tensor(model, arena_printf(arena, "%s%s.weight", prefix,
 	                                       names->pooler)));
+	if (!find_all_stored(model, failure))
+		return false;
+	if (model->plan != NULL)
+		rename_parameters(model, names->prefixes[0]);
 	for (int i = 0; i < model->parameter_count; i++)
-	{
-		Parameter *parameter = &model->parameters[i];
-
-		parameter->stored = find_stored(model, parameter);
-		if (parameter->stored == NULL)
-			return fail(failure, FAILURE_BAD_FILE, "tensor \"%s\" is missing",
-			            parameter->name);
-		if (!parameter_open(model, parameter, "config.json says", failure))
+		if (model->parameters[i].stored != NULL &&
+		    !parameter_open(model, &model->parameters[i], "config.json says",
+		                    failure))
 			return false;
-	}
 	model->stored_dtype = main_dtype(model);
 	return true;
 }
@@ -379,11 +412,15 @@ open_gguf_weights(Model *model, Failure *failure)
 	const Architecture *names = architecture_find(model->config.architecture);
 
 	model->config.kind = MODEL_LANGUAGE;
+	if (model->plan != NULL)
+		relabel_config(model);
 	model_list_parameters(model, names->prefixes[0], false);
 	for (int i = 0; i < model->parameter_count; i++)
 	{
 		Parameter *parameter = &model->parameters[i];
 
+		if (relabel_makes(model, parameter))
+			continue;
 		if (!gguf_weight_open(model->arena, model->gguf, &model->config,
 		                      parameter->name, &parameter->stored, failure) ||
 		    !parameter_open(model, parameter, "its metadata say", failure))
@@ -484,13 +521,15 @@ open_files(Model *model, Failure *failure)
 	       open_gguf_weights(model, failure);
 }
 
-bool
-model_open(Arena *arena, Device *device, const char *directory,
-           const char *tokenizer, Model **result, Failure *failure)
+static bool
+open_model(Arena *arena, Device *device, const char *directory,
+           const char *tokenizer, const ClassifierPlan *plan, Model **result,
+           Failure *failure)
 {
 	Model *model = arena_alloc(arena, sizeof(Model));
 
 	model->arena = arena;
+	model->plan = plan;
 	model->device = device;
 	model->directory = arena_strdup(arena, directory);
 	model->tokenizer_directory =
@@ -506,4 +545,21 @@ model_open(Arena *arena, Device *device, const char *directory,
 		arena_alloc(arena, (size_t) model->config.layers * sizeof(LayerState));
 	*result = model;
 	return true;
+}
+
+bool
+model_open(Arena *arena, Device *device, const char *directory,
+           const char *tokenizer, Model **result, Failure *failure)
+{
+	return open_model(arena, device, directory, tokenizer, NULL, result,
+	                  failure);
+}
+
+bool
+model_open_classifier(Arena *arena, Device *device, const char *directory,
+                      const char *tokenizer, const ClassifierPlan *plan,
+                      Model **result, Failure *failure)
+{
+	return open_model(arena, device, directory, tokenizer, plan, result,
+	                  failure);
 }

@@ -144,6 +144,27 @@ extern int batch_targets(const Batch *batch, int first, int count);
 extern bool model_open(Arena *arena, Device *device, const char *directory,
                        const char *tokenizer, Model **model, Failure *failure);
 
+/* The classifier that is to be made of a model; borrowed by it. */
+typedef struct ClassifierPlan
+{
+	int labels;          /* outputs, at least 1 */
+	char *const *names;  /* [labels] UTF-8, for id2label of config.json */
+	const char *problem; /* its problem_type; NULL: none */
+	uint64_t seed;       /* of weights that are new */
+} ClassifierPlan;
+
+/*
+ * Opens a directory or file as a classifier to be trained: a classifier, a
+ * bare encoder, or a language model without its LM head.  What its head has in
+ * the planned shape is kept; the rest is new, and there once the model is made
+ * trainable: normal(0, initializer_range), biases 0.  A decoder that was no
+ * classifier reads its last token, whatever that is.
+ */
+extern bool model_open_classifier(Arena *arena, Device *device,
+                                  const char *directory, const char *tokenizer,
+                                  const ClassifierPlan *plan, Model **model,
+                                  Failure *failure);
+
 /* The architectures that can be opened, by index; NULL past the last. */
 extern const char *architecture_name(int index);
 

@@ -59,6 +59,8 @@ write_config(Arena *arena, const Model *model, const char *directory,
 		return false;
 	json_object_del(json, "torch_dtype");
 	json_object_set_new(json, "dtype", json_string("float32"));
+	if (model->plan != NULL)
+		relabel_describe(model, json);
 	return json_write_file(
 		json, arena_printf(arena, "%s/config.json", directory), failure);
 }

@@ -43,12 +43,15 @@ allocate_state(Model *model, ModelState state, Failure *failure)
 	        fail(failure, FAILURE_OUT_OF_MEMORY, "no memory for training"));
 }
 
-/* The first values of a new adapter's parameter. */
+/* The first values of a parameter that no file has: of a new adapter, or of a
+ * new classifier's head. */
 static void
 upload_new(Model *model, int index, float *target)
 {
 	Device *device = model->device;
-	int64_t numbers = model->adapter->parameters[index].count;
+	const Parameter *parameter = &trained_parameters(model).parameter[index];
+	bool is_lora = model->adapter != NULL && index < 2 * model->adapter->loras;
+	int64_t numbers = parameter->count;
 	float part[8192];
 	int64_t size = sizeof(part) / sizeof(part[0]);
 
@@ -57,7 +60,10 @@ upload_new(Model *model, int index, float *target)
 		int64_t left = numbers - first;
 		int64_t count = left < size ? left : size;
 
-		lora_initialize(model->adapter, index, first, count, part);
+		if (is_lora)
+			lora_initialize(model->adapter, index, first, count, part);
+		else
+			relabel_initialize(model, parameter, first, count, part);
 		device->upload(device, target + first, part,
 		               (size_t) count * sizeof(float));
 	}
@@ -92,7 +98,11 @@ model_make_trainable(Model *model, const LoraOptions *lora, Failure *failure)
 	    !lora_create(model, lora, failure))
 		return false;
 	if (model->adapter != NULL)
+	{
 		model->adapter->dropout = lora == NULL ? 0 : lora->dropout;
+		if (model->plan != NULL)
+			relabel_train_head(model);
+	}
 	if (!memory_check(4 * (uint64_t) state_bytes(model), failure) ||
 	    !allocate_state(model, MODEL_WEIGHTS, failure))
 		return fail_while(failure,

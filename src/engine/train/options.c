@@ -34,7 +34,9 @@ read_method(const json_t *settings, TrainOptions *options, Failure *failure)
 		return false;
 	if (clip_range != NULL && json_is_null(clip_range))
 		objective->clip_range = -1;
-	options->objective = objective_find(method);
+	options->critic = critic_find(method);
+	options->objective = options->critic == NULL ? objective_find(method)
+	                                             : &options->critic->draws;
 	if (options->objective == NULL)
 		return fail(failure, FAILURE_UNSUPPORTED, "method \"%s\" is not known",
 		            method);

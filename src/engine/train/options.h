@@ -5,8 +5,8 @@
 #pragma once
 
 #include "base/failure.h"
+#include "method/critic.h"
 #include "method/group.h"
-#include "method/objective.h"
 #include "model/lora.h"
 #include "train/schedule.h"
 
@@ -15,6 +15,8 @@
 typedef struct TrainOptions
 {
 	const Objective *objective;
+	const Critic *critic; /* of a classifier, whose draws are the objective;
+	                       * NULL: a language model is trained */
 	ObjectiveOptions objective_options;
 	GroupOptions group_options; /* where the objective ranks */
 	bool is_uniform;            /* rows are shuffled, not drawn by weight */

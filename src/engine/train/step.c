@@ -25,9 +25,11 @@ typedef struct MicroBatch
 	int32_t *offset;
 	int32_t *target;
 	int32_t *ids;
+	int32_t *types; /* of a classifier's tokens */
 	uint64_t *key;  /* [batch.sequences] for dropout */
 	int32_t *group; /* [groups + 1] the first sequence of each */
 	int groups;
+	int labels;     /* of a classifier */
 	int next;       /* the first group whose log-probabilities have not come */
 	int64_t update; /* from 1 */
 	double scale;   /* 1 / groups of the step */
@@ -55,6 +57,7 @@ make_room(Arena *arena, MicroBatch *micro, int64_t sequences, int64_t tokens,
 		{(void **) &micro->offset, sequences + 1, sizeof(int32_t)},
 		{(void **) &micro->target, sequences, sizeof(int32_t)},
 		{(void **) &micro->ids, tokens, sizeof(int32_t)},
+		{(void **) &micro->types, tokens, sizeof(int32_t)},
 		{(void **) &micro->key, sequences, sizeof(uint64_t)},
 		{(void **) &micro->group, sequences + 1, sizeof(int32_t)},
 		{(void **) &micro->place, sequences + 1, sizeof(int32_t)},
@@ -87,6 +90,8 @@ add_sequence(MicroBatch *micro, const DatasetRow *row, uint64_t place)
 	micro->target[i] = at + row->prompt;
 	micro->offset[i + 1] = at + row->tokens;
 	memcpy(micro->ids + at, row->ids, (size_t) row->tokens * sizeof(int32_t));
+	for (int32_t t = 0; t < row->tokens; t++)
+		micro->types[at + t] = t >= row->prompt;
 }
 
 static void
@@ -95,7 +100,9 @@ fill_batch(MicroBatch *micro, const int32_t *drawn, const int32_t *order,
 {
 	const Groups *all = &micro->dataset->groups;
 
-	micro->batch = (Batch){0, micro->offset, micro->target, micro->ids, NULL};
+	micro->batch =
+		(Batch){0, micro->offset, micro->target, micro->ids,
+	            micro->options->critic == NULL ? NULL : micro->types};
 	micro->groups = groups;
 	micro->next = 0;
 	for (int i = 0; i < groups; i++)
@@ -188,6 +195,49 @@ objective_gradient(void *argument, int first, int count, const float *logp,
 	return true;
 }
 
+/* LogitGradient of model_classify_accumulate(). */
+static bool
+critic_gradient(void *argument, int sequences, const float *logits, float *grad,
+                Failure *failure)
+{
+	MicroBatch *micro = argument;
+	const TrainOptions *options = micro->options;
+	StepReport *report = micro->report;
+
+	(void) failure;
+	for (int i = 0; i < sequences; i++)
+	{
+		micro->reward[i] = micro->row[i]->reward;
+		report->responses++;
+		report->tokens += micro->row[i]->tokens;
+	}
+	for (int g = 0; g < micro->groups; g++)
+	{
+		int begin = micro->group[g];
+		CriticGroup group = {micro->group[g + 1] - begin, micro->labels,
+		                     logits + (int64_t) begin * micro->labels,
+		                     micro->reward + begin};
+		double loss = options->critic->loss(
+			&group, grad + (int64_t) begin * micro->labels, &report->stats);
+
+		report->loss += loss * micro->scale;
+	}
+	for (int64_t i = 0; i < (int64_t) sequences * micro->labels; i++)
+		grad[i] = (float) (grad[i] * micro->scale);
+	return true;
+}
+
+/* Forward and backward of the micro-batch, by the objective at hand. */
+static bool
+accumulate_batch(Model *model, MicroBatch *micro, Failure *failure)
+{
+	if (micro->options->critic != NULL)
+		return model_classify_accumulate(model, &micro->batch, micro->key,
+		                                 critic_gradient, micro, failure);
+	return model_accumulate(model, &micro->batch, micro->groups, micro->group,
+	                        micro->key, objective_gradient, micro, failure);
+}
+
 /* Tokens of a group, and how many sequences it adds. */
 static bool
 measure_group(const Dataset *dataset, int32_t group, int32_t *length,
@@ -237,8 +287,7 @@ accumulate(Arena *arena, Model *model, MicroBatch *micro, const int32_t *drawn,
 		if (!poll_check(failure))
 			return false;
 		fill_batch(micro, drawn, order + begin[i], groups);
-		if (!model_accumulate(model, &micro->batch, groups, micro->group,
-		                      micro->key, objective_gradient, micro, failure))
+		if (!accumulate_batch(model, micro, failure))
 			return false;
 	}
 	return true;
@@ -281,6 +330,7 @@ step_run(Model *model, const TrainOptions *options, const Dataset *dataset,
 	Arena *arena = arena_create();
 	MicroBatch micro = {.options = options,
 	                    .dataset = dataset,
+	                    .labels = model_labels(model),
 	                    .scale = 1.0 / count,
 	                    .update = update,
 	                    .report = report};

@@ -282,6 +282,7 @@ evaluate(Run *run, Failure *failure)
 	const TrainEvents *events = run->events;
 	TrainState *state = &run->state;
 	TrainMetric metric = {"evaluation/reward", NAN};
+	bool is_critic = run->options->critic != NULL;
 
 	if (!events->evaluate(events->argument, state->step, &metric.value,
 	                      failure))
@@ -289,8 +290,9 @@ evaluate(Run *run, Failure *failure)
 	state->evaluated_step = state->step;
 	if (isfinite(metric.value))
 	{
-		if (!events->metrics(events->argument, state->step, &metric, 1,
-		                     failure))
+		/* A classifier's held-out numbers are several, and out already. */
+		if (!is_critic && !events->metrics(events->argument, state->step,
+		                                   &metric, 1, failure))
 			return false;
 		if (state->step == 0)
 			state->reference_reward = metric.value;
@@ -307,21 +309,14 @@ evaluate(Run *run, Failure *failure)
 	return state->step == 0 || write_checkpoint(run, failure);
 }
 
-static bool
-send_metrics(Run *run, const StepReport *report, double rate, Failure *failure)
+/* What a policy, but no classifier, has: log-probabilities and rewards. */
+static int
+policy_metrics(const StepReport *report, TrainMetric *metric)
 {
-	const ObjectiveStats *stats = &report->stats;
 	double n = report->responses;
-	TrainMetric metric[24];
 	int count = 0;
 
 #define ADD(name, value) metric[count++] = (TrainMetric){name, value}
-	ADD("loss", report->loss);
-	ADD("grad_norm", report->grad_norm);
-	ADD("learning_rate", rate);
-	ADD("epoch", (double) run->state.step * run->options->batch_size /
-	                 run->dataset->groups.count);
-	ADD("num_tokens", (double) run->state.tokens);
 	ADD("logps/policy", report->logp / n);
 	if (isfinite(report->ref_logp))
 	{
@@ -332,6 +327,27 @@ send_metrics(Run *run, const StepReport *report, double rate, Failure *failure)
 		ADD("rewards/mean", report->reward / n);
 	if (isfinite(report->advantage))
 		ADD("advantage/mean", report->advantage / n);
+	return count;
+}
+
+static bool
+send_metrics(Run *run, const StepReport *report, double rate, Failure *failure)
+{
+	const ObjectiveStats *stats = &report->stats;
+	bool is_policy = run->options->critic == NULL;
+	TrainMetric metric[24];
+	int count = 0;
+
+	ADD("loss", report->loss);
+	ADD("grad_norm", report->grad_norm);
+	ADD("learning_rate", rate);
+	ADD("epoch", (double) run->state.step * run->options->batch_size /
+	                 run->dataset->groups.count);
+	ADD("num_tokens", (double) run->state.tokens);
+	if (is_policy)
+		count += policy_metrics(report, metric + count);
+	if (stats->classified > 0)
+		ADD("accuracy", (double) stats->hits / (double) stats->classified);
 	if (stats->ratios > 0)
 	{
 		ADD("clip_ratio", (double) stats->clipped / (double) stats->ratios);
@@ -349,8 +365,11 @@ send_metrics(Run *run, const StepReport *report, double rate, Failure *failure)
 		    (stats->best_score - stats->worst_score) / groups);
 		ADD("rewards/accuracies",
 		    (double) stats->ordered / (double) stats->compared);
-		ADD("logps/chosen", stats->best_logp / groups);
-		ADD("logps/rejected", stats->worst_logp / groups);
+	}
+	if (stats->groups > 0 && is_policy)
+	{
+		ADD("logps/chosen", stats->best_logp / (double) stats->groups);
+		ADD("logps/rejected", stats->worst_logp / (double) stats->groups);
 	}
 #undef ADD
 	return run->events->metrics(run->events->argument, run->state.step, metric,
@@ -420,10 +439,16 @@ choose(Run *run, TrainResult *result, Failure *failure)
 		return best_open(run->arena, run->directory, run->model,
 		                 state->best_step, &result->weights, failure);
 	}
-	snprintf(message, sizeof(message),
-	         "no step earned more reward than the reference (%.4g); the "
-	         "weights are those of the last step",
-	         state->reference_reward);
+	if (run->options->critic != NULL)
+		snprintf(message, sizeof(message),
+		         "no step was better on held-out rows than the beginning (%s "
+		         "%.4g); the weights are those of the last step",
+		         run->options->critic->measure, state->reference_reward);
+	else
+		snprintf(message, sizeof(message),
+		         "no step earned more reward than the reference (%.4g); the "
+		         "weights are those of the last step",
+		         state->reference_reward);
 	return run->events->warning(run->events->argument, message, failure);
 }
 
