@@ -27,7 +27,7 @@ trap finish EXIT
 
 private_tree "$work/tree"
 make -s -j"$(nproc)" PG_CONFIG="$PG_CONFIG" all install > /dev/null
-server_start "$work/server"
+server_start "$work/server" "alol.max_session_engines = $sessions"
 psql -qX -c "CREATE EXTENSION alol" -c "SET client_min_messages = warning" \
 	-c "DO \$\$ BEGIN PERFORM alol_model_load('model', '$model'); END \$\$"
 
