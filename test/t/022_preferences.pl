@@ -23,8 +23,8 @@ sub begin
 {
 	my ($method, $source, $output) = @_;
 	return sql(<<"SQL");
-SELECT alol_train('$source', 'tiny', '${method}_${source}_$output', '$method', steps => 150,
-	batch_size => 4, learning_rate => 1e-3, options => '{"checkpoint_every": 20,
+SELECT alol_train('$source', 'tiny', '${method}_${source}_$output', '$method', steps => 1200,
+	batch_size => 4, learning_rate => 1e-3, options => '{"checkpoint_every": 50,
 		"max_response_tokens": 16, "pairs": "all"}')
 SQL
 }
