@@ -26,7 +26,27 @@ CREATE FUNCTION @extschema@.alol_generate(model text, prompt text,
 	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 1000000;
 COMMENT ON FUNCTION @extschema@.alol_generate(text, text, int, float8, float8,
 		int, int, float8, text[], bigint) IS
-	'response of a language model to a prompt; temperature 0 is greedy, seed NULL random';
+	'response of a language model to a prompt; temperature 0 is greedy, num_beams above 1 a beam search, seed NULL random';
+
+CREATE FUNCTION @extschema@.alol_chat(model text, messages jsonb,
+		max_tokens int DEFAULT 128, temperature float8 DEFAULT 0,
+		top_p float8 DEFAULT 1, top_k int DEFAULT 0, num_beams int DEFAULT 1,
+		repetition_penalty float8 DEFAULT 1, stop text[] DEFAULT NULL,
+		seed bigint DEFAULT NULL)
+	RETURNS text
+	AS 'MODULE_PATHNAME', 'alol_chat'
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 1000000;
+COMMENT ON FUNCTION @extschema@.alol_chat(text, jsonb, int, float8, float8,
+		int, int, float8, text[], bigint) IS
+	'response of a language model to a chat, an array of messages with role and content, through its chat template';
+
+CREATE FUNCTION @extschema@.alol_chat_prompt(model text, messages jsonb,
+		add_generation_prompt bool DEFAULT true)
+	RETURNS text
+	AS 'MODULE_PATHNAME', 'alol_chat_prompt'
+	LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 10000;
+COMMENT ON FUNCTION @extschema@.alol_chat_prompt(text, jsonb, bool) IS
+	'a chat as the text that a model sees, by its chat template';
 
 CREATE FUNCTION @extschema@.alol_logprob(model text, prompt text, response text)
 	RETURNS float8

@@ -1,6 +1,7 @@
 /*
  * generate.c
- *		alol_generate(): the response of a model to a prompt.
+ *		alol_generate() and alol_chat(): the response of a model to a prompt,
+ *		or to a chat.
  */
 #include "alol.h"
 
@@ -11,11 +12,13 @@
 
 #include "inference.h"
 #include "json.h"
+#include "prompt.h"
 
 /* Beams a prompt can have, as the engine has it. */
 #define BEAMS_MAX 128
 
-/* The parameters of alol_generate() in SQL's order. */
+/* The parameters of both functions in SQL's order; alol_chat() has messages in
+ * the place of the prompt. */
 enum
 {
 	ARGUMENT_MODEL,
@@ -145,19 +148,17 @@ seed_argument(FunctionCallInfo fcinfo)
 	return (int64) (random >> 11);
 }
 
-ALOL_FUNCTION(alol_generate);
-Datum
-alol_generate(PG_FUNCTION_ARGS)
+/* The response to a prompt, which is in the frame's form. */
+static Datum
+generate(FunctionCallInfo fcinfo, const char *prompt, size_t prompt_length)
 {
-	Model *model;
 	StringInfo head = makeStringInfo();
 	WireBuffer payload;
 	EngineFrame reply;
 	const char *response;
 	size_t length;
+	Model *model;
 
-	if (PG_ARGISNULL(ARGUMENT_MODEL) || PG_ARGISNULL(ARGUMENT_PROMPT))
-		PG_RETURN_NULL();
 	appendStringInfoChar(head, '{');
 	add_numbers(head, fcinfo);
 	if (!PG_ARGISNULL(ARGUMENT_STOP))
@@ -167,10 +168,42 @@ alol_generate(PG_FUNCTION_ARGS)
 	json_add_json(head, "model", model_ref(model));
 	payload = inference_payload(head);
 	wire_put_u32(&payload, 1);
-	inference_put_text(&payload, PG_GETARG_TEXT_PP(ARGUMENT_PROMPT));
+	wire_put_text(&payload, prompt, prompt_length);
 	engine_ask(engine_session(), WIRE_GENERATE, payload, &reply);
 	(void) wire_get_count(&reply.items, 4 + 4 + 1);
 	response = wire_get_text(&reply.items, &length);
 	inference_check(&reply);
 	PG_RETURN_TEXT_P(text_from_utf8(response, length));
+}
+
+ALOL_FUNCTION(alol_generate);
+Datum
+alol_generate(PG_FUNCTION_ARGS)
+{
+	char *prompt;
+	size_t length;
+
+	if (PG_ARGISNULL(ARGUMENT_MODEL) || PG_ARGISNULL(ARGUMENT_PROMPT))
+		PG_RETURN_NULL();
+	prompt = prompt_to_utf8(text_to_cstring(PG_GETARG_TEXT_PP(ARGUMENT_PROMPT)),
+	                        false, &length);
+	return generate(fcinfo, prompt, length);
+}
+
+ALOL_FUNCTION(alol_chat);
+Datum
+alol_chat(PG_FUNCTION_ARGS)
+{
+	Jsonb *messages;
+	char *prompt;
+	size_t length;
+
+	if (PG_ARGISNULL(ARGUMENT_MODEL) || PG_ARGISNULL(ARGUMENT_PROMPT))
+		PG_RETURN_NULL();
+	messages = PG_GETARG_JSONB_P(ARGUMENT_PROMPT);
+	prompt_check_messages(messages);
+	prompt =
+		prompt_to_utf8(JsonbToCString(NULL, &messages->root, VARSIZE(messages)),
+	                   true, &length);
+	return generate(fcinfo, prompt, length);
 }

@@ -25,6 +25,7 @@ generation_head(JobRun *run, bool is_greedy, int64 seed)
 {
 	Jsonb *settings = run->job->settings;
 	Jsonb *given = json_member(settings, "generation");
+	Jsonb *stop = given == NULL ? NULL : json_member(given, "stop");
 	int64 max_tokens = json_int(settings, "max_response_tokens", 128);
 	double temperature = is_greedy ? 0 : 1;
 	StringInfoData json;
@@ -48,6 +49,10 @@ generation_head(JobRun *run, bool is_greedy, int64 seed)
 		json_add_int(&json, "top_k", json_int(given, "top_k", 0));
 		json_add_float(&json, "repetition_penalty",
 		               json_float(given, "repetition_penalty", 1));
+		json_add_int(&json, "num_beams", json_int(given, "num_beams", 1));
+		if (stop != NULL)
+			json_add_json(&json, "stop",
+			              JsonbToCString(NULL, &stop->root, VARSIZE(stop)));
 	}
 	appendStringInfoChar(&json, '}');
 	return json.data;

@@ -16,6 +16,7 @@
 
 #include "job_rows.h"
 #include "json.h"
+#include "prompt.h"
 
 #define HELD_FRACTION 0.05
 
@@ -83,7 +84,19 @@ rows_open(const char *path, Jsonb *settings)
 char *
 rows_prompt(const JobRows *rows, HeapTuple row)
 {
-	return source_text(row, rows->names->columns, rows->names->prompt);
+	return prompt_text(row, rows->names->columns, rows->names->prompt);
+}
+
+void
+rows_error_callback(void *number)
+{
+	errcontext("row " INT64_FORMAT " of the source", *(int64 *) number);
+}
+
+bool
+rows_have_chats(const JobRows *rows)
+{
+	return prompt_is_chat(rows->names->columns, rows->names->prompt);
 }
 
 char *
@@ -106,11 +119,8 @@ void
 rows_put_prompt(const JobRows *rows, int64 number, WireBuffer *payload)
 {
 	HeapTuple row = spool_row(rows->spool, number);
-	char *prompt = rows_prompt(rows, row);
-	size_t length;
-	char *utf8 = text_to_utf8(prompt, strlen(prompt), &length);
 
-	wire_put_text(payload, utf8, length);
+	prompt_put(payload, rows_prompt(rows, row), rows_have_chats(rows));
 	heap_freetuple(row);
 }
 
@@ -160,12 +170,21 @@ hash_rows(const JobRows *rows, int64 *count)
 		CurrentMemoryContext, (Size) Max(rows->count, 1) * sizeof(HashedRow));
 	int64 found = 0;
 	int64 distinct = 0;
+	int64 number;
+	ErrorContextCallback callback = {
+		.previous = error_context_stack,
+		.callback = rows_error_callback,
+		.arg = &number,
+	};
 
+	error_context_stack = &callback;
 	for (int64 i = 0; i < rows->count; i++)
 	{
 		HeapTuple row = spool_row(rows->spool, i);
-		char *prompt = rows_prompt(rows, row);
+		char *prompt;
 
+		number = i + 1;
+		prompt = rows_prompt(rows, row);
 		CHECK_FOR_INTERRUPTS();
 		if (prompt != NULL)
 		{
@@ -175,6 +194,7 @@ hash_rows(const JobRows *rows, int64 *count)
 		}
 		heap_freetuple(row);
 	}
+	error_context_stack = callback.previous;
 	qsort(hashed, (size_t) found, sizeof(HashedRow), compare_hashes);
 	for (int64 i = 0; i < found; i++)
 	{

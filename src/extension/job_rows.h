@@ -34,6 +34,11 @@ extern void rows_hold_out(JobRows *rows);
 
 /* Of a row; NULL where it is.  palloc'd, in the database's encoding. */
 extern char *rows_prompt(const JobRows *rows, HeapTuple row);
+/* Are the prompts chats? */
+extern bool rows_have_chats(const JobRows *rows);
+/* For error_context_stack: what is wrong is in the row of this number (int64,
+ * from 1). */
+extern void rows_error_callback(void *number);
 extern char *rows_response(const JobRows *rows, HeapTuple row);
 
 /* The two responses of a pair; false where one is NULL. */

@@ -18,6 +18,7 @@
 #include "job_evaluate.h"
 #include "job_record.h"
 #include "json.h"
+#include "prompt.h"
 
 /* A request is sent early when its texts grow beyond this. */
 #define REQUEST_SIZE_MAX ((size_t) 64 * 1024 * 1024)
@@ -79,13 +80,14 @@ describe_row(const ScoredRow *row)
 }
 
 static void
-put_row(const ScoredRow *row, char *prompt, char *response, uint8 flags,
-        WireBuffer *items, uint32 *item_count)
+put_row(const JobRun *run, const ScoredRow *row, const char *prompt,
+        char *response, uint8 flags, WireBuffer *items, uint32 *item_count)
 {
 	WireRow wire = {0};
 
 	wire.row_number = row->number;
-	wire.prompt = text_to_utf8(prompt, strlen(prompt), &wire.prompt_length);
+	wire.prompt =
+		prompt_to_utf8(prompt, rows_have_chats(run->rows), &wire.prompt_length);
 	wire.response =
 		text_to_utf8(response, strlen(response), &wire.response_length);
 	wire.flags = flags;
@@ -140,18 +142,12 @@ take_row(JobRun *run, int64 number, bool no_reward, double reward,
 	row->skip = look_at_row(run, tuple, prompt, response, no_reward, row);
 	if (row->skip != SCORE_USED)
 		return;
-	put_row(row, prompt, response,
+	put_row(run, row, prompt, response,
 	        run->has_pairs ? WIRE_ROW_IS_CHOSEN : row->flags, items,
 	        item_count);
 	if (run->has_pairs)
-		put_row(row, prompt, rejected, WIRE_ROW_IS_REJECTED, items, item_count);
-}
-
-/* What cannot be converted, say, is somewhere in this row. */
-static void
-row_error_callback(void *argument)
-{
-	errcontext("row " INT64_FORMAT " of the source", *(int64 *) argument);
+		put_row(run, row, prompt, rejected, WIRE_ROW_IS_REJECTED, items,
+		        item_count);
 }
 
 /* take_row() for rows [first, first + count), until the request is full. */
@@ -163,7 +159,7 @@ take_rows(JobRun *run, int64 first, int count, const bool *isnull,
 	int64 number;
 	ErrorContextCallback callback = {
 		.previous = error_context_stack,
-		.callback = row_error_callback,
+		.callback = rows_error_callback,
 		.arg = &number,
 	};
 

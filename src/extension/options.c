@@ -143,6 +143,8 @@ static const Option known_options[] = {
 	FLOAT_OPTION("top_p", GENERATE, "null", 0, 1, LOW_OPEN),
 	INT_OPTION("top_k", GENERATE, "null", 0),
 	FLOAT_OPTION("repetition_penalty", GENERATE, "null", 0, 100, LOW_OPEN),
+	{"num_beams", GENERATE, OPTION_INT, "null", 1, 128},
+	{"stop", GENERATE, OPTION_TEXTS, "null"},
 
 	{"batch_size", SCORE, OPTION_INT, "64", 1, 4096},
 };
@@ -459,6 +461,30 @@ given_value(Jsonb *options, const char *name)
 	return findJsonbValueFromContainer(&options->root, JB_FOBJECT, &key);
 }
 
+/* What one option alone does not show: a beam search draws nothing. */
+static void
+check_generation(Jsonb *options)
+{
+	Jsonb *generation = json_member(options, "generation");
+	int64 samples = json_int(options, "value_samples", 1);
+	int64 beams;
+
+	if (generation == NULL)
+		return;
+	beams = json_int(generation, "num_beams", 1);
+	if (beams > 1 && json_float(generation, "temperature", 0) > 0)
+		ereport(ERROR,
+		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		         errmsg("option \"generation.num_beams\" does not go with a "
+		                "temperature above 0")));
+	if (beams > 1 && samples > 1)
+		ereport(ERROR,
+		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		         errmsg("option \"generation.num_beams\" does not go with "
+		                "value_samples above 1"),
+		         errdetail("All samples of a prompt would be the same.")));
+}
+
 /* What the option is where it is not given. */
 static const char *
 fallback_of(const Option *option, bool is_uniform, bool has_lora)
@@ -511,7 +537,10 @@ options_check(const char *kind, bool is_uniform, bool has_lora, Jsonb *options)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 		                errmsg("options must be a JSON object")));
 	if (options != NULL)
+	{
 		check_members(kind_bit, "", &options->root);
+		check_generation(options);
+	}
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '{');
 	for (int i = 0; i < (int) lengthof(known_options); i++)

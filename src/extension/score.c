@@ -20,6 +20,7 @@
 #include "inference.h"
 #include "json.h"
 #include "options.h"
+#include "prompt.h"
 #include "reward.h"
 #include "source.h"
 #include "source_read.h"
@@ -166,12 +167,10 @@ begin_request(const Score *score, const Model *model, bool responses,
 }
 
 static void
-put_text(WireBuffer *payload, const char *text)
+put_prompt(const Score *score, const ScoredRow *row, WireBuffer *payload)
 {
-	size_t length;
-	char *utf8 = text_to_utf8(text, strlen(text), &length);
-
-	wire_put_text(payload, utf8, length);
+	prompt_put(payload, row->prompt,
+	           prompt_is_chat(score->source->columns, score->source->prompt));
 }
 
 /* The reply to a request of count items of this size. */
@@ -207,8 +206,8 @@ fetch_logprobs(Score *score)
 	{
 		if (!has_pair(&score->rows[i]))
 			continue;
-		put_text(&payload, score->rows[i].prompt);
-		put_text(&payload, score->rows[i].response);
+		put_prompt(score, &score->rows[i], &payload);
+		prompt_put(&payload, score->rows[i].response, false);
 	}
 	ask(WIRE_LOGPROB, payload, count, 8 + 4, &reply);
 	for (int i = 0; i < score->count; i++)
@@ -239,7 +238,7 @@ fetch_values(Score *score)
 	payload = begin_request(score, score->value, false, count);
 	for (int i = 0; i < score->count; i++)
 		if (score->rows[i].prompt != NULL)
-			put_text(&payload, score->rows[i].prompt);
+			put_prompt(score, &score->rows[i], &payload);
 	ask(WIRE_VALUE, payload, count, 8, &reply);
 	for (int i = 0; i < score->count; i++)
 		if (score->rows[i].prompt != NULL)
@@ -257,7 +256,7 @@ read_row(const Score *score, HeapTuple tuple, ScoredRow *row)
 
 	memset(row, 0, sizeof(*row));
 	row->key = source_text(tuple, columns, source->key);
-	row->prompt = source_text(tuple, columns, source->prompt);
+	row->prompt = prompt_text(tuple, columns, source->prompt);
 	row->response = source_text(tuple, columns, source->response);
 	row->advantage.is_known = source_number(tuple, columns, source->advantage,
 	                                        &row->advantage.number);

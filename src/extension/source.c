@@ -19,6 +19,7 @@
 #include "utils/varlena.h"
 
 #include "json.h"
+#include "prompt.h"
 #include "source.h"
 #include "source_check.h"
 #include "source_read.h"
@@ -340,12 +341,6 @@ require_text(const Source *source, AttrNumber attribute, const char *name,
 		no_such_column(source, name, option);
 	type = TupleDescAttr(source->columns, attribute - 1)->atttypid;
 	base = getBaseType(type);
-	if (base == JSONOID || base == JSONBOID)
-		ereport(ERROR,
-		        (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-		         errmsg("%s column \"%s\" has type %s: chat messages are not "
-		                "available yet",
-		                source->argument, name, format_type_be(type))));
 	get_type_category_preferred(base, &category, &preferred);
 	if (category != TYPCATEGORY_STRING)
 		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
@@ -357,8 +352,9 @@ require_text(const Source *source, AttrNumber attribute, const char *name,
 void
 source_require(const Source *source, bool response)
 {
-	require_text(source, source->prompt, source->prompt_column,
-	             "prompt_column");
+	if (!prompt_is_chat(source->columns, source->prompt))
+		require_text(source, source->prompt, source->prompt_column,
+		             "prompt_column");
 	if (response)
 		require_text(source, source->response, source->response_column,
 		             "response_column");

@@ -54,7 +54,7 @@ extern Source *source_open(const char *text, const char *argument,
 extern Source *source_open_session(const char *text, const char *argument,
                                    Jsonb *options);
 
-/* Raises unless there is a prompt column of a text type and, if response, a
+/* Raises unless there is a prompt column of a text type or of chats and, if response, a
  * response column as well. */
 extern void source_require(const Source *source, bool response);
 

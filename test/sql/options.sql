@@ -10,7 +10,7 @@ SET client_min_messages = warning;
 
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS alol;
-SELECT plan(60);
+SELECT plan(63);
 
 CREATE TABLE pairs AS SELECT i AS key, 'prompt ' || i AS prompt,
 	'response ' || i AS response, i / 100.0 AS reward, 'x' AS label,
@@ -92,6 +92,14 @@ SELECT refused('{"value_samples": 0}',
 	'option "value_samples" must be at least 1 and at most 1024, not 0');
 SELECT refused('{"generation": {"top_p": 0}}',
 	'option "generation.top_p" must be greater than 0 and at most 1, not 0');
+SELECT refused('{"generation": {"num_beams": 129}}',
+	'option "generation.num_beams" must be at least 1 and at most 128, not 129');
+SELECT refused('{"generation": {"num_beams": 2, "temperature": 0.5}}',
+	'option "generation.num_beams" does not go with a temperature above 0');
+SELECT refused('{"generation": {"num_beams": 2}, "value_samples": 2}',
+	'option "generation.num_beams" does not go with value_samples above 1');
+SELECT refused('{"generation": {"stop": "x"}}',
+	'option "generation.stop" must be an array of strings, not "x"');
 
 -- What comes later
 SELECT refused('{"quantize": "nf4"}', 'quantize "nf4" is not available yet',
@@ -113,9 +121,6 @@ SELECT refused('{"response_column": "answer"}',
 SELECT refused('{"key_column": "id"}', 'source has no column "id"', '42703');
 SELECT refused('{"prompt_column": "key"}',
 	'source column "key" must be text, not integer', '42804');
-SELECT refused('{"prompt_column": "messages"}',
-	'source column "messages" has type jsonb: chat messages are not available yet',
-	'0A000');
 SELECT throws_matching($$SELECT alol_train('pairs', 'alol_options_test',
 	'alol_options_out', options => '{"reference": "nobody"}')$$,
 	'model "nobody" does not exist', 'the reference must be there');

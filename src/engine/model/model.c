@@ -136,15 +136,19 @@ identity_add(uint64_t sum, const char *directory, const char *name)
 static uint64_t
 identity(const Model *model)
 {
-	static const char *const names[] = {
-		"config.json", "model.safetensors", "model.safetensors.index.json",
-		"tokenizer.json", "generation_config.json"};
+	static const char *const names[] = {"config.json",
+	                                    "model.safetensors",
+	                                    "generation_config.json",
+	                                    "model.safetensors.index.json",
+	                                    "tokenizer.json",
+	                                    "tokenizer_config.json",
+	                                    "chat_template.jinja"};
 	uint64_t sum = IDENTITY_START;
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 	{
 		const char *path =
-			i == 3 ? model->tokenizer_directory : model->directory;
+			i > 3 ? model->tokenizer_directory : model->directory;
 
 		if (file_is_regular(path)) /* GGUF */
 			sum = identity_add_path(sum, path);

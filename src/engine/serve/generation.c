@@ -2,9 +2,8 @@
  * generation.c
  *		Responses to prompts: WIRE_GENERATE.
  */
-#include "model/generate.h"
+#include "serve/generation.h"
 
-#include "formats/json.h"
 #include "model/pair.h"
 #include "serve/models.h"
 #include "serve/requests.h"
@@ -15,19 +14,20 @@
 #define STOPS_MAX 64
 
 static bool
-read_stops(Request *request, GenerateOptions *options, Failure *failure)
+read_stops(Arena *arena, const json_t *object, GenerateOptions *options,
+           Failure *failure)
 {
 	json_t *array;
 	const char **stop;
 	size_t count;
 
-	if (!json_get_array(request->head, "stop", &array, failure))
+	if (!json_get_array(object, "stop", &array, failure))
 		return false;
 	count = array == NULL ? 0 : json_array_size(array);
 	if (count > STOPS_MAX)
 		return fail(failure, FAILURE_BAD_INPUT,
 		            "%zu stop texts are more than %d", count, STOPS_MAX);
-	stop = arena_alloc(request->arena, (count + 1) * sizeof(char *));
+	stop = arena_alloc(arena, (count + 1) * sizeof(char *));
 	for (size_t i = 0; i < count; i++)
 	{
 		stop[i] = json_string_value(json_array_get(array, i));
@@ -40,30 +40,27 @@ read_stops(Request *request, GenerateOptions *options, Failure *failure)
 	return true;
 }
 
-static bool
-read_options(Request *request, const Model *model, GenerateOptions *options,
-             Failure *failure)
+bool
+generation_read(Arena *arena, const json_t *object, const Model *model,
+                int max_tokens, GenerateOptions *options, Failure *failure)
 {
-	const json_t *head = request->head;
-	const json_t *seed = json_object_get(head, "seed");
-	int64_t max_tokens, top_k, beams;
+	int64_t most, top_k, beams;
 
 	memset(options, 0, sizeof(GenerateOptions));
-	if (!json_get_int(head, "max_tokens", 128, 1, INT32_MAX, &max_tokens,
+	if (!json_get_int(object, "max_tokens", max_tokens, 1, INT32_MAX, &most,
 	                  failure) ||
-	    !json_get_double(head, "temperature", 0, 0, 1e6, &options->temperature,
-	                     failure) ||
-	    !json_get_double(head, "top_p", 1, 0, 1, &options->top_p, failure) ||
-	    !json_get_int(head, "top_k", 0, 0, INT32_MAX, &top_k, failure) ||
-	    !json_get_int(head, "num_beams", 1, 1, BEAMS_MAX, &beams, failure) ||
-	    !json_get_double(head, "repetition_penalty", 1, 1e-6, 1e6,
+	    !json_get_double(object, "temperature", 0, 0, 1e6,
+	                     &options->temperature, failure) ||
+	    !json_get_double(object, "top_p", 1, 0, 1, &options->top_p, failure) ||
+	    !json_get_int(object, "top_k", 0, 0, INT32_MAX, &top_k, failure) ||
+	    !json_get_int(object, "num_beams", 1, 1, BEAMS_MAX, &beams, failure) ||
+	    !json_get_double(object, "repetition_penalty", 1, 1e-6, 1e6,
 	                     &options->repetition_penalty, failure) ||
-	    !read_stops(request, options, failure))
+	    !read_stops(arena, object, options, failure))
 		return false;
 	generate_set_beams(options, model, (int) beams);
-	options->max_tokens = (int) max_tokens;
+	options->max_tokens = (int) most;
 	options->top_k = (int) top_k;
-	options->seed = (uint64_t) json_integer_value(seed);
 	return true;
 }
 
@@ -149,8 +146,10 @@ handle_generate(Request *request, Failure *failure)
 
 	if (!model_ref_of(request, "model", &ref, failure) ||
 	    !model_use_kind(request, &ref, MODEL_LANGUAGE, &model, failure) ||
-	    !read_options(request, model, &options, failure))
+	    !generation_read(arena, request->head, model, 128, &options, failure))
 		return false;
+	options.seed =
+		(uint64_t) json_integer_value(json_object_get(request->head, "seed"));
 	count = wire_get_count(&request->items, sizeof(uint32_t));
 	lists = arena_try(arena, count, sizeof(TokenList), failure);
 	usable = arena_try(arena, count, sizeof(uint32_t), failure);

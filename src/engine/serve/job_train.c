@@ -11,6 +11,7 @@
 #include "model/generate.h"
 #include "model/lora.h"
 #include "model/pair.h"
+#include "serve/generation.h"
 #include "serve/job.h"
 #include "serve/requests.h"
 
@@ -151,18 +152,32 @@ receive_rewards(Training *training, double *reward, Failure *failure)
 	return done;
 }
 
+/* Greedy, unless option "generation" says otherwise. */
+static bool
+read_generation(Training *training, Arena *arena, GenerateOptions *options,
+                Failure *failure)
+{
+	const Job *job = training->job;
+	json_t *given;
+
+	if (!json_get_object(job->settings, "generation", &given, failure) ||
+	    !generation_read(arena, given, job->model,
+	                     job->options.max_response_tokens, options, failure))
+		return false;
+	options->seed = job->options.seed;
+	return true;
+}
+
 static bool
 evaluate(void *argument, int64_t step, double *reward, Failure *failure)
 {
 	Training *training = argument;
 	Arena *arena = arena_create();
-	GenerateOptions options = {.max_tokens =
-	                               training->job->options.max_response_tokens,
-	                           .top_p = 1,
-	                           .repetition_penalty = 1};
+	GenerateOptions options;
 	Generation *results =
 		arena_try(arena, (size_t) training->count, sizeof(Generation), failure);
-	bool done = results != NULL;
+	bool done =
+		results != NULL && read_generation(training, arena, &options, failure);
 
 	*reward = NAN;
 	training->step = step;
