@@ -82,6 +82,21 @@ open_head(JobRun *run)
 	return json.data;
 }
 
+/* As QLoRA does, and the adapter is what the job is for. */
+static void
+say_what_is_quantized(JobRun *run)
+{
+	char *quantize = json_text(run->job->settings, "quantize");
+
+	if (quantize != NULL && strcmp(quantize, "none") != 0)
+		job_record_notice(
+			run->job, "notice",
+			psprintf("the weights under the adapter are quantized to %s while "
+		             "it is trained; it will be used over the model as it is "
+		             "stored",
+		             quantize));
+}
+
 /* Opens the job in the engine; true when its rows are scored already. */
 static bool
 open_job(JobRun *run)
@@ -94,6 +109,7 @@ open_job(JobRun *run)
 	notice = json_text(result.head, "notice");
 	if (notice != NULL)
 		job_record_notice(run->job, "warning", notice);
+	say_what_is_quantized(run);
 	job_record_rewind(run->job, json_int(result.head, "step", 0));
 	return json_bool(result.head, "rows_ready", false);
 }

@@ -116,7 +116,7 @@ static const Option known_options[] = {
 	FLOAT_OPTION("lora_alpha", TRAIN, "16", 0, 1e6, LOW_OPEN),
 	FLOAT_OPTION("lora_dropout", TRAIN, "0.05", 0, 1, HIGH_OPEN),
 	{"lora_targets", TRAIN, OPTION_TARGETS, "\"all-linear\""},
-	CHOICE_OPTION("quantize", TRAIN, "\"none\"", ",none,q8_0,nf4,nf4_double,", ",none,"),
+	CHOICE_OPTION("quantize", TRAIN, "\"none\"", ",none,q8_0,nf4,nf4_double,", NULL),
 
 	/* The machine. */
 	CHOICE_OPTION("dtype", TRAIN | VALUE | EVALUATE, "\"auto\"", ",auto,fp32,bf16,", ",auto,fp32,"),

@@ -129,8 +129,8 @@ typedef enum WireType
 	 * Events: WIRE_PROGRESS. */
 	WIRE_JOB_ROWS,
 	/* {"evaluate": bool, "samples": how many prompts give samples} n x (text
-	 * prompt, evaluation prompts) -> {"directory": of the trained model,
-	 * "step": whose weights they are, "steps", "best_reward" and
+	 * prompt, evaluation prompts) -> {"directory": of the trained model or
+	 * adapter, "step": whose weights they are, "steps", "best_reward" and
 	 * "reference_reward": null without evaluation}.  Events: PROGRESS,
 	 * METRICS, CHECKPOINT, NOTICE, SAMPLES, ASK. */
 	WIRE_JOB_TRAIN,

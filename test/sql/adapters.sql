@@ -32,7 +32,7 @@ CREATE FUNCTION directory(name text) RETURNS text LANGUAGE sql AS
 $$ SELECT current_setting('data_directory') || '/pgsql_tmp_alol/temporary/'
 	|| pg_backend_pid() || '.' || name $$;
 
-SELECT plan(56);
+SELECT plan(65);
 
 -- What a call asks for.
 BEGIN;
@@ -68,9 +68,11 @@ SELECT throws_ok(call(format($$'lora_base', 'o', lora_rank => 4,
 	'option "lora_targets" must be "all-linear", an expression or an array '
 	'of names, not %s', targets))
 FROM unnest(ARRAY['7', '""', '[]', '[7]', '{}']) targets;
-SELECT throws_ok(call($$'lora_base', 'o', lora_rank => 0,
-	options => '{"quantize": "nf5"}'$$), '22023', NULL,
-	'quantize is one of four');
+SELECT throws_ok(call($$'lora_base', 'o', lora_rank => 4,
+	options => '{"quantize": "nf5"}'$$), '22023', 'option "quantize" must be '
+	'none, q8_0, nf4 or nf4_double, not "nf5"');
+SELECT throws_ok(call($$'lora_base', 'o', options => '{"quantize": "nf4"}'$$),
+	'22023', 'quantize "nf4" needs an adapter to train');
 
 -- A job makes an adapter.
 SELECT alol_train('advantages', 'lora_base', 'lora_a', steps => 4,
@@ -114,6 +116,10 @@ SELECT cmp_ok(abs(alol_logprob('lora_merged', 'say 1: ', 'b') -
 	alol_logprob('lora_a', 'say 1: ', 'b')), '<', 1e-4::float8,
 	'and says the same');
 
+SELECT is(alol_generate('lora_merged', prompt, max_tokens => 8),
+	alol_generate('lora_a', prompt, max_tokens => 8), 'word by word')
+	FROM pairs WHERE key = 1;
+
 -- An adapter goes on as it is.
 SELECT throws_ok(call($$'lora_a', 'o', lora_rank => 8$$), '22023',
 	'lora_rank must be 4, that of adapter "lora_a", not 8');
@@ -155,6 +161,26 @@ SELECT is(alol_wait(job), 'succeeded', (SELECT method FROM alol_jobs j
 SELECT is(count(DISTINCT alol_logprob(name, 'say 1: ', 'b')), 8::bigint,
 	'all have learnt something else') FROM alol_models
 	WHERE base = 'lora_gpt2';
+
+-- Over quantized weights; the adapter serves over those that are stored.
+SELECT array_agg(train(format($$'lora_base', 'lora_%1$s', steps => 2,
+	batch_size => 4, lora_rank => 3, learning_rate => 1e-2,
+	options => '{"quantize": "%1$s"}'$$, quantize))) AS jobs
+	FROM unnest(ARRAY['q8_0', 'nf4', 'nf4_double']) quantize \gset
+SELECT is(alol_wait(job), 'succeeded', (SELECT j.output FROM alol_jobs j
+	WHERE j.job = jobs.job)) FROM unnest(:'jobs'::bigint[]) AS jobs(job);
+SELECT matches((SELECT notice FROM alol_jobs WHERE output = 'lora_nf4'),
+	'are quantized to nf4 while it is trained', 'which is said');
+SELECT is(value, 1::float8, 'the first ratio is exactly 1')
+	FROM alol_metrics JOIN alol_jobs USING (job)
+	WHERE output = 'lora_nf4' AND metric = 'ratio/mean' AND alol_metrics.step = 1;
+SELECT isnt(ref_logprob, alol_logprob('lora_base', prompt, response),
+	'the reference has the same quantized weights')
+	FROM alol_advantages a JOIN alol_jobs j USING (job) JOIN advantages ON
+	row_number = substring(response FROM '[0-9]+$')::int
+	WHERE output = 'lora_nf4' AND row_number = 1;
+SELECT isnt(alol_logprob('lora_nf4', 'say 1: ', 'b'),
+	alol_logprob('lora_base', 'say 1: ', 'b'), 'the adapter is one');
 
 -- Value models of adapters, and references.
 SELECT alol_train_value('SELECT prompt FROM pairs', 'lora_a', 'lora_value',

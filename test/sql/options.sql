@@ -102,8 +102,8 @@ SELECT refused('{"generation": {"stop": "x"}}',
 	'option "generation.stop" must be an array of strings, not "x"');
 
 -- What comes later
-SELECT refused('{"quantize": "nf4"}', 'quantize "nf4" is not available yet',
-	'0A000');
+SELECT refused('{"quantize": "nf4"}',
+	'quantize "nf4" needs an adapter to train');
 SELECT refused('{"optimizer": "adamw8bit"}',
 	'optimizer "adamw8bit" is not available yet', '0A000');
 SELECT refused('{"dtype": "bf16"}', 'dtype "bf16" is not available yet',

@@ -11,8 +11,9 @@
 #define ENTRIES_MAX 65536
 #define EXPRESSION_MAX 65536
 
-/* Steps of one match: module names are short. */
+/* Steps of one match, and KiB: module names are short. */
 #define MATCH_STEPS 1000000
+#define MATCH_KIB 16384
 
 struct TargetRule
 {
@@ -75,6 +76,7 @@ fits(const pcre2_code *code, const char *what, const char *module, bool *result,
 	if (limits != NULL && data != NULL)
 	{
 		pcre2_set_match_limit(limits, MATCH_STEPS);
+		pcre2_set_heap_limit(limits, MATCH_KIB);
 		found = pcre2_match(code, (PCRE2_SPTR) module, strlen(module), 0, 0,
 		                    data, limits);
 	}

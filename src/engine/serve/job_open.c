@@ -96,6 +96,8 @@ open_model(Request *request, Job *job, Failure *failure)
 		return false;
 	done = model_open(job->arena, request->serve->device, base.path,
 	                  base.tokenizer, &job->model, failure) &&
+	       (job->options.quantize == DTYPE_F32 ||
+	        model_quantize(job->model, job->options.quantize, failure)) &&
 	       (!is_adapter || adapter_open(job->arena, job->model, ref.path,
 	                                    &job->model, failure)) &&
 	       model_require(job->model, MODEL_LANGUAGE, failure);

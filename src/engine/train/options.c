@@ -147,6 +147,28 @@ read_optimizer(const json_t *settings, TrainOptions *options, Failure *failure)
 	return true;
 }
 
+static bool
+read_quantize(const json_t *settings, DType *dtype, Failure *failure)
+{
+	static const DType known[] = {DTYPE_Q8_0, DTYPE_NF4, DTYPE_NF4_DOUBLE};
+	const char *name;
+
+	if (!json_get_string(settings, "quantize", "none", &name, failure))
+		return false;
+	*dtype = DTYPE_F32;
+	if (strcmp(name, "none") == 0)
+		return true;
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (strcmp(name, dtype_name(known[i])) == 0)
+		{
+			*dtype = known[i];
+			return true;
+		}
+	return fail(failure, FAILURE_BAD_INPUT,
+	            "quantize must be none, q8_0, nf4 or nf4_double, not \"%s\"",
+	            name);
+}
+
 /* The targets are borrowed from settings. */
 static bool
 read_lora(const json_t *settings, TrainOptions *options, Failure *failure)
@@ -161,6 +183,12 @@ read_lora(const json_t *settings, TrainOptions *options, Failure *failure)
 	    !json_get_double(settings, "lora_dropout", 0.05, 0, 0.999999,
 	                     &lora->dropout, failure))
 		return false;
+	if (!read_quantize(settings, &options->quantize, failure))
+		return false;
+	if (rank == 0 && options->quantize != DTYPE_F32)
+		return fail(failure, FAILURE_BAD_INPUT,
+		            "weights that are trained cannot be quantized to %s",
+		            dtype_name(options->quantize));
 	lora->rank = (int) rank;
 	lora->targets = json_member(settings, "lora_targets");
 	lora->seed = options->seed;

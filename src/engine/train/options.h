@@ -41,6 +41,7 @@ typedef struct TrainOptions
 	double checkpoint_interval; /* s */
 	bool keep_best;
 	LoraOptions lora; /* rank 0: all weights are trained */
+	DType quantize;   /* of the frozen weights; fp32: as they are stored */
 } TrainOptions;
 
 /* Reads the flat settings object of WIRE_JOB_OPEN. */

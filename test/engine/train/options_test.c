@@ -59,6 +59,30 @@ defaults_are_those_of_all_weights(void **state)
 	assert_int_equal(options.max_prompt_tokens, 640);
 	assert_int_equal(options.max_response_tokens, 128);
 	assert_true(options.keep_best);
+	assert_int_equal(options.lora.rank, 0);
+	assert_int_equal(options.quantize, DTYPE_F32);
+}
+
+static void
+an_adapter_is_what_settings_say(void **state)
+{
+	TrainOptions options =
+		read_options("{\"lora_rank\": 8, \"lora_alpha\": 4.5, "
+	                 "\"lora_dropout\": 0, \"seed\": 3, "
+	                 "\"quantize\": \"nf4_double\"}");
+
+	(void) state;
+	assert_int_equal(options.lora.rank, 8);
+	assert_near(options.lora.alpha, 4.5, 0);
+	assert_near(options.lora.dropout, 0, 0);
+	assert_int_equal(options.lora.seed, 3);
+	assert_null(options.lora.targets);
+	assert_false(options.lora.rslora);
+	assert_int_equal(options.quantize, DTYPE_NF4_DOUBLE);
+	options = read_options("{\"lora_rank\": 1}");
+	assert_near(options.lora.alpha, 16, 0);
+	assert_near(options.lora.dropout, 0.05, 0);
+	assert_int_equal(options.quantize, DTYPE_F32);
 }
 
 static void
@@ -101,6 +125,13 @@ what_cannot_be_is_refused(void **state)
 	refuse("{\"refresh_reference\": 0.1}", FAILURE_UNSUPPORTED,
 	       "refresh_reference");
 	refuse("{\"seed\": 0.5}", FAILURE_BAD_INPUT, "seed");
+	refuse("{\"lora_rank\": -1}", FAILURE_BAD_FILE, "lora_rank");
+	refuse("{\"lora_rank\": 65537}", FAILURE_BAD_FILE, "lora_rank");
+	refuse("{\"lora_dropout\": 1}", FAILURE_BAD_FILE, "lora_dropout");
+	refuse("{\"lora_rank\": 1, \"quantize\": \"q4_0\"}", FAILURE_BAD_INPUT,
+	       "quantize must be none, q8_0, nf4 or nf4_double");
+	refuse("{\"quantize\": \"nf4\"}", FAILURE_BAD_INPUT,
+	       "weights that are trained cannot be quantized to nf4");
 }
 
 int
@@ -108,6 +139,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(defaults_are_those_of_all_weights),
+		cmocka_unit_test(an_adapter_is_what_settings_say),
 		cmocka_unit_test(clip_range_null_means_none),
 		cmocka_unit_test(a_seed_is_any_bigint),
 		cmocka_unit_test(nll_is_always_uniform),
