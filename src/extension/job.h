@@ -27,6 +27,7 @@ typedef struct Job
 	int64 model_id;
 	int64 value_id;     /* 0: none */
 	int64 reference_id; /* 0: the model itself */
+	Jsonb *options;     /* as given */
 	Jsonb *settings;    /* flat, with all defaults */
 	Jsonb *session;     /* settings of the caller's session by name */
 	bool is_spooled;

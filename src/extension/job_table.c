@@ -45,6 +45,7 @@ read_row(MemoryContext context)
 	job->hint = result_text(context, 0, 24);
 	job->notices = result_jsonb(context, 0, 25);
 	job->context = result_text(context, 0, 26);
+	job->options = result_jsonb(context, 0, 27);
 	return job;
 }
 
@@ -65,7 +66,8 @@ job_find(int64 id)
 			"SELECT id, uuid::text, owner::oid, kind, state, source, model, "
 			"output, method, reward, value, validation, model_id, value_id, "
 			"reference_id, settings, session, is_spooled, checkpoint, "
-			"starts::bigint, sqlstate, error, detail, hint, notices, context "
+			"starts::bigint, sqlstate, error, detail, hint, notices, context, "
+			"options "
 			"FROM @schema@.alol_job WHERE id = $1") > 0)
 		job = read_row(context);
 	PopActiveSnapshot();

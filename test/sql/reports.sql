@@ -24,7 +24,7 @@ SELECT alol_train('pairs', 'reports_<i>', 'reports_<script>alert("1")</script>',
 		"sample_prompts": 4}') AS job \gset
 SELECT alol_wait(:job) \gset
 
-SELECT plan(16);
+SELECT plan(36);
 
 -- Charts for the terminal. Hand-made values are metrics of their own.
 CREATE FUNCTION put(job bigint, metric text, steps bigint[], vals float8[])
@@ -89,11 +89,82 @@ SELECT is(alol_plot(NULL), NULL, 'NULL gives NULL');
 SELECT is(provolatile::text, 's', 'alol_plot is STABLE')
 FROM pg_proc WHERE proname = 'alol_plot';
 
+-- Pages. One that is well-formed has no text that became a tag.
+SELECT alol_evaluate('pairs', 'reports_<i>', '1.0 / (1 + length(response))',
+	options => '{"max_response_tokens": 8}') AS evaluated \gset
+SELECT alol_sft('pairs', 'reports_<i>', 'reports_second', steps => 4,
+	batch_size => 4, learning_rate => 1e-2) AS second \gset
+SELECT alol_wait(:evaluated), alol_wait(:second) \gset
+UPDATE alol_sample SET reward = 2, prompt = '</p><script>alert(2)</script>'
+	|| chr(7) || chr(155) || chr(252) || chr(8364),
+	response = '<img src=x onerror="1">'' & &amp;'
+WHERE job = :evaluated AND number = 1;
+UPDATE alol_sample SET response = repeat('long ', 1000), reward = 1
+WHERE job = :evaluated AND number = 2;
+UPDATE alol_job SET notices = notices ||
+	'[{"severity": "\"><script>", "message": "<script>alert(3)</script>"}]'
+WHERE id = :job;
+CREATE TABLE page AS SELECT alol_report(:job) AS one,
+	alol_report(:job, :second, :evaluated) AS three;
+SELECT ok(xml_is_well_formed_document(one), 'a page is well-formed') FROM page;
+SELECT ok(xml_is_well_formed_document(three), 'so is that of several jobs')
+FROM page;
+SELECT is(xpath('count(//script | //img | //link | //iframe | //@src | //@href |
+	//@onerror)', three::xml)::text, '{0}', 'without script, or links elsewhere')
+FROM page;
+SELECT is((xpath('string(//title)', one::xml))[1]::text,
+	'reports_&lt;script&gt;alert("1")&lt;/script&gt;', 'names are text')
+FROM page;
+SELECT ok(one ~ '<b>notice</b> &lt;script&gt;alert\(3\)&lt;/script&gt;</li>',
+	'so are notices') FROM page;
+SELECT ok(strpos(three, '&lt;/p&gt;&lt;script&gt;alert(2)&lt;/script&gt;'
+	|| repeat('&#65533;', 2) || chr(252) || chr(8364) || '</p>') > 0,
+	'and prompts, without control characters') FROM page;
+SELECT ok(strpos(three, '&lt;img src=x onerror=&quot;1&quot;&gt;&#39; &amp; '
+	'&amp;amp;</p>') > 0, 'and responses') FROM page;
+SELECT matches(three, 'long long.*\[3800 characters left out\].*long long',
+	'long texts are cut') FROM page;
+SELECT is((xpath('count(//figure)', one::xml))[1]::text, (count(*) + 1)::text,
+	'there is a chart for each metric, and the histogram')
+FROM page, alol_metrics WHERE job = :job AND step = 8 AND metric IN ('loss',
+	'evaluation/reward', 'kl', 'ratio/mean', 'clip_ratio', 'grad_norm')
+GROUP BY one;
+SELECT is(xpath('count(//svg[@role="img" and title/@id and desc/@id])',
+	one::xml)::text, xpath('count(//svg)', one::xml)::text,
+	'each with a title and a description') FROM page;
+SELECT matches(one, format('>%s&#8201;%% thrown away<', round(100 -
+	100 * positive_fraction::numeric, 1)),
+	'the share that is thrown away is stated')
+FROM page, alol_advantage_stats(:job);
+SELECT is((SELECT sum(split_part(t::text, ' ', 1)::int) FROM page,
+		unnest(xpath('//rect[@class="waste"]/title/text()', one::xml)) t),
+	rows - positive, 'and its bars are shaded') FROM alol_advantage_stats(:job);
+SELECT ok(one ~ format('best step %s of job %s<', step, :job),
+	'the best step is marked') FROM page, alol_metrics WHERE job = :job
+	AND metric = 'evaluation/reward' ORDER BY value DESC, step LIMIT 1;
+SELECT is(xpath('//tr[@class="differs"]/th[contains("kind method output model
+	learning_rate seed batch_size", normalize-space(text()[1]))]/text()[1]',
+	three::xml)::text, '{"kind ","method ","output ","batch_size ","learning_rate "}',
+	'what differs between jobs is marked') FROM page;
+SELECT is(round((xpath('string((//table//tr[th="reward"]/td[3])[1])',
+	three::xml))[1]::text::numeric, 3), round(value::numeric, 3),
+	'evaluations stand beside training') FROM page, alol_metrics
+	WHERE job = :evaluated AND metric = 'reward';
+SELECT throws_ok('SELECT alol_report(0)', '42704', 'job 0 does not exist');
+SELECT throws_ok('SELECT alol_report(' || :job || ', NULL)', '22004',
+	'job must not be null');
+SELECT throws_ok('SELECT alol_report(VARIADIC ''{}'')', '22023',
+	'jobs must be from 1 to 20, not 0');
+SELECT is(provolatile::text, 's', 'alol_report is STABLE')
+FROM pg_proc WHERE proname = 'alol_report';
+
 CREATE ROLE reports_stranger;
 SELECT alol_allow('reports_stranger') \gset
 SET ROLE reports_stranger;
 SELECT throws_ok('SELECT public.alol_plot(' || :job || ')', '42704',
 	'job ' || :job || ' does not exist', 'another''s job is not drawn');
+SELECT throws_ok('SELECT public.alol_report(' || :job || ')', '42704',
+	'job ' || :job || ' does not exist', 'nor reported');
 RESET ROLE;
 SELECT alol_disallow('reports_stranger') \gset
 DROP ROLE reports_stranger;
