@@ -62,6 +62,12 @@
 	"\"num_attention_heads\": 3, \"max_position_embeddings\": 64, "            \
 	"\"vocab_size\": 257, \"initializer_range\": 0.2" more "}"
 
+/* Distances as DeBERTa sees them, by maps of tokens or by maps of their own. */
+#define TINY_DISTANCES(shared)                                                 \
+	", \"relative_attention\": true, \"position_buckets\": 6, "                \
+	"\"norm_rel_ebd\": \"layer_norm\", \"share_att_key\": " shared             \
+	", \"pos_att_type\": [\"c2p\", \"p2c\"], \"position_biased_input\": false"
+
 #define TINY_DISTILBERT(more)                                                  \
 	"{\"model_type\": \"distilbert\", \"dim\": 24, \"hidden_dim\": 40, "       \
 	"\"n_layers\": 2, \"n_heads\": 3, \"max_position_embeddings\": 64, "       \

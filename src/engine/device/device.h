@@ -55,6 +55,22 @@ typedef enum Activation
 	ACTIVATION_TANH
 } Activation;
 
+/*
+ * What the distance of a query i to a key j adds to their product, before
+ * scaling (DeBERTa): query[i, h B + b] + key[j, h B + b] for head h, b the
+ * bucket of i - j.
+ */
+typedef struct RelativeScores
+{
+	Tensor query;  /* [T, H B]; absent: no such part */
+	Tensor key;    /* [T, H B]; absent likewise */
+	Tensor dquery; /* shaped alike; attention_grad adds to them */
+	Tensor dkey;
+	int buckets;           /* B */
+	int reach;             /* the longest distance */
+	const int32_t *bucket; /* device, [2 reach + 1]: of i - j + reach */
+} RelativeScores;
+
 /* Attention over a packed batch: sequence s owns tokens
  * [offset[s], offset[s + 1]); each token sees its own sequence up to itself,
  * of a window only the last so many, or with is_bidirectional all of it. */
@@ -69,6 +85,8 @@ typedef struct AttentionShape
 	const int32_t *offset; /* device, [sequences + 1] */
 	int window;            /* tokens seen, itself counted; 0: no window */
 	bool is_bidirectional; /* and no window */
+	const RelativeScores *relative; /* NULL: none; else is_bidirectional, H =
+	                                 * G, and not for attention_cached */
 } AttentionShape;
 
 typedef struct AdamW

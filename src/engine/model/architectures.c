@@ -348,6 +348,109 @@ parse_distilbert(const json_t *json, ModelConfig *config, Failure *failure)
 	return true;
 }
 
+/* Which of queries and keys look at distances. */
+static bool
+read_distance_parts(const json_t *json, ModelConfig *config, Failure *failure)
+{
+	json_t *parts;
+
+	/* A list, or the names joined by bars. */
+	if (json_is_string(json_member(json, "pos_att_type")))
+	{
+		const char *text = json_string_value(json_member(json, "pos_att_type"));
+
+		config->distance_query = strstr(text, "c2p") != NULL;
+		config->distance_key = strstr(text, "p2c") != NULL;
+		return true;
+	}
+	if (!json_get_array(json, "pos_att_type", &parts, failure))
+		return false;
+	for (size_t i = 0; i < json_array_size(parts); i++)
+	{
+		json_t *item = json_array_get(parts, i);
+		const char *part = json_is_string(item) ? json_string_value(item) : "";
+
+		config->distance_query |= strcmp(part, "c2p") == 0;
+		config->distance_key |= strcmp(part, "p2c") == 0;
+	}
+	return true;
+}
+
+/* Attention that looks at distances (arXiv 2006.03654). */
+static bool
+parse_distances(const json_t *json, ModelConfig *config, Failure *failure)
+{
+	bool is_relative;
+	int limit;
+	const char *norm;
+
+	if (!read_distance_parts(json, config, failure) ||
+	    !config_bool(json, "relative_attention", false, &is_relative,
+	                 failure) ||
+	    !config_bool(json, "share_att_key", false, &config->distance_shared,
+	                 failure) ||
+	    !config_int(json, "max_relative_positions", -1, -1, 1 << 24, &limit,
+	                failure) ||
+	    !config_int(json, "position_buckets", -1, -1, 65536,
+	                &config->distance_buckets, failure) ||
+	    !json_get_string(json, "norm_rel_ebd", "none", &norm, failure))
+		return false;
+	config->distance_limit = limit < 1 ? config->context : limit;
+	if (!is_relative)
+		return true;
+	if (config->distance_buckets < 1)
+		config->distance_buckets = 0;
+	/* Half of the buckets hold one distance each: there is none in one. */
+	if (config->distance_buckets == 1 || config->distance_limit < 3 ||
+	    config->distance_buckets / 2 >= config->distance_limit - 1)
+		return fail(failure, FAILURE_BAD_FILE,
+		            "position_buckets %d do not fit max_relative_positions %d",
+		            config->distance_buckets, config->distance_limit);
+	config->distances =
+		2 * (config->distance_buckets > 0 ? config->distance_buckets
+	                                      : config->distance_limit);
+	config->distance_norm = strstr(norm, "layer_norm") != NULL;
+	return true;
+}
+
+static bool
+parse_deberta(const json_t *json, ModelConfig *config, Failure *failure)
+{
+	double eps;
+	bool has_positions;
+	int kernel, width, pooler;
+
+	if (!parse_sizes(json, 512, config, failure) ||
+	    !divide_heads(config, failure) ||
+	    !config_int(json, "type_vocab_size", 0, 0, 65536, &config->types,
+	                failure) ||
+	    !config_float(json, "layer_norm_eps", 1e-7, 0, 1, &eps, failure) ||
+	    !config_bool(json, "position_biased_input", true, &has_positions,
+	                 failure) ||
+	    !config_int(json, "conv_kernel_size", 0, 0, INT32_MAX, &kernel,
+	                failure) ||
+	    !config_int(json, "embedding_size", config->hidden, 1, 65536, &width,
+	                failure) ||
+	    !config_int(json, "pooler_hidden_size", config->hidden, 1, 65536,
+	                &pooler, failure) ||
+	    !config_activation(json, "hidden_act", "gelu", &config->activation,
+	                       failure) ||
+	    !config_activation(json, "pooler_hidden_act", "gelu", &config->pooler,
+	                       failure) ||
+	    !set_encoder(json, config, failure) ||
+	    !parse_distances(json, config, failure))
+		return false;
+	if (kernel > 0 || width != config->hidden || pooler != config->hidden)
+		return fail(failure, FAILURE_UNSUPPORTED,
+		            "a %s with a convolution, or with embeddings or a pooler "
+		            "of another size, is not supported",
+		            config->architecture);
+	config->norm_eps = (float) eps;
+	config->position = has_positions ? POSITION_LEARNED : POSITION_NONE;
+	config->pad = 0;
+	return true;
+}
+
 /* BERT's names, which RoBERTa took over. */
 #define BERT_NAMES                                                             \
 	.embedding = "embeddings.word_embeddings.weight",                          \
@@ -447,6 +550,31 @@ static const Architecture architectures[] = {
 		.dense = "classifier.dense",
 		.classifier = "classifier.out_proj",
 		BERT_NAMES,
+	},
+	{
+		.name = "deberta-v2",
+		.class_name = "DebertaV2Model",
+		.parse = parse_deberta,
+		.prefixes = {"deberta.", ""},
+		.embedding = "embeddings.word_embeddings.weight",
+		.position = "embeddings.position_embeddings.weight",
+		.type = "embeddings.token_type_embeddings.weight",
+		.embedding_norm = "embeddings.LayerNorm",
+		.distance = "encoder.rel_embeddings.weight",
+		.distance_norm = "encoder.LayerNorm",
+		.distance_query = "attention.self.pos_query_proj",
+		.distance_key = "attention.self.pos_key_proj",
+		.layer = "encoder.layer.%d.",
+		.q = "attention.self.query_proj",
+		.k = "attention.self.key_proj",
+		.v = "attention.self.value_proj",
+		.out = "attention.output.dense",
+		.attention_norm = "attention.output.LayerNorm",
+		.gate = "intermediate.dense",
+		.down = "output.dense",
+		.mlp_norm = "output.LayerNorm",
+		.dense = "pooler.dense",
+		.classifier = "classifier",
 	},
 	{
 		.name = "distilbert",

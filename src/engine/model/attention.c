@@ -154,6 +154,8 @@ shape_of(const Pass *pass, int number)
 	AttentionShape shape = pass->attention;
 
 	shape.window = config_window(&pass->model->config, number);
+	if (pass->model->config.distances > 0)
+		shape.relative = &pass->distances.scores;
 	return shape;
 }
 
@@ -191,6 +193,8 @@ attention_forward(Pass *pass, int number)
 	        branch_input(pass, &layer->attention_norm, state->input,
 	                     state->attention_stat));
 	rotate(pass, parts, false);
+	if (model->config.distances > 0)
+		distance_forward(pass, number, parts.q, parts.k);
 	attend(pass, number, state->attended, parts, state->lse);
 	linear_forward(model, &layer->out, pass->wide, state->attended);
 	branch_output(pass, &layer->attention_norm, state->middle, state->input,
@@ -214,9 +218,13 @@ attention_backward(Pass *pass, int number)
 	                       state->attention_stat);
 	linear_backward(model, &layer->out, pass->dattended, 0, pass->dx,
 	                state->attended);
+	if (model->config.distances > 0)
+		distance_forward(pass, number, parts.q, parts.k);
 	device->attention_grad(device, &shape, grads.q, grads.k, grads.v,
 	                       pass->dattended, state->attended, parts.q, parts.k,
 	                       parts.v, state->lse);
+	if (model->config.distances > 0)
+		distance_backward(pass, number, parts.q, parts.k, grads.q, grads.k);
 	rotate(pass, grads, true);
 	project_backward(pass, number, dx, beta,
 	                 branch_input(pass, &layer->attention_norm, state->input,

@@ -24,6 +24,10 @@ struct Architecture
 	const char *position; /* NULL: rotary */
 	const char *type;     /* the table of token types */
 	const char *embedding_norm;
+	const char *distance; /* the table of distances, where config.distances */
+	const char *distance_norm;
+	const char *distance_query; /* maps of their own */
+	const char *distance_key;
 	const char *layer; /* "layers.%d." */
 	const char *attention_norm;
 	const char *qkv; /* NULL: q, k and v apart */

@@ -62,6 +62,8 @@ typedef struct Layer
 	Linear v;
 	Norm q_norm; /* of each head; weight NULL: none */
 	Norm k_norm;
+	Linear distance_query; /* of distances; weight NULL: q and k are */
+	Linear distance_key;
 	Linear out;
 	Norm mlp_norm;
 	Linear gate; /* GPT-2's c_fc: not gated, no up */
@@ -146,7 +148,9 @@ struct Model
 	Parameter *embedding;
 	Parameter *position_table; /* NULL: rotary */
 	Parameter *type_table;     /* NULL: none */
-	Norm embedding_norm;       /* weight NULL: none, as below */
+	Parameter *distance_table; /* NULL: none */
+	Norm distance_norm;
+	Norm embedding_norm; /* weight NULL: none, as below */
 	Layer *layers;
 	Norm final_norm;
 	Parameter *head;   /* the embedding where tied; NULL: no language model */
@@ -177,6 +181,20 @@ typedef struct KvCache
 	Tensor *values; /* [L] */
 } KvCache;
 
+/* Distances between tokens as a pass sees them; R rows of their table. */
+typedef struct Distances
+{
+	RelativeScores scores;
+	Tensor table;    /* [R, C] */
+	Tensor stat;     /* [R, 2] */
+	Tensor normed;   /* [R, C], or the table itself */
+	Tensor mapped;   /* [R, C] scratch */
+	Tensor dnormed;  /* [R, C], backward */
+	Tensor dmapped;  /* [R, C], backward scratch */
+	int32_t *row;    /* device, [R]: 0, 1, 2, ... */
+	int32_t *bucket; /* device, [2 context - 1] */
+} Distances;
+
 /* One pass of a packed batch through the model. */
 typedef struct Pass
 {
@@ -188,6 +206,7 @@ typedef struct Pass
 	const int32_t *position; /* device, [T] */
 	const int32_t *types;    /* device, [T]; NULL: the model knows none */
 
+	Distances distances;  /* where the model has a table of them */
 	Tensor embedded;      /* [T, C], before the norm of embeddings, if any */
 	Tensor embedded_stat; /* [T, 2] */
 
@@ -350,6 +369,20 @@ extern void branch_output_backward(Pass *pass, const Norm *norm, Tensor sum,
                                    Tensor stat);
 /* Where the gradient of branch_input() goes: dx = beta * dx + ... */
 extern Tensor branch_gradient(const Pass *pass, float *beta);
+
+/* Places what distances need of a pass over so many tokens. */
+extern void distance_plan(Plan *plan, const ModelConfig *config, int64_t tokens,
+                          bool keeps_state, Distances *distances);
+/* Uploads buckets, reads and norms the table: once a pass. */
+extern bool distance_begin(Pass *pass, Failure *failure);
+/* pass->distances.scores of a layer, from its queries and keys; the backward
+ * pass also zeroes their gradients. */
+extern void distance_forward(Pass *pass, int layer, Tensor q, Tensor k);
+/* From the gradients of the scores to those of queries, keys and maps. */
+extern void distance_backward(Pass *pass, int layer, Tensor q, Tensor k,
+                              Tensor dq, Tensor dk);
+/* From all layers' gradients to the table's. */
+extern void distance_end_backward(Pass *pass);
 
 /* middle = input + out(attend(norm(input))); pass->dx in and out */
 extern void attention_forward(Pass *pass, int layer);

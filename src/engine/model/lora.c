@@ -211,6 +211,10 @@ adapter_attach(Model *model, Adapter *adapter, LoraChooser choose,
 {
 	size_t most = (size_t) model->config.layers * LAYER_LINEARS;
 
+	if (model->config.distances > 0)
+		return fail(failure, FAILURE_UNSUPPORTED,
+		            "adapters of a %s are not supported",
+		            model->config.architecture);
 	adapter->lora = arena_alloc(model->arena, most * sizeof(Lora));
 	adapter->parameters = arena_alloc(
 		model->arena, (2 * most + HEAD_PARAMETERS) * sizeof(Parameter));

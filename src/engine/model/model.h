@@ -32,7 +32,8 @@ typedef enum ModelKind
 typedef enum PositionKind
 {
 	POSITION_LEARNED,
-	POSITION_ROTARY
+	POSITION_ROTARY,
+	POSITION_NONE /* but for distances, if any */
 } PositionKind;
 
 /* When a beam search ends that has as many results as beams: early_stopping
@@ -82,7 +83,15 @@ typedef struct ModelConfig
 	bool embedding_norm;
 	bool norm_after;       /* norms behind the residual sums (BERT) */
 	bool is_bidirectional; /* an encoder */
-	int rotary;            /* rotated elements of each head */
+	int distances; /* rows of the table of distances (DeBERTa); 0: none */
+	int distance_buckets; /* their number to each side, by logarithm beyond
+	                        * half of them; 0: a row each */
+	int distance_limit;   /* the longest that has a bucket of its own */
+	bool distance_norm;   /* the table is normed */
+	bool distance_shared; /* by the maps of tokens, not by some of its own */
+	bool distance_query;  /* queries look at distances */
+	bool distance_key;    /* keys look at distances */
+	int rotary;           /* rotated elements of each head */
 	double rope_theta;
 	RopeScaling rope_scaling;
 	double rope_factor;    /* not ROPE_PLAIN */

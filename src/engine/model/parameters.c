@@ -110,6 +110,13 @@ add_projections(Lister *lister, int number, Layer *layer)
 		layer->v =
 			add_linear(lister, number, names->v, keys, c->hidden, c->qkv_bias);
 	}
+	if (c->distance_query && !c->distance_shared)
+		layer->distance_key = add_linear(lister, number, names->distance_key,
+		                                 keys, c->hidden, c->qkv_bias);
+	if (c->distance_key && !c->distance_shared)
+		layer->distance_query =
+			add_linear(lister, number, names->distance_query, queries,
+		               c->hidden, c->qkv_bias);
 	if (!c->head_norm)
 		return;
 	layer->q_norm = add_layer_norm(lister, number, names->q_norm, c->head_dim);
@@ -221,10 +228,15 @@ walk(Lister *lister)
 	lister->count = 0;
 	lister->total = 0;
 	model->embedding = add_table(lister, names->embedding, c->vocabulary);
-	model->position_table =
-		add_table(lister, names->position, c->context + c->first_position);
+	model->position_table = c->position != POSITION_LEARNED
+	                            ? NULL
+	                            : add_table(lister, names->position,
+	                                        c->context + c->first_position);
 	model->type_table = add_table(lister, names->type, c->types);
 	model->embedding_norm = add_body_norm(lister, names->embedding_norm);
+	model->distance_table = add_table(lister, names->distance, c->distances);
+	model->distance_norm =
+		add_body_norm(lister, c->distance_norm ? names->distance_norm : NULL);
 	for (int i = 0; i < c->layers; i++)
 		add_layer(lister, i);
 	model->final_norm = add_body_norm(lister, names->final_norm);

@@ -92,6 +92,8 @@ plan_pass(Plan *plan, Pass *pass, PassIndex *index, LayerState *states,
 		pass->embedded = plan_tensor(plan, tokens, c->hidden);
 		pass->embedded_stat = plan_tensor(plan, tokens, 2);
 	}
+	if (c->distances > 0)
+		distance_plan(plan, c, tokens, pass->keeps_state, &pass->distances);
 	for (int i = 0; i < c->layers; i++)
 	{
 		if (i == 0 || pass->keeps_state)
@@ -158,6 +160,13 @@ model_rest(Model *model)
 	model->block_size = 0;
 }
 
+/* A score is the sum of so many products, each as large as the others. */
+static int
+score_parts(const ModelConfig *c)
+{
+	return 1 + c->distance_query + c->distance_key;
+}
+
 /* Lays out the pass in the model's block. */
 static bool
 lay_out(Pass *pass, Model *model, int tokens, int sequences, int longest,
@@ -187,7 +196,7 @@ lay_out(Pass *pass, Model *model, int tokens, int sequences, int longest,
 		.heads = c->heads,
 		.kv_heads = c->kv_heads,
 		.head_dim = c->head_dim,
-		.scale = 1.0f / sqrtf((float) c->head_dim),
+		.scale = 1.0f / sqrtf((float) (c->head_dim * score_parts(c))),
 		.sequences = sequences,
 		.max_length = longest,
 		.offset = index->offset,
@@ -289,7 +298,7 @@ pass_begin(Pass *pass, Model *model, const Batch *batch, bool keeps_state,
 	device->upload(device, index.offset, batch->offset,
 	               (size_t) (batch->sequences + 1) * sizeof(int32_t));
 	free(position);
-	return true;
+	return model->config.distances == 0 || distance_begin(pass, failure);
 }
 
 bool
@@ -335,6 +344,9 @@ pass_backward(Pass *pass)
 		mlp_backward(pass, i);
 		attention_backward(pass, i);
 	}
-	if (pass->model->adapter == NULL)
-		embedding_backward(pass);
+	if (pass->model->adapter != NULL)
+		return;
+	if (pass->model->config.distances > 0)
+		distance_end_backward(pass);
+	embedding_backward(pass);
 }

@@ -250,7 +250,7 @@ check_attention(int heads, int kv_heads, int head_dim, int window,
 	static const int32_t offset[] = {0, 1, 6, 6, 45};
 	Arena *arena = arena_create();
 	AttentionCase c = {{heads, kv_heads, head_dim, 1 / sqrtf((float) head_dim),
-	                    4, 39, offset, window, is_bidirectional},
+	                    4, 39, offset, window, is_bidirectional, NULL},
 	                   random_tensor(arena, 45, heads * head_dim, 1),
 	                   random_tensor(arena, 45, kv_heads * head_dim, 2),
 	                   random_tensor(arena, 45, kv_heads * head_dim, 3),
@@ -307,7 +307,7 @@ check_cached(int window)
 	static const int32_t first[] = {0};
 	static const int32_t length[] = {9};
 	Arena *arena = arena_create();
-	AttentionShape shape = {4, 2, 6, 0.4f, 1, 9, offset, window, false};
+	AttentionShape shape = {4, 2, 6, 0.4f, 1, 9, offset, window, false, NULL};
 	Tensor q = random_tensor(arena, 9, 24, 1);
 	Tensor k = random_tensor(arena, 9, 12, 2);
 	Tensor v = random_tensor(arena, 9, 12, 3);

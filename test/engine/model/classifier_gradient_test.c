@@ -16,6 +16,10 @@ static const char *const configs[] = {
 	TINY_ENCODER("bert", TINY_CLASSES("Bert")),
 	TINY_ENCODER("roberta", TINY_CLASSES("Roberta") ", \"type_vocab_size\": 1, "
                                                     "\"pad_token_id\": 5"),
+	TINY_ENCODER("deberta-v2",
+                 TINY_CLASSES("DebertaV2") TINY_DISTANCES("true")),
+	TINY_ENCODER("deberta-v2",
+                 TINY_CLASSES("DebertaV2") TINY_DISTANCES("false")),
 	TINY_DISTILBERT(TINY_CLASSES("DistilBert")),
 	TINY_LLAMA(TINY_CLASSES("Llama") ", \"pad_token_id\": 256"),
 	TINY_NEOX(TINY_CLASSES("GPTNeoX")),
@@ -192,7 +196,7 @@ decoders_look_at_the_last_token_that_is_no_padding(void **state)
 	static const int32_t offset[] = {0, 4, 6, 7, 8};
 	const Batch batch = {4, offset, NULL, ids, NULL};
 	Arena *arena = arena_create();
-	Model *model = tiny_model(arena, device, configs[3], 5);
+	Model *model = tiny_model(arena, device, configs[5], 5);
 	float logits[4 * LABELS];
 	Failure failure = {0};
 

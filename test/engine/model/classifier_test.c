@@ -11,8 +11,9 @@
 /* fp32 noise of either side, see the golden set's README. */
 #define TOLERANCE 1e-4
 
-static const char *const cases[] = {
-	"bert", "distilbert", "roberta", "gpt_neox", "llama", "gpt2", "qwen2"};
+static const char *const cases[] = {"bert",       "distilbert", "roberta",
+                                    "deberta_v2", "gpt_neox",   "llama",
+                                    "gpt2",       "qwen2"};
 
 /* All texts of a case as one batch. */
 static Batch

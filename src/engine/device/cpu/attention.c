@@ -339,6 +339,60 @@ seen_to(const Task *task, const AttentionShape *shape, int i)
 	return shape->is_bidirectional ? task->tokens : i + 1;
 }
 
+/* Adds what distances say to the scores of queries [first, last). */
+static void
+add_relative(const Task *task, const AttentionShape *shape, int head, int first,
+             int last)
+{
+	const RelativeScores *relative = shape->relative;
+	int64_t column = (int64_t) head * relative->buckets;
+
+	for (int i = first; i < last; i++)
+	{
+		float *score = task->score + (size_t) (i - first) * task->length;
+		const int32_t *bucket = relative->bucket + relative->reach + i;
+		const float *of_query = relative->query.data == NULL
+		                            ? NULL
+		                            : cpu_row(relative->query, task->start + i);
+
+		for (int j = 0; j < task->tokens; j++)
+		{
+			int64_t at = column + bucket[-j];
+			float sum = of_query == NULL ? 0 : of_query[at];
+
+			if (relative->key.data != NULL)
+				sum += cpu_row(relative->key, task->start + j)[at];
+			score[j] += shape->scale * sum;
+		}
+	}
+}
+
+/* The gradient of the scores goes to the numbers that were added.  One task
+ * owns the columns of a head and the rows of a sequence. */
+static void
+add_relative_grad(const Task *task, const RelativeScores *relative, int head,
+                  int first, int last)
+{
+	int64_t column = (int64_t) head * relative->buckets;
+
+	for (int i = first; i < last; i++)
+	{
+		const float *dscore =
+			task->dscore + (size_t) (i - first) * task->length;
+		const int32_t *bucket = relative->bucket + relative->reach + i;
+
+		for (int j = 0; j < task->tokens; j++)
+		{
+			int64_t at = column + bucket[-j];
+
+			if (relative->dquery.data != NULL)
+				cpu_row(relative->dquery, task->start + i)[at] += dscore[j];
+			if (relative->dkey.data != NULL)
+				cpu_row(relative->dkey, task->start + j)[at] += dscore[j];
+		}
+	}
+}
+
 static void
 forward_block(const Task *task, const AttentionShape *shape, Tensor out,
               Tensor q, Tensor lse, int head, int first)
@@ -352,6 +406,8 @@ forward_block(const Task *task, const AttentionShape *shape, Tensor out,
 	multiply_columns(task->score, task->length, task->queries, task->width,
 	                 task->key_columns + from, task->head_dim, keys,
 	                 shape->scale);
+	if (shape->relative != NULL)
+		add_relative(task, shape, head, first, last);
 	memset(task->result, 0, sizeof(float) * QUERIES * (size_t) task->width);
 	for (int i = first; i < last; i++)
 		cpu_row(lse, task->start + i)[head] = softmax_row(
@@ -419,6 +475,8 @@ backward_block(const Task *task, const AttentionShape *shape, Tensor dq,
 	                 shape->scale);
 	multiply_columns(task->dscore, task->length, task->dout, task->width,
 	                 task->value_columns + from, task->head_dim, keys, 1);
+	if (shape->relative != NULL)
+		add_relative(task, shape, head, first, last);
 	for (int r = 0; r < QUERIES; r++)
 	{
 		int64_t row = task->start + first + r;
@@ -440,6 +498,8 @@ backward_block(const Task *task, const AttentionShape *shape, Tensor dq,
 		                           cpu_row(out, row) + column, task->head_dim),
 		                 shape->scale);
 	}
+	if (shape->relative != NULL)
+		add_relative_grad(task, shape->relative, head, first, last);
 	memset(task->result, 0, sizeof(float) * QUERIES * (size_t) task->width);
 	multiply_rows(task->result, task->width, task->dscore, task->length,
 	              task->keys + (size_t) from * task->width, to - from);
