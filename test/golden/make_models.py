@@ -9,8 +9,10 @@ Beside make_golden.py, whose texts and helpers it uses, and in the same forms:
     classifiers/NAME  logits of texts and of pairs, some cut to the context
     encoders/NAME     bodies without a head: hidden states
 """
+import collections
 import copy
 import os
+import re
 import shutil
 import sys
 
@@ -19,7 +21,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import (Tokenizer, models, normalizers, pre_tokenizers,
                         processors, trainers)
 from transformers import (
-    BertConfig, BertForSequenceClassification, BertModel, DistilBertConfig,
+    BertConfig, BertForSequenceClassification, BertModel, DebertaV2Config,
+    DebertaV2ForSequenceClassification, DistilBertConfig,
     DistilBertForSequenceClassification, GPT2Config,
     GPT2ForSequenceClassification, GPTNeoXConfig, GPTNeoXForCausalLM,
     GPTNeoXForSequenceClassification, MistralConfig, MistralForCausalLM,
@@ -134,13 +137,20 @@ def save(folder, model, tokenizer):
 
 def word_pieces(size):
     """BERT's kind: lower case, [CLS] first [SEP] second [SEP]."""
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = re.findall(r"[a-z]+|[^a-z\s]", " ".join(
+        t for t in corpus() if t.isascii()).lower())
+    letters = sorted(set("".join(words)))
+    vocabulary += letters + ["##" + c for c in letters if c.isalnum()]
+    # Not trained: that would not always give the same.
+    counts = collections.Counter(w[:5] for w in words if len(w) > 1)
+    counts.update("##" + w[5:] for w in words if len(w) > 6)
+    common = sorted(counts, key=lambda w: (-counts[w], w))
+    vocabulary += common[:size - len(vocabulary)]
+    tokenizer = Tokenizer(models.WordPiece(
+        {w: i for i, w in enumerate(vocabulary)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.train_from_iterator(
-        [t for t in corpus() if t.isascii()], trainers.WordPieceTrainer(
-            vocab_size=size, special_tokens=special, show_progress=False))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
@@ -196,6 +206,16 @@ def classifier_cases():
             num_labels=4, max_position_embeddings=CONTEXT, pad_token_id=end,
             num_key_value_heads=2, rope_parameters=rope(),
             **sizes(bytes_, hidden=24))),
+        # Maps of distances of its own, and positions besides.
+        "deberta_v2": (words, DebertaV2ForSequenceClassification,
+                       DebertaV2Config(
+                           num_labels=2, max_position_embeddings=CONTEXT,
+                           pad_token_id=0, relative_attention=True,
+                           position_buckets=8, norm_rel_ebd="layer_norm",
+                           share_att_key=False, pos_att_type=["p2c", "c2p"],
+                           position_biased_input=True, type_vocab_size=0,
+                           **dict(sizes(words, hidden=24, heads=2),
+                                  attn_implementation=None), **off)),
     }
 
 

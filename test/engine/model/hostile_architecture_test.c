@@ -106,6 +106,21 @@ static const Change roberta_changes[] = {
 	{"max_position_embeddings", "2", "leaves no room"},
 };
 
+static const Change deberta_changes[] = {
+	{"position_buckets", "1", "do not fit"},
+	{"position_buckets", "95", "do not fit max_relative_positions 48"},
+	{"position_buckets", "65537", "between -1 and"},
+	{"position_buckets", "9", "config.json says 2 [18, 24]"},
+	{"max_relative_positions", "2", "do not fit"},
+	{"max_relative_positions", "\"all\"", "must be an integer"},
+	{"pos_att_type", "5", "must be an array"},
+	{"relative_attention", "\"yes\"", "true or false"},
+	{"conv_kernel_size", "3", "with a convolution"},
+	{"embedding_size", "12", "embeddings or a pooler"},
+	{"pooler_hidden_size", "25", "embeddings or a pooler"},
+	{"pooler_hidden_act", "\"cosine\"", "\"cosine\""},
+};
+
 static void
 every_bad_setting_is_named(void **state)
 {
@@ -115,6 +130,7 @@ every_bad_setting_is_named(void **state)
 	check_changes("decoders/qwen3", CHANGES(qwen3_changes));
 	check_changes("decoders/gpt_neox", CHANGES(neox_changes));
 	check_changes("classifiers/bert", CHANGES(bert_changes));
+	check_changes("classifiers/deberta_v2", CHANGES(deberta_changes));
 	check_changes("classifiers/distilbert", CHANGES(distilbert_changes));
 	check_changes("classifiers/roberta", CHANGES(roberta_changes));
 }
@@ -143,9 +159,9 @@ too_many_labels_are_refused(void **state)
 static void
 random_damage_never_crashes(void **state)
 {
-	static const char *const names[] = {"decoders/gpt_neox", "decoders/qwen3",
-	                                    "decoders/mistral", "classifiers/bert",
-	                                    "classifiers/roberta"};
+	static const char *const names[] = {
+		"decoders/gpt_neox", "decoders/qwen3",      "decoders/mistral",
+		"classifiers/bert",  "classifiers/roberta", "classifiers/deberta_v2"};
 
 	(void) state;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
