@@ -16,7 +16,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SMALL_CODES 1024 /* characters whose ids lie in a table */
+#define SMALL_CODES 1024             /* characters whose ids lie in a table */
+#define LONGEST_AFFIX ((size_t) 100) /* of a character */
+#define DECORATED (2 * LONGEST_AFFIX + 8)
 #define METASPACE "\xe2\x96\x81"
 #define METASPACE_LENGTH 3
 
@@ -32,6 +34,7 @@ typedef struct Bpe
 	bool ignores_merges;
 	const char *prefix; /* of all characters but the first, mostly "" */
 	const char *suffix; /* of the last character */
+	size_t decorates;   /* bytes that they add to a character */
 	bool splits_words;  /* no merge reaches from a character into a "▁" */
 } Bpe;
 
@@ -74,43 +77,42 @@ add_unknown(const Bpe *bpe, Symbols *symbols, const char *text, size_t length)
 	symbols->pending = bpe->unknown;
 }
 
-/* The id of a character with prefix and suffix, where there are any. */
-static int32_t
-find_decorated(const Bpe *bpe, const char *text, size_t length, bool first,
-               bool last)
+/* A character with prefix and suffix; *length gets that of the whole. */
+static const char *
+decorate(const Bpe *bpe, char name[DECORATED], const char *text, size_t *length,
+         bool first, bool last)
 {
-	char name[256];
-	int used =
-		snprintf(name, sizeof(name), "%s%.*s%s", first ? "" : bpe->prefix,
-	             (int) length, text, last ? bpe->suffix : "");
+	int used = snprintf(name, DECORATED, "%s%.*s%s", first ? "" : bpe->prefix,
+	                    (int) *length, text, last ? bpe->suffix : "");
 
-	return used < 0 || (size_t) used >= sizeof(name)
-	           ? -1
-	           : vocabulary_find(bpe->vocabulary, name, (size_t) used);
+	*length = (size_t) used;
+	return name;
 }
 
-/* The first symbols of a piece; ids has room for one per byte. */
+/* The first symbols of a piece; ids has room for all. */
 static void
 split_characters(const Bpe *bpe, Symbols *symbols, const char *text,
                  size_t length)
 {
-	bool decorated = bpe->prefix[0] != '\0' || bpe->suffix[0] != '\0';
+	char decorated[DECORATED];
 
 	for (size_t i = 0; i < length;)
 	{
 		size_t start = i;
 		uint32_t code = unicode_next(text, &i);
+		const char *name = text + start;
+		size_t size = i - start;
 		int32_t id;
 
-		if (decorated)
-			id = find_decorated(bpe, text + start, i - start, start == 0,
-			                    i == length);
-		else if (code < SMALL_CODES)
+		if (bpe->decorates)
+			name =
+				decorate(bpe, decorated, name, &size, start == 0, i == length);
+		if (!bpe->decorates && code < SMALL_CODES)
 			id = bpe->small[code];
 		else
-			id = vocabulary_find(bpe->vocabulary, text + start, i - start);
+			id = vocabulary_find(bpe->vocabulary, name, size);
 		if (id < 0)
-			add_unknown(bpe, symbols, text + start, i - start);
+			add_unknown(bpe, symbols, name, size);
 		else
 		{
 			flush_unknown(symbols);
@@ -135,8 +137,9 @@ bpe_encode(const TextModel *model, Arena *arena, Arena *scratch,
 		if (id >= 0)
 			return token_list_add(list, arena, id, failure);
 	}
-	if (length > sizeof(few) / sizeof(few[0]))
-		symbols.ids = arena_try(scratch, length, sizeof(int32_t), failure);
+	if (length > sizeof(few) / sizeof(few[0]) / (1 + bpe->decorates))
+		symbols.ids = arena_try(
+			scratch, length, (1 + bpe->decorates) * sizeof(int32_t), failure);
 	if (symbols.ids == NULL)
 		return false;
 	split_characters(bpe, &symbols, text, length);
@@ -191,8 +194,7 @@ fill_tables(Bpe *bpe)
 static bool
 may_split_words(const Bpe *bpe)
 {
-	return !bpe->ignores_merges && bpe->prefix[0] == '\0' &&
-	       bpe->suffix[0] == '\0' &&
+	return !bpe->ignores_merges && bpe->decorates == 0 &&
 	       vocabulary_find(bpe->vocabulary, METASPACE, METASPACE_LENGTH) >= 0 &&
 	       !merges_cross(bpe->merges, bpe->vocabulary, METASPACE);
 }
@@ -215,6 +217,12 @@ read_settings(const json_t *json, Bpe *bpe, const char **unknown,
 	                   failure) ||
 	    !json_get_double(json, "dropout", 0, 0, 1, &dropout, failure))
 		return false;
+	bpe->decorates = strlen(bpe->prefix) + strlen(bpe->suffix);
+	if (strlen(bpe->prefix) > LONGEST_AFFIX ||
+	    strlen(bpe->suffix) > LONGEST_AFFIX)
+		return fail(failure, FAILURE_UNSUPPORTED,
+		            "prefix or suffix of the tokens has more than %zu bytes",
+		            LONGEST_AFFIX);
 	if (dropout > 0)
 		return fail(failure, FAILURE_UNSUPPORTED,
 		            "BPE with dropout (%g) is not supported", dropout);

@@ -153,7 +153,7 @@ byte_of(TokenText token)
 	return hex_digit(token.text[3]) * 16 + hex_digit(token.text[4]);
 }
 
-/* A run of byte tokens is a text if it is UTF-8, else one U+FFFD a byte. */
+/* A run of byte tokens is a text if it is UTF-8, else each is a U+FFFD. */
 static bool
 end_bytes(Work *work, TextBuffer *bytes, Texts *out)
 {
@@ -163,7 +163,11 @@ end_bytes(Work *work, TextBuffer *bytes, Texts *out)
 		buffer_append(&out->buffer, bytes->data, bytes->length);
 	else
 		for (size_t i = 0; i < bytes->length; i++)
+		{
+			if (i > 0 && !end_text(work, out))
+				return false;
 			buffer_append_code(&out->buffer, UNICODE_REPLACEMENT);
+		}
 	bytes->length = 0;
 	return end_text(work, out);
 }

@@ -4,22 +4,17 @@
  */
 #include "text/pattern.h"
 
-#include "text/buffer.h"
+#include "text/dialect.h"
 
 #include <pcre2.h>
 #include <string.h>
+#include <time.h>
 
 #define LARGEST_PATTERN ((size_t) 65536)
 
-/* White_Space; PCRE2's own \s has U+180E too. */
-#define SPACES                                                                 \
-	"\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}"           \
-	"\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
-
-/* Alphabetic, marks, decimal numbers, connectors and joiners. */
-#define WORDS                                                                  \
-	"\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{200c}\\x{200d}\\x{24b6}-\\x{24e9}"   \
-	"\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
+/* Matching one text takes no longer, whatever the pattern. */
+#define MOST_SECONDS 30
+#define MATCHES_A_LOOK 64 /* between looks at the clock */
 
 struct Pattern
 {
@@ -32,76 +27,6 @@ static void
 release(void *code)
 {
 	pcre2_code_free(code);
-}
-
-/* An escape of two characters; in_class: between brackets. */
-static void
-translate_escape(TextBuffer *out, char letter, bool in_class)
-{
-	char escape[2] = {'\\', letter};
-	const char *members = letter == 's' || letter == 'S'   ? SPACES
-	                      : letter == 'w' || letter == 'W' ? WORDS
-	                                                       : NULL;
-	bool negated = letter == 'S' || letter == 'W';
-
-	/* A negated class within brackets cannot be spelled out. */
-	if (members == NULL || (in_class && negated))
-	{
-		buffer_append(out, escape, 2);
-		return;
-	}
-	if (!in_class)
-		buffer_append(out, negated ? "[^" : "[", negated ? 2 : 1);
-	buffer_append(out, members, strlen(members));
-	if (!in_class)
-		buffer_append(out, "]", 1);
-}
-
-/* Rewrites what the two libraries read differently. */
-static bool
-translate(TextBuffer *out, const char *pattern, Failure *failure)
-{
-	bool in_class = false;
-
-	for (size_t i = 0; pattern[i] != '\0'; i++)
-	{
-		char letter = pattern[i];
-
-		if (letter == '\\' && pattern[i + 1] != '\0')
-		{
-			translate_escape(out, pattern[++i], in_class);
-			continue;
-		}
-		if (in_class && ((letter == '[' && pattern[i + 1] != ':') ||
-		                 (letter == '&' && pattern[i + 1] == '&')))
-			return fail(failure, FAILURE_UNSUPPORTED,
-			            "pattern \"%s\" has a class within a class", pattern);
-		if (in_class && letter == '[') /* [:alpha:] up to its own bracket */
-		{
-			const char *end = strstr(pattern + i, ":]");
-
-			if (end != NULL)
-			{
-				buffer_append(out, pattern + i,
-				              (size_t) (end + 2 - pattern) - i);
-				i = (size_t) (end + 1 - pattern);
-				continue;
-			}
-		}
-		buffer_append(out, &letter, 1);
-		if (!in_class && letter == '[')
-		{
-			/* A bracket right after the opening is an ordinary character. */
-			if (pattern[i + 1] == '^')
-				buffer_append(out, &pattern[++i], 1);
-			if (pattern[i + 1] == ']')
-				buffer_append(out, &pattern[++i], 1);
-			in_class = true;
-		}
-		else if (in_class && letter == ']')
-			in_class = false;
-	}
-	return !out->failed;
 }
 
 bool
@@ -119,11 +44,12 @@ pattern_open_regex(Arena *arena, const char *expression, Pattern **result,
 		            "a pattern has %zu bytes, more than the %zu allowed",
 		            strlen(expression), LARGEST_PATTERN);
 	buffer_start(&translated, arena, failure);
-	if (!translate(&translated, expression, failure))
+	if (!dialect_translate(&translated, expression, failure))
 		return false;
 	pattern->code = pcre2_compile(
 		(PCRE2_SPTR) (translated.length == 0 ? "" : translated.data),
-		translated.length, PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C,
+		translated.length,
+		PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C,
 		&error, &where, NULL);
 	if (pattern->code == NULL)
 	{
@@ -158,6 +84,8 @@ pattern_open(Arena *arena, const json_t *json, Pattern **result,
 	if (!json_is_string(string))
 		return fail(failure, FAILURE_BAD_FILE,
 		            "a pattern must be a String or a Regex");
+	if (json_string_length(string) == 0) /* is everywhere */
+		return pattern_open_regex(arena, "", result, failure);
 	pattern = arena_alloc(arena, sizeof(Pattern));
 	pattern->literal_length = json_string_length(string);
 	pattern->literal = arena_strndup(arena, json_string_value(string),
@@ -183,7 +111,7 @@ find_literal(const Pattern *pattern, Arena *arena, const char *text,
 {
 	size_t at = 0;
 
-	while (pattern->literal_length > 0 && at < length)
+	while (at < length)
 	{
 		const char *found = memmem(text + at, length - at, pattern->literal,
 		                           pattern->literal_length);
@@ -214,43 +142,73 @@ match_at(const Pattern *pattern, pcre2_match_data *data, const char *text,
 	return found;
 }
 
-static bool
-find_regex(const Pattern *pattern, Arena *arena, const char *text,
-           size_t length, RangeList *list, Failure *failure)
+/* The next character's start, or length + 1 from the end on. */
+static size_t
+next_character(const char *text, size_t length, size_t at)
 {
-	pcre2_match_data *data =
-		pcre2_match_data_create_from_pattern(pattern->code, NULL);
-	const PCRE2_SIZE *where;
-	size_t at = 0;
-	bool done = true;
+	do
+		at++;
+	while (at < length && ((uint8_t) text[at] & 0xc0) == 0x80);
+	return at;
+}
 
-	if (data == NULL)
-		return fail(failure, FAILURE_OUT_OF_MEMORY, "cannot match a pattern");
-	where = pcre2_get_ovector_pointer(data);
-	while (done && at < length)
+/*
+ * Matches one after the other.  One of no characters counts, but not right
+ * behind another match: then the search goes on behind the next character.
+ */
+static bool
+find_matches(const Pattern *pattern, pcre2_match_data *data, Arena *arena,
+             const char *text, size_t length, RangeList *list, Failure *failure)
+{
+	const PCRE2_SIZE *where = pcre2_get_ovector_pointer(data);
+	time_t start = time(NULL);
+	size_t last = SIZE_MAX; /* where the last match ended */
+
+	for (size_t at = 0, looks = 1; at <= length; looks++)
 	{
 		int found = match_at(pattern, data, text, length, at);
 
 		if (found == PCRE2_ERROR_NOMATCH)
 			break;
 		if (found < 0)
-			done = fail(failure, FAILURE_UNSUPPORTED,
+			return fail(failure, FAILURE_UNSUPPORTED,
 			            "matching the tokenizer's pattern at byte %zu of %zu "
 			            "failed (error %d)",
 			            at, length, found);
-		else if (where[1] > where[0] && where[0] >= at)
+		if (looks % MATCHES_A_LOOK == 0 && time(NULL) - start > MOST_SECONDS)
+			return fail(failure, FAILURE_UNSUPPORTED,
+			            "matching the tokenizer's pattern in a text of %zu "
+			            "bytes takes more than %d seconds",
+			            length, MOST_SECONDS);
+
+		/* \K may let a match begin before its place, or end before it. */
+		if (where[1] < where[0] || where[0] < at ||
+		    (where[1] == where[0] && where[1] == last))
 		{
-			done = add_range(list, arena, where[0], where[1], failure);
-			at = where[1];
+			at = next_character(text, length, at);
+			continue;
 		}
-		else /* nothing matched there: go on behind the next character */
-		{
-			at = where[0] > at ? where[0] : at;
-			do
-				at++;
-			while (at < length && ((uint8_t) text[at] & 0xc0) == 0x80);
-		}
+		if (!add_range(list, arena, where[0], where[1], failure))
+			return false;
+		at = last = where[1];
 	}
+	return true;
+}
+
+static bool
+find_regex(const Pattern *pattern, Arena *arena, const char *text,
+           size_t length, RangeList *list, Failure *failure)
+{
+	const char *seen = dialect_text(arena, text, length, failure);
+	pcre2_match_data *data;
+	bool done;
+
+	if (seen == NULL)
+		return false;
+	data = pcre2_match_data_create_from_pattern(pattern->code, NULL);
+	if (data == NULL)
+		return fail(failure, FAILURE_OUT_OF_MEMORY, "cannot match a pattern");
+	done = find_matches(pattern, data, arena, seen, length, list, failure);
 	pcre2_match_data_free(data);
 	return done;
 }
@@ -260,6 +218,8 @@ pattern_find_all(const Pattern *pattern, Arena *arena, const char *text,
                  size_t length, RangeList *list, Failure *failure)
 {
 	list->count = 0;
+	if (length == 0)
+		return true;
 	return pattern->literal != NULL
 	           ? find_literal(pattern, arena, text, length, list, failure)
 	           : find_regex(pattern, arena, text, length, list, failure);

@@ -3,9 +3,7 @@
  *		Patterns of normalizers, pre-tokenizers and decoders: a plain string or
  *		a regular expression.
  *
- * Expressions are written for Oniguruma with Unicode classes.  They run on
- * PCRE2 (JIT); where the two mean different characters by \s and \w, the
- * pattern is rewritten before it is compiled.
+ * Expressions are written for Oniguruma and run on PCRE2 (JIT): dialect.h.
  */
 #pragma once
 
@@ -35,8 +33,8 @@ extern bool pattern_open(Arena *arena, const json_t *json, Pattern **pattern,
 extern bool pattern_open_regex(Arena *arena, const char *expression,
                                Pattern **pattern, Failure *failure);
 
-/* All matches in valid UTF-8, from left to right, without overlaps; matches of
- * no characters are left out.  Replaces what is in the list. */
+/* All matches in valid UTF-8, from left to right, without overlaps; some may
+ * have no characters.  Replaces what is in the list. */
 extern bool pattern_find_all(const Pattern *pattern, Arena *arena,
                              const char *text, size_t length, RangeList *list,
                              Failure *failure);

@@ -10,6 +10,7 @@
 
 #include "text/bytes.h"
 #include "text/pattern.h"
+#include "text/scripts.h"
 #include "text/steps.h"
 #include "text/unicode.h"
 
@@ -327,6 +328,37 @@ open_behavior(const json_t *json, Behavior fallback, Step *step,
 	            "\"%s\" is not a behavior of a split", name);
 }
 
+/* 0: space, 1: part of a word, 2: other. */
+static int
+word_class(uint32_t code)
+{
+	return unicode_is_space(code) ? 0 : unicode_is_word(code) ? 1 : 2;
+}
+
+/* Whitespace: words, and what lies between words without space. */
+static bool
+run_whitespace(const Step *step, Work *work, const PieceList *in)
+{
+	(void) step;
+	for (size_t i = 0; i < in->count; i++)
+	{
+		const Piece *piece = &in->pieces[i];
+
+		for (size_t start = 0, at = 0; start < piece->length; start = at)
+		{
+			int class = word_class(unicode_next(piece->text, &at));
+
+			for (size_t next = at; next < piece->length; at = next)
+				if (word_class(unicode_next(piece->text, &next)) != class)
+					break;
+			if (class != 0 && !add_piece(work, piece->text + start, at - start,
+			                             piece->at_start && start == 0))
+				return false;
+		}
+	}
+	return true;
+}
+
 /* BertPreTokenizer: words, and each punctuation mark on its own. */
 static bool
 run_bert(const Step *step, Work *work, const PieceList *in)
@@ -458,16 +490,6 @@ open_punctuation(Arena *arena, const json_t *json, Step *step, Failure *failure)
 }
 
 static bool
-open_whitespace(Arena *arena, const json_t *json, Step *step, Failure *failure)
-{
-	(void) json;
-	step->behavior = REMOVED;
-	step->invert = true;
-	return pattern_open_regex(arena, "\\w+|[^\\w\\s]+", &step->pattern,
-	                          failure);
-}
-
-static bool
 open_whitespace_split(Arena *arena, const json_t *json, Step *step,
                       Failure *failure)
 {
@@ -480,7 +502,7 @@ open_whitespace_split(Arena *arena, const json_t *json, Step *step,
 }
 
 static bool
-open_bert(Arena *arena, const json_t *json, Step *step, Failure *failure)
+open_nothing(Arena *arena, const json_t *json, Step *step, Failure *failure)
 {
 	(void) arena;
 	(void) json;
@@ -506,6 +528,15 @@ open_fixed_length(Arena *arena, const json_t *json, Step *step,
 	                    failure);
 }
 
+static bool
+open_scripts(Arena *arena, const json_t *json, Step *step, Failure *failure)
+{
+	(void) json;
+	step->behavior = REMOVED;
+	step->invert = true;
+	return scripts_open(arena, &step->pattern, failure);
+}
+
 typedef struct StepType
 {
 	const char *name;
@@ -521,10 +552,11 @@ static const StepType types[] = {
 	{"Split", open_split, run_split},
 	{"Digits", open_digits, run_split},
 	{"Punctuation", open_punctuation, run_split},
-	{"Whitespace", open_whitespace, run_split},
+	{"Whitespace", open_nothing, run_whitespace},
 	{"WhitespaceSplit", open_whitespace_split, run_split},
-	{"BertPreTokenizer", open_bert, run_bert},
+	{"BertPreTokenizer", open_nothing, run_bert},
 	{"CharDelimiterSplit", open_delimiter, run_split},
+	{"UnicodeScripts", open_scripts, run_split},
 	{"FixedLength", open_fixed_length, run_fixed_length},
 };
 

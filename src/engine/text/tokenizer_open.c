@@ -301,7 +301,8 @@ fill_texts(Arena *arena, const Source *source, Tokenizer *tokenizer,
 
 /*
  * Tokens that are looked for in normalized text are decoded to normalized
- * text: "NORMAL" becomes "normal" where a tokenizer knows no capitals.
+ * text: "NORMAL" becomes "normal" where a tokenizer knows no capitals.  The
+ * library then no longer knows that it is special.
  */
 static bool
 normalize_texts(Arena *arena, const Source *source, Tokenizer *tokenizer,
@@ -312,10 +313,14 @@ normalize_texts(Arena *arena, const Source *source, Tokenizer *tokenizer,
 		const AddedToken *token = &source->added[i];
 		TokenText *text = &tokenizer->texts[token->id];
 
-		if (token->normalized &&
-		    !normalizer_run(tokenizer->normalizer, arena, false, &text->text,
+		if (!token->normalized)
+			continue;
+		if (!normalizer_run(tokenizer->normalizer, arena, false, &text->text,
 		                    &text->length, failure))
 			return false;
+		if (text->length != token->length ||
+		    memcmp(text->text, token->content, token->length) != 0)
+			tokenizer->is_special[token->id] = false;
 	}
 	return true;
 }

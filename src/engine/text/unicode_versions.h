@@ -28,3 +28,10 @@ extern bool unicode_is_exception(UnicodeException set, uint32_t code);
 
 /* The lower case of a character that utf8proc knows none of, or the same. */
 extern uint32_t unicode_new_lower(uint32_t code);
+
+/*
+ * An older character of the same kind (letter, mark, number ...) and with as
+ * many bytes, for one that Oniguruma (Unicode 16) knows and PCRE2 (14) does
+ * not; others are their own.
+ */
+extern uint32_t unicode_stand_in(uint32_t code);
