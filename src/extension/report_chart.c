@@ -13,19 +13,8 @@
 
 #include "utils/memutils.h"
 
-#include "report_axis.h"
 #include "report_chart.h"
-#include "report_html.h"
-
-/* Of the drawing, in its own units; the page scales it. */
-#define WIDTH 440
-#define HEIGHT 250
-#define LEFT 52
-#define RIGHT 26
-#define TOP 14
-#define BOTTOM 36
-#define PLANE_X (WIDTH - LEFT - RIGHT)
-#define PLANE_Y (HEIGHT - TOP - BOTTOM)
+#include "report_plane.h"
 
 #define Y_TICKS 5
 #define X_TICKS 5
@@ -82,9 +71,7 @@ typedef struct Curve
 typedef struct Chart
 {
 	const ChartKind *kind;
-	bool is_log;
-	Axis x;
-	Axis y;
+	Plane plane;
 	int count;
 	Curve *curves; /* [count] */
 } Chart;
@@ -94,7 +81,7 @@ typedef struct Chart
 static double
 scaled(const Chart *chart, double value)
 {
-	return chart->is_log ? log10(value) : value;
+	return chart->plane.is_log ? log10(value) : value;
 }
 
 static void
@@ -126,7 +113,8 @@ bin_series(const Chart *chart, const Series *series, Curve *curve)
 	for (int i = 0; i < series->count; i++)
 	{
 		double value = scaled(chart, series->value[i]);
-		int at = (int) (axis_place(&chart->x, series->step[i]) * (BINS - 1));
+		int at =
+			(int) (axis_place(&chart->plane.x, series->step[i]) * (BINS - 1));
 
 		if (!isfinite(value))
 			continue;
@@ -177,27 +165,16 @@ fit_axes(Chart *chart, const Series *series, int count)
 	}
 	if (!isfinite(low))
 		return false;
-	chart->is_log = chart->kind->may_be_log && low > 0 && high / low > LOG_FROM;
-	if (chart->kind->from_zero && !chart->is_log)
+	chart->plane.is_log =
+		chart->kind->may_be_log && low > 0 && high / low > LOG_FROM;
+	if (chart->kind->from_zero && !chart->plane.is_log)
 		low = Min(low, 0);
-	chart->x = axis_fit_steps(first <= 1 ? 0 : first, last, X_TICKS);
-	if (chart->is_log)
-		chart->y = axis_fit_steps(log10(low), log10(high), Y_TICKS);
+	chart->plane.x = axis_fit_steps(first <= 1 ? 0 : first, last, X_TICKS);
+	if (chart->plane.is_log)
+		chart->plane.y = axis_fit_steps(log10(low), log10(high), Y_TICKS);
 	else
-		chart->y = axis_fit(low, high, Y_TICKS);
+		chart->plane.y = axis_fit(low, high, Y_TICKS);
 	return true;
-}
-
-static double
-x_of(const Chart *chart, double step)
-{
-	return LEFT + axis_place(&chart->x, step) * PLANE_X;
-}
-
-static double
-y_of(const Chart *chart, double value)
-{
-	return TOP + (1 - axis_place(&chart->y, value)) * PLANE_Y;
 }
 
 /* The curve's height at a step, between its bins. */
@@ -217,53 +194,6 @@ height_at(const Curve *curve, double step)
 	                                (curve->step[i] - curve->step[i - 1]);
 }
 
-/* ------------------------------------------------------------------- axes */
-
-/* "1e4", or "0.01" where that is short. */
-static char *
-log_label(double power)
-{
-	if (power >= -3 && power <= 4)
-		return axis_number(pow(10, power));
-	return psprintf("1e%.0f", power);
-}
-
-static void
-put_axes(StringInfo out, const Chart *chart)
-{
-	const Axis *x = &chart->x;
-	const Axis *y = &chart->y;
-
-	appendStringInfoString(out, "<g class=\"axis\">");
-	for (int i = 0; i < y->count; i++)
-	{
-		double tick = axis_tick(y, i);
-		double at = y_of(chart, tick);
-
-		html_format(out,
-		            "<path class=\"grid\" d=\"M%d %.1fH%d\"/>"
-		            "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%s</text>",
-		            LEFT, at, WIDTH - RIGHT, LEFT - 7, at + 4,
-		            chart->is_log ? log_label(tick) : axis_label(y, tick));
-	}
-	for (int i = 0; i < x->count; i++)
-	{
-		double tick = axis_tick(x, i);
-		double at = x_of(chart, tick);
-
-		html_format(
-			out,
-			"<path class=\"tick\" d=\"M%.1f %dv5\"/>"
-			"<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>",
-			at, HEIGHT - BOTTOM, at, HEIGHT - BOTTOM + 19, axis_label(x, tick));
-	}
-	html_format(out,
-	            "<path class=\"base\" d=\"M%d %dH%d\"/>"
-	            "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">step</text></g>",
-	            LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, WIDTH - RIGHT,
-	            HEIGHT - 3);
-}
-
 /* ----------------------------------------------------------------- curves */
 
 static void
@@ -271,14 +201,16 @@ put_band(StringInfo out, const Chart *chart, const Curve *curve)
 {
 	if (!curve->has_band)
 		return;
-	html_format(out, "<path class=\"band c%d\" d=\"",
-	            curve->shown->index % REPORT_COLOURS);
+	appendStringInfo(out, "<path class=\"band c%d\" d=\"",
+	                 curve->shown->index % REPORT_COLOURS);
 	for (int i = 0; i < curve->count; i++)
-		html_format(out, "%c%.1f %.1f", i == 0 ? 'M' : 'L',
-		            x_of(chart, curve->step[i]), y_of(chart, curve->high[i]));
+		appendStringInfo(out, "%c%.1f %.1f", i == 0 ? 'M' : 'L',
+		                 plane_x(&chart->plane, curve->step[i]),
+		                 plane_y(&chart->plane, curve->high[i]));
 	for (int i = curve->count - 1; i >= 0; i--)
-		html_format(out, "L%.1f %.1f", x_of(chart, curve->step[i]),
-		            y_of(chart, curve->low[i]));
+		appendStringInfo(out, "L%.1f %.1f",
+		                 plane_x(&chart->plane, curve->step[i]),
+		                 plane_y(&chart->plane, curve->low[i]));
 	appendStringInfoString(out, "Z\"/>");
 }
 
@@ -287,18 +219,19 @@ put_curve(StringInfo out, const Chart *chart, const Curve *curve)
 {
 	int colour = curve->shown->index % REPORT_COLOURS;
 
-	html_format(out, "<path class=\"line c%d d%d\" d=\"", colour,
-	            curve->shown->index % REPORT_DASHES);
+	appendStringInfo(out, "<path class=\"line c%d d%d\" d=\"", colour,
+	                 curve->shown->index % REPORT_DASHES);
 	for (int i = 0; i < curve->count; i++)
-		html_format(out, "%c%.1f %.1f", i == 0 ? 'M' : 'L',
-		            x_of(chart, curve->step[i]), y_of(chart, curve->mean[i]));
+		appendStringInfo(out, "%c%.1f %.1f", i == 0 ? 'M' : 'L',
+		                 plane_x(&chart->plane, curve->step[i]),
+		                 plane_y(&chart->plane, curve->mean[i]));
 	appendStringInfoString(out, "\"/>");
 	for (int i = 0; i < curve->count && curve->count <= MARKS_MAX; i++)
-		html_format(out,
-		            "<circle class=\"mark c%d\" cx=\"%.1f\" cy=\"%.1f\" "
-		            "r=\"2.6\"/>",
-		            colour, x_of(chart, curve->step[i]),
-		            y_of(chart, curve->mean[i]));
+		appendStringInfo(out,
+		                 "<circle class=\"mark c%d\" cx=\"%.1f\" cy=\"%.1f\" "
+		                 "r=\"2.6\"/>",
+		                 colour, plane_x(&chart->plane, curve->step[i]),
+		                 plane_y(&chart->plane, curve->mean[i]));
 }
 
 /* A diamond where the best step is. */
@@ -311,13 +244,14 @@ put_best(StringInfo out, const Chart *chart, const Curve *curve)
 
 	if (isnan(step))
 		return;
-	x = x_of(chart, step);
-	y = y_of(chart, height_at(curve, step));
-	html_format(out,
-	            "<path class=\"best c%d\" d=\"M%.1f %.1fl6 6l-6 6l-6 -6z\">"
-	            "<title>best step %.0f of job " INT64_FORMAT "</title></path>",
-	            curve->shown->index % REPORT_COLOURS, x, y - 6, step,
-	            curve->shown->job->id);
+	x = plane_x(&chart->plane, step);
+	y = plane_y(&chart->plane, height_at(curve, step));
+	appendStringInfo(
+		out,
+		"<path class=\"best c%d\" d=\"M%.1f %.1fl6 6l-6 6l-6 -6z\">"
+		"<title>best step %.0f of job " INT64_FORMAT "</title></path>",
+		curve->shown->index % REPORT_COLOURS, x, y - 6, step,
+		curve->shown->job->id);
 }
 
 static int
@@ -336,7 +270,7 @@ static void
 put_labels(StringInfo out, const Chart *chart)
 {
 	const Curve **order = palloc(chart->count * sizeof(Curve *));
-	double floor_y = TOP - LABEL_HEIGHT;
+	double floor_y = chart->plane.top - LABEL_HEIGHT;
 
 	for (int i = 0; i < chart->count; i++)
 		order[i] = &chart->curves[i];
@@ -344,15 +278,15 @@ put_labels(StringInfo out, const Chart *chart)
 	for (int i = 0; i < chart->count; i++)
 	{
 		const Curve *curve = order[i];
-		double y = Max(y_of(chart, curve->mean[curve->count - 1]),
+		double y = Max(plane_y(&chart->plane, curve->mean[curve->count - 1]),
 		               floor_y + LABEL_HEIGHT);
 
-		html_format(
+		appendStringInfo(
 			out,
 			"<text class=\"end c%d\" x=\"%.1f\" y=\"%.1f\">" INT64_FORMAT
 			"</text>",
 			curve->shown->index % REPORT_COLOURS,
-			x_of(chart, curve->step[curve->count - 1]) + 6, y + 4,
+			plane_x(&chart->plane, curve->step[curve->count - 1]) + 6, y + 4,
 			curve->shown->job->id);
 		floor_y = y;
 	}
@@ -369,30 +303,27 @@ put_description(StringInfo out, const Chart *chart)
 		const Curve *curve = &chart->curves[i];
 		double first = curve->mean[0];
 
-		html_format(out, "%sJob " INT64_FORMAT ": from %s to %s over %d points",
-		            i == 0 ? "" : ". ", curve->shown->job->id,
-		            axis_number(chart->is_log ? pow(10, first) : first),
-		            axis_number(curve->last), curve->count);
+		appendStringInfo(
+			out, "%sJob " INT64_FORMAT ": from %s to %s over %d points",
+			i == 0 ? "" : ". ", curve->shown->job->id,
+			axis_number(chart->plane.is_log ? pow(10, first) : first),
+			axis_number(curve->last), curve->count);
 		if (!isnan(curve->shown->best_step))
-			html_format(out, ", best step %.0f", curve->shown->best_step);
+			appendStringInfo(out, ", best step %.0f", curve->shown->best_step);
 	}
 }
 
 static void
 put_chart(StringInfo out, const Chart *chart, int number)
 {
-	html_format(out,
-	            "<figure><figcaption><b>%s</b> %s%s</figcaption>"
-	            "<svg viewBox=\"0 0 %d %d\" role=\"img\" "
-	            "aria-labelledby=\"chart%d chart%dd\">"
-	            "<title id=\"chart%d\">%s by step</title>"
-	            "<desc id=\"chart%dd\">",
-	            chart->kind->title, chart->kind->caption,
-	            chart->is_log ? " (logarithmic)" : "", WIDTH, HEIGHT, number,
-	            number, number, chart->kind->title, number);
+	appendStringInfo(out, "<figure><figcaption><b>%s</b> %s%s</figcaption>",
+	                 chart->kind->title, chart->kind->caption,
+	                 chart->plane.is_log ? " (logarithmic)" : "");
+	plane_begin(out, &chart->plane, psprintf("chart%d", number),
+	            psprintf("%s by step", chart->kind->title));
 	put_description(out, chart);
 	appendStringInfoString(out, "</desc>");
-	put_axes(out, chart);
+	plane_axes(out, &chart->plane);
 	for (int i = 0; i < chart->count; i++)
 		put_band(out, chart, &chart->curves[i]);
 	for (int i = 0; i < chart->count; i++)
@@ -409,7 +340,16 @@ static bool
 report_chart(StringInfo out, const ChartKind *kind, ReportJob *const *jobs,
              int count, int number)
 {
-	Chart chart = {.kind = kind};
+	Chart chart = {
+		.kind = kind,
+		.plane = {.width = 440,
+	              .height = 250,
+	              .left = 52,
+	              .right = 26,
+	              .top = 14,
+	              .bottom = 36,
+	              .x_name = "step"},
+	};
 	Series *series = palloc(count * sizeof(Series));
 
 	for (int i = 0; i < count; i++)

@@ -10,19 +10,12 @@
 
 #include <math.h>
 
-#include "report_axis.h"
 #include "report_histogram.h"
-#include "report_html.h"
+#include "report_plane.h"
 #include "statement.h"
 
-#define WIDTH 440
-#define HEIGHT 230
-#define LEFT 52
-#define RIGHT 14
-#define TOP 42
-#define BOTTOM 36
-#define PLANE_X (WIDTH - LEFT - RIGHT)
-#define PLANE_Y (HEIGHT - TOP - BOTTOM)
+#define X_TICKS 6
+#define Y_TICKS 4
 #define BARS 36
 #define BARS_MAX 80
 
@@ -42,6 +35,7 @@ typedef struct Histogram
 	int count;    /* of bars */
 	int64 bar[BARS_MAX];
 	bool is_cut; /* rows lie beyond the outermost bars */
+	Plane plane;
 } Histogram;
 
 /* Within the owner's scope; false when the job has no advantages. */
@@ -108,73 +102,33 @@ read_bars(Histogram *histogram)
 
 /* ---------------------------------------------------------------- drawing */
 
-static double
-x_of(const Histogram *histogram, double advantage)
-{
-	return LEFT + (advantage - histogram->low) /
-	                  (histogram->high - histogram->low) * PLANE_X;
-}
-
 static void
-put_axes(StringInfo out, const Histogram *histogram, const Axis *y)
+put_bars(StringInfo out, const Histogram *histogram)
 {
-	Axis x = axis_fit(histogram->low, histogram->high, 6);
+	const Plane *plane = &histogram->plane;
 
-	appendStringInfoString(out, "<g class=\"axis\">");
-	for (int i = 0; i < y->count; i++)
-	{
-		double tick = axis_tick(y, i);
-		double at = TOP + (1 - axis_place(y, tick)) * PLANE_Y;
-
-		html_format(out,
-		            "<path class=\"grid\" d=\"M%d %.1fH%d\"/>"
-		            "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%s</text>",
-		            LEFT, at, WIDTH - RIGHT, LEFT - 7, at + 4,
-		            axis_label(y, tick));
-	}
-	for (int i = 0; i < x.count; i++)
-	{
-		double tick = axis_tick(&x, i);
-		double at = x_of(histogram, tick);
-
-		html_format(
-			out,
-			"<path class=\"tick\" d=\"M%.1f %dv5\"/>"
-			"<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>",
-			at, HEIGHT - BOTTOM, at, HEIGHT - BOTTOM + 19,
-			axis_label(&x, tick));
-	}
-	html_format(out,
-	            "<path class=\"base\" d=\"M%d %dH%d\"/>"
-	            "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">advantage</text>"
-	            "</g>",
-	            LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, WIDTH - RIGHT,
-	            HEIGHT - 3);
-}
-
-static void
-put_bars(StringInfo out, const Histogram *histogram, const Axis *y, int number)
-{
 	for (int i = 0; i < histogram->count; i++)
 	{
-		double height = axis_place(y, (double) histogram->bar[i]) * PLANE_Y;
 		double left = (histogram->first + i) * histogram->width;
-		double x = x_of(histogram, left);
-		double width = x_of(histogram, left + histogram->width) - x;
-		bool is_kept = histogram->first + i >= 0;
+		double x = plane_x(plane, left);
+		double width = plane_x(plane, left + histogram->width) - x;
+		double y = plane_y(plane, (double) histogram->bar[i]);
 
 		if (histogram->bar[i] == 0)
 			continue;
-		html_format(
-			out,
-			"<rect %s x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" "
-			"height=\"%.1f\"><title>" INT64_FORMAT " rows</title></rect>",
-			is_kept
-				? psprintf("class=\"bar c%d\"",
-		                   histogram->shown->index % REPORT_COLOURS)
-				: psprintf("class=\"waste\" fill=\"url(#hatch%d)\"", number),
-			x + 0.5, HEIGHT - BOTTOM - height, Max(width - 1, 0.8), height,
-			histogram->bar[i]);
+		if (histogram->first + i >= 0)
+			appendStringInfo(out, "<rect class=\"bar c%d\"",
+			                 histogram->shown->index % REPORT_COLOURS);
+		else
+			appendStringInfo(out,
+			                 "<rect class=\"waste\" fill=\"url(#hatch%d)\"",
+			                 histogram->shown->index);
+		appendStringInfo(out,
+		                 " x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" "
+		                 "height=\"%.1f\"><title>" INT64_FORMAT
+		                 " rows</title></rect>",
+		                 x + 0.5, y, Max(width - 1, 0.8), plane_base(plane) - y,
+		                 histogram->bar[i]);
 	}
 }
 
@@ -182,61 +136,78 @@ put_bars(StringInfo out, const Histogram *histogram, const Axis *y, int number)
 static void
 put_sides(StringInfo out, const Histogram *histogram)
 {
-	double zero = x_of(histogram, 0);
+	const Plane *plane = &histogram->plane;
 	double kept = 100.0 * (double) histogram->kept / (double) histogram->rows;
+	int64 wasted = histogram->rows - histogram->kept;
 
-	html_format(
-		out,
-		"<path class=\"zero\" d=\"M%.1f %dV%d\"/>"
-		"<text class=\"side\" x=\"%d\" y=\"14\">"
-		"%.1f&#8201;%% thrown away</text>"
-		"<text class=\"side c%d\" x=\"%d\" y=\"14\" "
-		"text-anchor=\"end\">%.1f&#8201;%% trained on</text>"
-		"<text class=\"less\" x=\"%d\" y=\"30\">A &#8804; 0, " INT64_FORMAT
-		" rows</text>"
-		"<text class=\"less\" x=\"%d\" y=\"30\" text-anchor=\"end\">A &gt; 0, " INT64_FORMAT
-		" rows</text>",
-		zero, TOP - 4, HEIGHT - BOTTOM, LEFT, 100 - kept,
-		histogram->shown->index % REPORT_COLOURS, WIDTH - RIGHT, kept, LEFT,
-		histogram->rows - histogram->kept, WIDTH - RIGHT, histogram->kept);
+	appendStringInfo(out, "<path class=\"zero\" d=\"M%.1f %dV%d\"/>",
+	                 plane_x(plane, 0), plane->top - 4, plane_base(plane));
+	appendStringInfo(out,
+	                 "<text class=\"side\" x=\"%d\" y=\"14\">%.1f&#8201;%% "
+	                 "thrown away</text><text class=\"less\" x=\"%d\" "
+	                 "y=\"30\">A &#8804; 0, " INT64_FORMAT " rows</text>",
+	                 plane->left, 100 - kept, plane->left, wasted);
+	appendStringInfo(out,
+	                 "<text class=\"side c%d\" x=\"%d\" y=\"14\" "
+	                 "text-anchor=\"end\">%.1f&#8201;%% trained on</text>"
+	                 "<text class=\"less\" x=\"%d\" y=\"30\" "
+	                 "text-anchor=\"end\">A &gt; 0, " INT64_FORMAT
+	                 " rows</text>",
+	                 histogram->shown->index % REPORT_COLOURS, plane_end(plane),
+	                 kept, plane_end(plane), histogram->kept);
 }
 
 static void
-put_histogram(StringInfo out, const Histogram *histogram, bool names_job)
+put_figure(StringInfo out, const Histogram *histogram, bool names_job)
 {
-	int number = histogram->shown->index;
+	int64 job = histogram->shown->job->id;
+
+	appendStringInfoString(out, "<figure><figcaption>");
+	if (names_job)
+		appendStringInfo(out, "<b>Job " INT64_FORMAT "</b> ", job);
+	appendStringInfo(
+		out, "rows by advantage, mean %s%s</figcaption>",
+		axis_number(histogram->mean),
+		histogram->is_cut ? "; the outermost bars hold what lies beyond" : "");
+	plane_begin(out, &histogram->plane,
+	            psprintf("rows%d", histogram->shown->index),
+	            psprintf("Advantages of job " INT64_FORMAT, job));
+	appendStringInfo(out,
+	                 INT64_FORMAT " of " INT64_FORMAT
+	                              " rows have an advantage of 0 or less and "
+	                              "are thrown away; the mean is %s</desc>",
+	                 histogram->rows - histogram->kept, histogram->rows,
+	                 axis_number(histogram->mean));
+	appendStringInfo(out,
+	                 "<defs><pattern id=\"hatch%d\" width=\"6\" "
+	                 "height=\"6\" patternUnits=\"userSpaceOnUse\" "
+	                 "patternTransform=\"rotate(45)\"><path class=\"hatch\" "
+	                 "d=\"M0 3H6\"/></pattern></defs>",
+	                 histogram->shown->index);
+	plane_axes(out, &histogram->plane);
+	put_bars(out, histogram);
+	put_sides(out, histogram);
+	appendStringInfoString(out, "</svg></figure>\n");
+}
+
+static void
+fit_plane(Histogram *histogram)
+{
 	int64 most = 0;
-	Axis y;
 
 	for (int i = 0; i < histogram->count; i++)
 		most = Max(most, histogram->bar[i]);
-	y = axis_fit_steps(0, (double) most, 4);
-	appendStringInfoString(out, "<figure><figcaption>");
-	if (names_job)
-		html_format(out, "<b>Job " INT64_FORMAT "</b> ",
-		            histogram->shown->job->id);
-	html_format(
-		out,
-		"rows by advantage, mean %s%s</figcaption>"
-		"<svg viewBox=\"0 0 %d %d\" role=\"img\" "
-		"aria-labelledby=\"rows%d rows%dd\">"
-		"<title id=\"rows%d\">Advantages of job " INT64_FORMAT
-		"</title><desc id=\"rows%dd\">" INT64_FORMAT " of " INT64_FORMAT
-		" rows have an advantage of 0 or less and are thrown away; "
-		"the mean is %s</desc>"
-		"<defs><pattern id=\"hatch%d\" width=\"6\" height=\"6\" "
-		"patternUnits=\"userSpaceOnUse\" "
-		"patternTransform=\"rotate(45)\"><path class=\"hatch\" "
-		"d=\"M0 3H6\"/></pattern></defs>",
-		axis_number(histogram->mean),
-		histogram->is_cut ? "; the outermost bars hold what lies beyond" : "",
-		WIDTH, HEIGHT, number, number, number, histogram->shown->job->id,
-		number, histogram->rows - histogram->kept, histogram->rows,
-		axis_number(histogram->mean), number);
-	put_axes(out, histogram, &y);
-	put_bars(out, histogram, &y, number);
-	put_sides(out, histogram);
-	appendStringInfoString(out, "</svg></figure>\n");
+	histogram->plane = (Plane){
+		.width = 440,
+		.height = 230,
+		.left = 52,
+		.right = 14,
+		.top = 42,
+		.bottom = 36,
+		.x = axis_fit(histogram->low, histogram->high, X_TICKS),
+		.y = axis_fit_steps(0, (double) most, Y_TICKS),
+		.x_name = "advantage",
+	};
 }
 
 bool
@@ -258,9 +229,11 @@ report_histograms(StringInfo out, ReportJob *const *jobs, int count)
 			read_bars(&histogram);
 		}
 		owner_end(&scope);
-		if (has_rows)
-			put_histogram(out, &histogram, count > 1);
-		any = any || has_rows;
+		if (!has_rows)
+			continue;
+		any = true;
+		fit_plane(&histogram);
+		put_figure(out, &histogram, count > 1);
 	}
 	return any;
 }

@@ -96,9 +96,9 @@ html_clipped(StringInfo out, const char *text, int characters)
 	begin = bytes_of(utf8, size, characters / 2);
 	end = bytes_of(utf8, size, characters / 2 + left_out);
 	put_utf8(out, utf8, begin);
-	html_format(out,
-	            " <span class=\"cut\">[" INT64_FORMAT
-	            " characters left out]</span> ",
-	            left_out);
+	appendStringInfo(out,
+	                 " <span class=\"cut\">[" INT64_FORMAT
+	                 " characters left out]</span> ",
+	                 left_out);
 	put_utf8(out, utf8 + end, size - end);
 }

@@ -17,8 +17,5 @@ extern void html_text(StringInfo out, const char *text);
 /* The same, cut in the middle to about so many characters, and saying so. */
 extern void html_clipped(StringInfo out, const char *text, int characters);
 
-/* psprintf() into the page; the format is ours, texts are escaped before. */
-#define html_format appendStringInfo
-
 /* A character of ours beyond ASCII, by its code point. */
 extern void html_character(StringInfo out, unsigned int code);

@@ -14,6 +14,7 @@
 
 #include "report_axis.h"
 #include "report_chart.h"
+#include "report_evaluation.h"
 #include "report_histogram.h"
 #include "report_html.h"
 #include "report_samples.h"
@@ -30,7 +31,7 @@ put_name(StringInfo out, ReportJob *const *jobs, int count)
 {
 	if (count > 1)
 	{
-		html_format(out, "%d jobs", count);
+		appendStringInfo(out, "%d jobs", count);
 		return;
 	}
 	if (strcmp(jobs[0]->job->kind, "evaluate") == 0)
@@ -50,8 +51,9 @@ put_head(StringInfo out, ReportJob *const *jobs, int count)
 		"<meta name=\"viewport\" content=\"width=device-width, "
 		"initial-scale=1\"/>\n<title>");
 	put_name(out, jobs, count);
-	html_format(out, "</title>\n<style>\n%s</style>\n</head>\n<body>\n<main>\n",
-	            report_style);
+	appendStringInfo(out,
+	                 "</title>\n<style>\n%s</style>\n</head>\n<body>\n<main>\n",
+	                 report_style);
 }
 
 /* One line a job: what it made of what, how, and when. */
@@ -60,7 +62,7 @@ put_job(StringInfo out, const ReportJob *shown)
 {
 	const Job *job = shown->job;
 
-	html_format(
+	appendStringInfo(
 		out, "<li><i class=\"key c%d d%d\"></i><b>job " INT64_FORMAT "</b> ",
 		shown->index % REPORT_COLOURS, shown->index % REPORT_DASHES, job->id);
 	if (job->output == NULL)
@@ -77,22 +79,22 @@ put_job(StringInfo out, const ReportJob *shown)
 		appendStringInfoString(out, " <span class=\"less\">by</span> ");
 		html_text(out, job->method != NULL ? job->method : job->kind);
 	}
-	html_format(out, "<span class=\"state %s\">%s</span>", shown->state,
-	            shown->state);
+	appendStringInfo(out, "<span class=\"state %s\">%s</span>", shown->state,
+	                 shown->state);
 	if (shown->started != NULL)
-		html_format(out, " <span class=\"less\">%s", shown->started);
+		appendStringInfo(out, " <span class=\"less\">%s", shown->started);
 	if (shown->started != NULL && shown->device != NULL)
 	{
 		appendStringInfoString(out, ", on ");
 		html_text(out, shown->device);
 	}
-	html_format(out, "%s</li>\n", shown->started == NULL ? "" : "</span>");
+	appendStringInfo(out, "%s</li>\n", shown->started == NULL ? "" : "</span>");
 }
 
 static void
 put_tile(StringInfo out, const char *value, const char *what)
 {
-	html_format(out, "<div><b>%s</b><span>%s</span></div>", value, what);
+	appendStringInfo(out, "<div><b>%s</b><span>%s</span></div>", value, what);
 }
 
 static void
@@ -138,7 +140,7 @@ begin_section(StringInfo out, const char *title)
 {
 	int begin = out->len;
 
-	html_format(out, "<section>\n<h2>%s</h2>\n", title);
+	appendStringInfo(out, "<section>\n<h2>%s</h2>\n", title);
 	return begin;
 }
 
@@ -154,32 +156,19 @@ end_section(StringInfo out, int begin, bool has_content)
 	}
 }
 
-static void
-put_charts(StringInfo out, ReportJob *const *jobs, int count)
-{
-	int begin = begin_section(out, "Course");
-	bool any;
-
-	appendStringInfoString(
-		out, "<p class=\"less\">Lines are running means, within bands from the "
-			 "least to the greatest value; &#9671; is the best step.</p>\n"
-			 "<div class=\"charts\">\n");
-	any = report_charts(out, jobs, count);
-	appendStringInfoString(out, "</div>\n");
-	end_section(out, begin, any);
-}
+/* A section of figures that the function draws. */
+typedef bool (*Figures)(StringInfo out, ReportJob *const *jobs, int count);
 
 static void
-put_histograms(StringInfo out, ReportJob *const *jobs, int count)
+put_figures(StringInfo out, const char *title, const char *lead,
+            Figures figures, ReportJob *const *jobs, int count)
 {
-	int begin = begin_section(out, "Advantages");
+	int begin = begin_section(out, title);
 	bool any;
 
-	appendStringInfoString(
-		out, "<p class=\"less\">Reward less the value of the prompt: what a "
-			 "row is better than the policy would do. What is not, is "
-			 "hatched.</p>\n<div class=\"charts\">\n");
-	any = report_histograms(out, jobs, count);
+	appendStringInfo(out, "<p class=\"less\">%s</p>\n<div class=\"charts\">\n",
+	                 lead);
+	any = figures(out, jobs, count);
 	appendStringInfoString(out, "</div>\n");
 	end_section(out, begin, any);
 }
@@ -196,7 +185,7 @@ put_samples(StringInfo out, ReportJob *const *jobs, int count)
 
 		if (count > 1)
 		{
-			html_format(
+			appendStringInfo(
 				out, "<h3><i class=\"key c%d d%d\"></i>job " INT64_FORMAT " ",
 				jobs[i]->index % REPORT_COLOURS, jobs[i]->index % REPORT_DASHES,
 				jobs[i]->job->id);
@@ -231,8 +220,18 @@ write_page(ReportJob *const *jobs, int count)
 	if (count == 1)
 		put_tiles(&out, jobs[0]);
 	appendStringInfoString(&out, "</header>\n");
-	put_charts(&out, jobs, count);
-	put_histograms(&out, jobs, count);
+	put_figures(&out, "Evaluation",
+	            "Mean over all prompts, with its 95&#8201;% interval "
+	            "(bootstrap). alol_compare() has the differences.",
+	            report_evaluations, jobs, count);
+	put_figures(&out, "Course",
+	            "Lines are running means, within bands from the least to the "
+	            "greatest value; &#9671; is the best step.",
+	            report_charts, jobs, count);
+	put_figures(&out, "Advantages",
+	            "Reward less the value of the prompt: what a row is better "
+	            "than the policy would do. What is not, is hatched.",
+	            report_histograms, jobs, count);
 	begin = begin_section(&out, "Notices");
 	appendStringInfoString(&out, "<ul class=\"notices\">\n");
 	if (report_notices(&out, jobs, count))
@@ -243,10 +242,10 @@ write_page(ReportJob *const *jobs, int count)
 	(void) begin_section(&out, "Details");
 	report_numbers(&out, jobs, count);
 	report_settings(&out, jobs, count);
-	html_format(&out,
-	            "</section>\n<footer>Written by alol %s.</footer>\n"
-	            "</main>\n</body>\n</html>\n",
-	            ALOL_VERSION);
+	appendStringInfo(&out,
+	                 "</section>\n<footer>Written by alol %s.</footer>\n"
+	                 "</main>\n</body>\n</html>\n",
+	                 ALOL_VERSION);
 	return out.data;
 }
 

@@ -95,10 +95,10 @@ static void
 put_response(StringInfo out, const char *label, const char *response,
              double reward)
 {
-	html_format(out, "<div class=\"said\"><h5>%s", label);
+	appendStringInfo(out, "<div class=\"said\"><h5>%s", label);
 	if (!isnan(reward))
-		html_format(out, " <span class=\"reward\">%s</span>",
-		            axis_number(reward));
+		appendStringInfo(out, " <span class=\"reward\">%s</span>",
+		                 axis_number(reward));
 	appendStringInfoString(out, "</h5><p dir=\"auto\">");
 	if (response[0] == '\0')
 		appendStringInfoString(out, "<i>nothing</i>");
@@ -111,7 +111,7 @@ put_samples(StringInfo out, const char *title, const Sample *samples, int count)
 {
 	if (count == 0)
 		return;
-	html_format(out, "<h4>%s</h4>\n", title);
+	appendStringInfo(out, "<h4>%s</h4>\n", title);
 	for (int i = 0; i < count; i++)
 	{
 		const Sample *sample = &samples[i];
@@ -149,11 +149,12 @@ report_samples(StringInfo out, const ReportJob *shown)
 	owner_end(&scope);
 	if (!any)
 		return false;
-	html_format(out, "<p class=\"less\">of " INT64_FORMAT " samples%s</p>\n",
-	            samples.total,
-	            strcmp(shown->job->kind, "evaluate") == 0
-	                ? ""
-	                : psprintf(" at step " INT64_FORMAT, samples.step));
+	appendStringInfo(out,
+	                 "<p class=\"less\">of " INT64_FORMAT " samples%s</p>\n",
+	                 samples.total,
+	                 strcmp(shown->job->kind, "evaluate") == 0
+	                     ? ""
+	                     : psprintf(" at step " INT64_FORMAT, samples.step));
 	put_samples(out, samples.has_rewards ? "Best" : "The first", samples.best,
 	            samples.count);
 	put_samples(out, "Worst", samples.worst, samples.worst_count);

@@ -52,12 +52,12 @@ differs(const Line *line, int count)
 static void
 put_head(StringInfo out, const char *caption, ReportJob *const *jobs, int count)
 {
-	html_format(out,
-	            "<div class=\"scroll\"><table><caption>%s</caption><thead>"
-	            "<tr><td></td>",
-	            caption);
+	appendStringInfo(out,
+	                 "<div class=\"scroll\"><table><caption>%s</caption><thead>"
+	                 "<tr><td></td>",
+	                 caption);
 	for (int i = 0; i < count; i++)
-		html_format(
+		appendStringInfo(
 			out,
 			"<th scope=\"col\" style=\"width:%d%%\"><i class=\"key c%d d%d\"></i>job " INT64_FORMAT
 			"</th>",
@@ -74,8 +74,8 @@ put_line(StringInfo out, const Line *line, int count, bool marks)
 
 	if (is_empty(line, count))
 		return;
-	html_format(out, "<tr%s><th scope=\"row\">",
-	            is_marked ? " class=\"differs\"" : "");
+	appendStringInfo(out, "<tr%s><th scope=\"row\">",
+	                 is_marked ? " class=\"differs\"" : "");
 	html_text(out, line->name);
 	if (is_marked)
 		appendStringInfoString(
@@ -373,8 +373,9 @@ put_defaults(StringInfo out, const List *defaults, int count)
 
 	if (defaults == NIL)
 		return;
-	html_format(out, "<p class=\"less\">Defaults%s:</p><dl class=\"defaults\">",
-	            count > 1 ? ", the same in all" : "");
+	appendStringInfo(out,
+	                 "<p class=\"less\">Defaults%s:</p><dl class=\"defaults\">",
+	                 count > 1 ? ", the same in all" : "");
 	foreach (cell, defaults)
 	{
 		const Line *line = lfirst(cell);
@@ -428,7 +429,7 @@ static void
 put_notice(StringInfo out, const ReportJob *shown, const char *severity,
            const char *message)
 {
-	html_format(
+	appendStringInfo(
 		out,
 		"<li class=\"%s\"><i class=\"key c%d d%d\"></i>job " INT64_FORMAT
 		": <b>%s</b> ",

@@ -24,7 +24,7 @@ SELECT alol_train('pairs', 'reports_<i>', 'reports_<script>alert("1")</script>',
 		"sample_prompts": 4}') AS job \gset
 SELECT alol_wait(:job) \gset
 
-SELECT plan(36);
+SELECT plan(38);
 
 -- Charts for the terminal. Hand-made values are metrics of their own.
 CREATE FUNCTION put(job bigint, metric text, steps bigint[], vals float8[])
@@ -150,6 +150,15 @@ SELECT is(round((xpath('string((//table//tr[th="reward"]/td[3])[1])',
 	three::xml))[1]::text::numeric, 3), round(value::numeric, 3),
 	'evaluations stand beside training') FROM page, alol_metrics
 	WHERE job = :evaluated AND metric = 'reward';
+SELECT is((xpath('count(//figure//title[contains(., "Mean rewards")])',
+	three::xml))[1]::text, '1', 'an evaluation has its reward drawn') FROM page;
+SELECT alol_evaluate('pairs', 'reports_<i>', '{"b": "0.5", "<a>":
+	"1.0 / (1 + length(response))"}', options => '{"max_response_tokens": 4}')
+	AS named \gset
+SELECT alol_wait(:named) \gset
+SELECT is(xpath('//figure[contains(.//title, "Mean rewards")]/figcaption/text()',
+	alol_report(:named)::xml)::text, '{" in all"," &lt;a&gt;"," b"}',
+	'and each of its components');
 SELECT throws_ok('SELECT alol_report(0)', '42704', 'job 0 does not exist');
 SELECT throws_ok('SELECT alol_report(' || :job || ', NULL)', '22004',
 	'job must not be null');

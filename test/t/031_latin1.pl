@@ -62,5 +62,8 @@ latin("INSERT INTO alol_metric SELECT $job, 'postgres'::regrole, i, 'falling', -
 	FROM generate_series(1, 9) AS i");
 like(latin("SELECT alol_plot($job, 'falling')"), qr/\A[\x20-\x7e\n]*\*[\x20-\x7e\n]*\z/,
 	'a chart is drawn in ASCII');
+my $report = latin("UPDATE alol_job SET model = chr(228) || '<' WHERE id = $job;
+	SELECT alol_report($job)");
+like($report, qr/\A[\x20-\x7e\n\t]*&#228;&lt;[\x20-\x7e\n\t]*\z/, 'so is a report');
 $node->stop;
 done_testing();
