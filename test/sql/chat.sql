@@ -33,7 +33,7 @@ SELECT format('COPY template TO %L', :'directory' || '/chat_template.jinja')
 :copy;
 SELECT alol_model_load('chat', :'directory') \gset
 
-SELECT plan(44);
+SELECT plan(46);
 
 -- Prompts
 SELECT is(alol_chat_prompt('chat', '[{"role": "user", "content": " Hi! "}]'),
@@ -133,6 +133,16 @@ SELECT results_eq('SELECT row_number, ref_logprob, tokens FROM alol_advantages
 		WHERE job = ' || :b || ' ORDER BY 1', 'their rows have the same tokens');
 SELECT ok((SELECT count(*) > 0 AND bool_and(prompt::jsonb @> '[{"role": "user"}]')
 	FROM alol_samples WHERE job = :a), 'samples show the messages');
+SELECT alol_train('SELECT ''[{"role": "user", "content": "Hi"}]''::jsonb AS prompt,
+	''good '' || i AS chosen, ''bad '' || i AS rejected FROM generate_series(1, 4) i',
+	'chat', 'chat_pairs', 'dpo', steps => 1,
+	validation => 'SELECT DISTINCT prompt FROM chats') AS job \gset
+SELECT is(alol_wait(:job), 'succeeded', 'pairs have chats as prompts, too');
+SELECT ok(bool_and(abs(ref_logprob - alol_logprob('chat', p, 'good ' || row_number)
+	- alol_logprob('chat', p, 'bad ' || row_number)) < 1e-4),
+	'and are what the template makes of them')
+FROM alol_advantages, alol_chat_prompt('chat',
+	'[{"role": "user", "content": "Hi"}]') AS p WHERE job = :job;
 SELECT alol_sft('SELECT ''[{"role": "user"}]''::jsonb AS prompt, ''x'' AS response
 	FROM chats', 'chat', 'chat_c', steps => 1) AS job \gset
 SELECT throws_matching('SELECT alol_wait(' || :job || ')',

@@ -109,6 +109,8 @@ SELECT is_empty('SELECT 1 FROM (SELECT step, max(value) FILTER (WHERE metric =
 	'the margin is chosen minus rejected');
 SELECT is((SELECT count(*) FROM alol_metrics WHERE job = :job
 	AND metric = 'evaluation/reward'), 0::bigint, 'without a reward no evaluation');
+SELECT is(settings ->> 'sampling', 'uniform', 'pairs are shuffled')
+FROM alol_job WHERE id = :job;
 
 SELECT train('SELECT prompt, chosen AS good, rejected AS bad FROM pairs', 'dpo',
 	'b', '{"chosen_column": "good", "rejected_column": "bad"}',
@@ -182,7 +184,8 @@ SELECT matches((SELECT notice FROM alol_jobs WHERE job = :job),
 SELECT train('SELECT prompt, response, 0.5 AS reward FROM ranked', 'dpo', 'h')
 	AS job \gset
 SELECT throws_ok('SELECT alol_wait(' || :job || ')', '02000', 'job ' || :job ||
-	' failed: no prompt has two responses with different rewards');
+	' failed: no prompt has two responses with different rewards',
+	'without differences there is nothing to learn');
 SELECT is((SELECT detail FROM alol_jobs WHERE job = :job),
 	'Of 12 prompts 1 have one response and 11 responses with equal rewards. '
 	'The reward has the mean 0.5, from 0.5 to 0.5.', 'with the statistics');
@@ -192,7 +195,7 @@ SELECT throws_ok('SELECT alol_wait(' || :job || ')', '02000', NULL,
 SELECT train('SELECT prompt, NULL::text AS chosen, rejected FROM pairs', 'dpo',
 	'i') AS job \gset
 SELECT throws_ok('SELECT alol_wait(' || :job || ')', '02000', 'job ' || :job ||
-	' failed: no row is left to train on');
+	' failed: no row is left to train on', 'nor from halves alone');
 
 -- Learning: chosen responses rise over rejected ones, and good over bad.
 SELECT alol_train('pairs', 'preferences_policy', 'preferences_learnt', 'dpo',

@@ -287,8 +287,14 @@ accumulate(Arena *arena, Model *model, MicroBatch *micro, const int32_t *drawn,
 		if (!poll_check(failure))
 			return false;
 		fill_batch(micro, drawn, order + begin[i], groups);
-		if (!accumulate_batch(model, micro, failure))
-			return false;
+		if (accumulate_batch(model, micro, failure))
+			continue;
+		/* What is compared cannot be computed apart. */
+		if (failure->code == FAILURE_OUT_OF_MEMORY)
+			fail_while(failure, "%d responses with %d tokens together",
+			           micro->batch.sequences,
+			           micro->offset[micro->batch.sequences]);
+		return false;
 	}
 	return true;
 }
