@@ -23,7 +23,8 @@ typedef struct Entry
 	const char *key;
 	GgufType type; /* of an array: of its elements */
 	bool is_array;
-	uint64_t count; /* of an array's elements */
+	uint64_t count;       /* of an array's elements */
+	const uint8_t *start; /* the key's length */
 	const uint8_t *data;
 	const uint8_t *end;
 } Entry;
@@ -251,6 +252,7 @@ take_entry(Cursor *cursor, Entry *entry)
 {
 	uint32_t type;
 
+	entry->start = cursor->at;
 	if (!take_name(cursor, &entry->key, "a key") ||
 	    !take_u32(cursor, &type, entry->key))
 		return false;
@@ -577,6 +579,21 @@ find(const GgufFile *file, const char *key)
 
 	return bsearch(&wanted, file->entries, file->entry_count, sizeof(Entry),
 	               compare_keys);
+}
+
+bool
+gguf_entry(const GgufFile *file, size_t index, const char *prefix,
+           GgufText *bytes)
+{
+	const Entry *entry;
+
+	if (index >= file->entry_count)
+		return false;
+	entry = &file->entries[index];
+	*bytes = (GgufText){(const char *) entry->start, 0};
+	if (strncmp(entry->key, prefix, strlen(prefix)) == 0)
+		bytes->length = (size_t) (entry->end - entry->start);
+	return true;
 }
 
 bool

@@ -73,6 +73,11 @@ extern bool gguf_get_doubles(Arena *arena, const GgufFile *file,
                              const char *key, double **numbers, size_t *count,
                              Failure *failure);
 
+/* The bytes of entry `index`, key and all, or none where its key does not
+ * begin so; false past the last. */
+extern bool gguf_entry(const GgufFile *file, size_t index, const char *prefix,
+                       GgufText *entry);
+
 /* Tensors in the order of the file, as [rows, cols]: GGUF lists the fast
  * dimension first, StoredTensor last. */
 extern int gguf_tensor_count(const GgufFile *file);

@@ -151,7 +151,7 @@ read_factors(const Metadata *m, int64_t rotary)
 }
 
 static bool
-read_yarn(const Metadata *m, json_t *scaling, int64_t context)
+read_yarn(const Metadata *m, json_t *scaling, double factor, int64_t context)
 {
 	static const struct
 	{
@@ -174,6 +174,9 @@ read_yarn(const Metadata *m, json_t *scaling, int64_t context)
 		if (!gguf_get_double(m->file, key_of(m, numbers[i].name), 0, 1e-6, 1e6,
 		                     &value, m->failure))
 			return false;
+		/* llama.cpp multiplies the usual amplitude by it. */
+		if (i < 2)
+			value *= 0.1 * log(fmax(factor, 1)) + 1;
 		if (has(m, numbers[i].name))
 			json_object_set_new(scaling, numbers[i].member, json_real(value));
 	}
@@ -210,7 +213,8 @@ read_scaling(const Metadata *m, int64_t context)
 		            gguf_path(m->file), type);
 	scaling = json_pack("{s:s, s:f}", "rope_type", type, "factor", factor);
 	json_object_set_new(m->config, "rope_scaling", scaling);
-	return strcmp(type, "linear") == 0 || read_yarn(m, scaling, context);
+	return strcmp(type, "linear") == 0 ||
+	       read_yarn(m, scaling, factor, context);
 }
 
 static bool

@@ -27,7 +27,16 @@ extern bool gguf_tokenizer(Arena *arena, const GgufFile *file,
                            json_t **tokenizer, json_t **config,
                            Failure *failure);
 
-/* The scheme of splitting texts of that name (tokenizer.ggml.pre), as the
- * pre_tokenizer of tokenizer.json: a new reference, or NULL.  ignores_merges:
- * a piece that is a token stays whole. */
-extern json_t *gguf_pretokenizer(const char *name, bool *ignores_merges);
+/*
+ * The scheme of splitting texts of that name (tokenizer.ggml.pre), as the
+ * pre_tokenizer of tokenizer.json: a new reference, or NULL.  What a file does
+ * not say comes with the name: whether texts are normalized, and whether a
+ * piece that is a token stays whole.
+ */
+extern json_t *gguf_pretokenizer(const char *name, bool *is_nfc,
+                                 bool *ignores_merges);
+
+/* The name of the scheme that splits texts as this pre_tokenizer does, best
+ * one that is normalized alike; NULL: none. */
+extern const char *gguf_scheme_find(const json_t *pretokenizer, bool is_nfc,
+                                    bool ignores_merges);

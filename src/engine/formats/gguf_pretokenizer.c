@@ -30,6 +30,7 @@
 typedef struct Scheme
 {
 	const char *name;
+	bool is_nfc; /* of the tokenizers that it was made for */
 	bool ignores_merges;
 	const char *expressions[EXPRESSIONS];
 } Scheme;
@@ -37,31 +38,37 @@ typedef struct Scheme
 static const Scheme schemes[] = {
 	{"default",
      false,
+     false,
      {"[\\p{P}\\$\\+<=>\\^~\\|]+", WORDS, "\\p{N}+", "[0-9][0-9][0-9]"}},
-	{"gpt-2", false, {WORDS}},
-	{"phi-2", false, {WORDS}},
-	{"mpt", false, {WORDS}},
-	{"olmo", false, {WORDS}},
-	{"jais", false, {WORDS}},
-	{"roberta-bpe", false, {WORDS}},
-	{"smollm", false, {"\\p{N}", WORDS}},
-	{"starcoder", false, {"\\p{N}", WORDS}},
-	{"refact", false, {"\\p{N}", WORDS}},
-	{"command-r", false, {"\\p{N}", WORDS}},
-	{"codeshell", false, {"\\p{N}", WORDS}},
-	{"exaone", false, {"\\p{N}", WORDS}},
-	{"minerva-7b", false, {"\\p{N}", WORDS}},
-	{"falcon", false, {"[\\p{P}\\$\\+<=>\\^~\\|`]+", WORDS, "[0-9][0-9][0-9]"}},
-	{"llama-bpe", true, {LATER_WORDS("\\p{N}{1,3}")}},
-	{"llama3", true, {LATER_WORDS("\\p{N}{1,3}")}},
-	{"llama-v3", true, {LATER_WORDS("\\p{N}{1,3}")}},
-	{"dbrx", false, {LATER_WORDS("\\p{N}{1,3}")}},
-	{"smaug-bpe", false, {LATER_WORDS("\\p{N}{1,3}")}},
-	{"qwen2", false, {LATER_WORDS("\\p{N}")}},
-	{"stablelm2", false, {LATER_WORDS("\\p{N}")}},
-	{"deepseek-r1-qwen", false, {LATER_WORDS("\\p{N}")}},
-	{"tekken", true, {TEKKEN}},
+	{"gpt-2", false, false, {WORDS}},
+	{"phi-2", false, false, {WORDS}},
+	{"mpt", false, false, {WORDS}},
+	{"olmo", true, false, {WORDS}},
+	{"jais", false, false, {WORDS}},
+	{"roberta-bpe", false, false, {WORDS}},
+	{"smollm", false, false, {"\\p{N}", WORDS}},
+	{"starcoder", false, false, {"\\p{N}", WORDS}},
+	{"refact", false, false, {"\\p{N}", WORDS}},
+	{"command-r", false, false, {"\\p{N}", WORDS}},
+	{"codeshell", false, false, {"\\p{N}", WORDS}},
+	{"exaone", false, false, {"\\p{N}", WORDS}},
+	{"minerva-7b", false, false, {"\\p{N}", WORDS}},
+	{"falcon",
+     false,
+     false,
+     {"[\\p{P}\\$\\+<=>\\^~\\|`]+", WORDS, "[0-9][0-9][0-9]"}},
+	{"llama-bpe", false, true, {LATER_WORDS("\\p{N}{1,3}")}},
+	{"llama3", false, true, {LATER_WORDS("\\p{N}{1,3}")}},
+	{"llama-v3", false, true, {LATER_WORDS("\\p{N}{1,3}")}},
+	{"dbrx", false, false, {LATER_WORDS("\\p{N}{1,3}")}},
+	{"smaug-bpe", false, false, {LATER_WORDS("\\p{N}{1,3}")}},
+	{"qwen2", true, false, {LATER_WORDS("\\p{N}")}},
+	{"stablelm2", false, false, {LATER_WORDS("\\p{N}")}},
+	{"deepseek-r1-qwen", false, false, {LATER_WORDS("\\p{N}")}},
+	{"tekken", false, true, {TEKKEN}},
 };
+
+#define SCHEMES ((int) (sizeof(schemes) / sizeof(schemes[0])))
 
 static json_t *
 split(const char *expression)
@@ -71,25 +78,98 @@ split(const char *expression)
 }
 
 json_t *
-gguf_pretokenizer(const char *name, bool *ignores_merges)
+gguf_pretokenizer(const char *name, bool *is_nfc, bool *ignores_merges)
 {
-	for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++)
-	{
-		json_t *steps;
+	const Scheme *scheme = NULL;
+	json_t *steps;
 
-		if (strcmp(schemes[i].name, name) != 0)
-			continue;
-		*ignores_merges = schemes[i].ignores_merges;
-		steps = json_array();
-		for (int j = 0; j < EXPRESSIONS; j++)
-			if (schemes[i].expressions[j] != NULL)
-				json_array_append_new(steps, split(schemes[i].expressions[j]));
-		json_array_append_new(steps,
-		                      json_pack("{s:s, s:b, s:b, s:b}", "type",
-		                                "ByteLevel", "add_prefix_space", 0,
-		                                "trim_offsets", 1, "use_regex", 0));
-		return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers",
-		                 steps);
+	for (int i = 0; i < SCHEMES && scheme == NULL; i++)
+		if (strcmp(schemes[i].name, name) == 0)
+			scheme = &schemes[i];
+	if (scheme == NULL)
+		return NULL;
+	*is_nfc = scheme->is_nfc;
+	*ignores_merges = scheme->ignores_merges;
+	steps = json_array();
+	for (int i = 0; i < EXPRESSIONS && scheme->expressions[i] != NULL; i++)
+		json_array_append_new(steps, split(scheme->expressions[i]));
+	json_array_append_new(steps, json_pack("{s:s, s:b, s:b, s:b}", "type",
+	                                       "ByteLevel", "add_prefix_space", 0,
+	                                       "trim_offsets", 1, "use_regex", 0));
+	return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", steps);
+}
+
+static bool
+is_string(const json_t *object, const char *key, const char *expected)
+{
+	const char *value = json_string_value(json_object_get(object, key));
+
+	return value != NULL && strcmp(value, expected) == 0;
+}
+
+/* Adds the expressions of a pre-tokenizer; false where it is no matter of
+ * expressions, or of too many. */
+static bool
+list_expressions(const json_t *part, const char *list[EXPRESSIONS], int *count)
+{
+	const json_t *inner = json_object_get(part, "pretokenizers");
+	const char *expression = NULL;
+
+	for (size_t i = 0; i < json_array_size(inner); i++)
+		if (!list_expressions(json_array_get(inner, i), list, count))
+			return false;
+	if (is_string(part, "type", "Sequence"))
+		return true;
+	if (is_string(part, "type", "Digits") &&
+	    json_is_true(json_object_get(part, "individual_digits")))
+		expression = "\\p{N}";
+	else if (is_string(part, "type", "Split") &&
+	         is_string(part, "behavior", "Isolated") &&
+	         !json_is_true(json_object_get(part, "invert")))
+		expression = json_string_value(
+			json_object_get(json_object_get(part, "pattern"), "Regex"));
+	else if (is_string(part, "type", "ByteLevel") &&
+	         json_is_false(json_object_get(part, "add_prefix_space")))
+	{
+		if (json_is_false(json_object_get(part, "use_regex")))
+			return true;
+		expression = WORDS;
 	}
-	return NULL;
+	if (expression == NULL || *count == EXPRESSIONS)
+		return false;
+	list[(*count)++] = expression;
+	return true;
+}
+
+static bool
+has_expressions(const Scheme *scheme, const char *const list[EXPRESSIONS])
+{
+	for (int i = 0; i < EXPRESSIONS; i++)
+	{
+		const char *own = scheme->expressions[i];
+
+		if (own == NULL || list[i] == NULL)
+			return own == list[i];
+		if (strcmp(own, list[i]) != 0)
+			return false;
+	}
+	return true;
+}
+
+const char *
+gguf_scheme_find(const json_t *pretokenizer, bool is_nfc, bool ignores_merges)
+{
+	const char *list[EXPRESSIONS] = {NULL};
+	const Scheme *found = NULL;
+	int count = 0;
+
+	if (!list_expressions(pretokenizer, list, &count))
+		return NULL;
+	for (int i = 0; i < SCHEMES; i++)
+		if (has_expressions(&schemes[i], list) &&
+		    schemes[i].ignores_merges == ignores_merges &&
+		    (found == NULL ||
+		     (found->is_nfc != is_nfc && schemes[i].is_nfc == is_nfc)))
+			found = &schemes[i];
+	return found == NULL ? NULL : found->name;
 }

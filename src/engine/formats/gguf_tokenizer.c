@@ -279,8 +279,10 @@ describe_template(const Source *source, const json_t *config, json_t *tokenizer)
 static bool
 describe_bytes(const Source *source, json_t *tokenizer, json_t *model)
 {
+	bool is_nfc = false;
 	bool ignores_merges = false;
-	json_t *pretokenizer = gguf_pretokenizer(source->pre, &ignores_merges);
+	json_t *pretokenizer =
+		gguf_pretokenizer(source->pre, &is_nfc, &ignores_merges);
 	json_t *merges = json_array();
 	GgufText *texts;
 	size_t count;
@@ -293,8 +295,7 @@ describe_bytes(const Source *source, json_t *tokenizer, json_t *model)
 	json_object_set_new(tokenizer, "pre_tokenizer", pretokenizer);
 	json_object_set_new(tokenizer, "decoder",
 	                    json_pack("{s:s}", "type", "ByteLevel"));
-	/* Which normalize is no part of the metadata. */
-	if (strcmp(source->pre, "qwen2") == 0 || strcmp(source->pre, "olmo") == 0)
+	if (is_nfc)
 		json_object_set_new(tokenizer, "normalizer",
 		                    json_pack("{s:s}", "type", "NFC"));
 	json_object_set_new(model, "ignore_merges", json_boolean(ignores_merges));

@@ -399,8 +399,15 @@ extern void mlp_backward(Pass *pass, int layer);
 extern void embedding_forward(Pass *pass);
 extern void embedding_backward(Pass *pass);
 
+/* What divides every plain frequency, [rotary / 2], where the scaling is by
+ * nothing else. */
+extern void rotation_divisors(const ModelConfig *config, float *divisors);
+
 /* Makes the table of rotation angles reach `rows` positions (rotation.c). */
 extern bool model_reach_angles(Model *model, int rows, Failure *failure);
+
+/* What divides every plain frequency, [rotary / 2]. */
+extern void rotation_divisors(const ModelConfig *config, float *divisors);
 
 /* --------------------------------------------------- passes (pass.c) */
 

@@ -334,6 +334,21 @@ extern ParameterView model_parameter(const Model *model, int index);
 extern bool model_save(Model *model, const float *weights,
                        const char *directory, Failure *failure);
 
+/* The same with the weights it has now, in F32, F16 or BF16; DTYPE_OTHER: as
+ * they are stored where that is one of these, else in F32. */
+extern bool model_save_as(Model *model, DType dtype, const char *directory,
+                          Failure *failure);
+
+/*
+ * Writes path with metadata (name: for people), tokenizer and weights (an adapter merged in) as
+ * llama.cpp and its kin read them.  dtype: of matrices, DTYPE_F32, F16, BF16
+ * or Q8_0 (rows that are no whole blocks of it stay F16); DTYPE_OTHER: as
+ * stored where that is plain floats, else F32.  Norms, biases and positions
+ * are F32.  What GGUF cannot say of a model is an error.
+ */
+extern bool model_save_gguf(Model *model, DType dtype, const char *name,
+                            const char *path, Failure *failure);
+
 /*
  * Writes a model with random weights (normal, initializer_range; residual
  * projections scaled by 1/sqrt(2 L); biases 0, norms 1) from the text of a

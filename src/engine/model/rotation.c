@@ -254,6 +254,14 @@ frequency(const ModelConfig *c, int i)
 	}
 }
 
+void
+rotation_divisors(const ModelConfig *c, float *divisors)
+{
+	for (int i = 0; i < c->rotary / 2; i++)
+		divisors[i] = (float) (pow(c->rope_theta, -2.0 * i / c->rotary) /
+		                       frequency(c, i));
+}
+
 bool
 model_reach_angles(Model *model, int rows, Failure *failure)
 {

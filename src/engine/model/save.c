@@ -46,29 +46,36 @@ typedef struct Saved
 {
 	Model *model;
 	Weights *weights;
+	DType dtype; /* DTYPE_OTHER: see weights_dtype() */
 } Saved;
 
-/* The model's config.json with the type of the weights set to fp32. */
+/* The model's config.json with the type of the weights. */
 static bool
-write_config(Arena *arena, const Model *model, const char *directory,
+write_config(Arena *arena, const Saved *saved, const char *directory,
              Failure *failure)
 {
+	static const char *const names[] = {[DTYPE_F32] = "float32",
+	                                    [DTYPE_F16] = "float16",
+	                                    [DTYPE_BF16] = "bfloat16"};
+	const Model *model = saved->model;
+	DType dtype = weights_dtype(saved->dtype, model->embedding);
 	json_t *json;
 
 	if (!model_config_json(arena, model, &json, failure))
 		return false;
 	json_object_del(json, "torch_dtype");
-	json_object_set_new(json, "dtype", json_string("float32"));
+	json_object_set_new(json, "dtype", json_string(names[dtype]));
 	if (model->plan != NULL)
 		relabel_describe(model, json);
 	return json_write_file(
 		json, arena_printf(arena, "%s/config.json", directory), failure);
 }
 
-/* All weights in fp32. */
+/* All weights, of the type that weights_dtype() says. */
 static bool
-write_weights(Arena *arena, const Model *model, TensorSource source,
-              void *argument, const char *directory, Failure *failure)
+write_weights(Arena *arena, const Model *model, DType dtype,
+              TensorSource source, void *argument, const char *directory,
+              Failure *failure)
 {
 	size_t count = (size_t) model->parameter_count;
 	TensorToStore *tensors = arena_alloc(arena, count * sizeof(TensorToStore));
@@ -80,7 +87,7 @@ write_weights(Arena *arena, const Model *model, TensorSource source,
 		bool is_turned = parameter->is_turned;
 
 		tensor->name = parameter->name;
-		tensor->dtype = DTYPE_F32;
+		tensor->dtype = weights_dtype(dtype, parameter);
 		tensor->dimensions = parameter->dimensions;
 		tensor->shape[0] = parameter->shape[is_turned ? 1 : 0];
 		tensor->shape[1] = parameter->shape[is_turned ? 0 : 1];
@@ -96,11 +103,22 @@ read_weights(void *argument, int index, int64_t first, int64_t count,
              void *target)
 {
 	Saved *saved = argument;
+	const Parameter *parameter = &saved->model->parameters[index];
+	DType dtype = weights_dtype(saved->dtype, parameter);
+	TensorSource read =
+		parameter->is_turned ? weights_read_turned : weights_read;
+	float part[4096];
+	int64_t most = sizeof(part) / sizeof(part[0]);
+	uint8_t *to = target;
 
-	if (saved->model->parameters[index].is_turned)
-		weights_read_turned(saved->weights, index, first, count, target);
-	else
-		weights_read(saved->weights, index, first, count, target);
+	for (int64_t done = 0; done < count; done += most)
+	{
+		int64_t numbers = count - done < most ? count - done : most;
+
+		read(saved->weights, index, first + done, numbers, part);
+		dtype_from_f32(to, part, dtype, (size_t) numbers);
+		to += dtype_bytes(dtype, numbers);
+	}
 }
 
 /* The tokenizer's files: as they lie in a directory, or from GGUF. */
@@ -120,23 +138,37 @@ write_tokenizer(Arena *arena, const Model *model, const char *directory,
 	return done;
 }
 
+static bool
+save(Model *model, const float *weights, DType dtype, const char *directory,
+     Failure *failure)
+{
+	Arena *arena = arena_create();
+	Saved saved = {.model = model, .dtype = dtype};
+	bool done = write_config(arena, &saved, directory, failure) &&
+	            copy_file(arena, model->directory, directory,
+	                      "generation_config.json", failure) &&
+	            weights_open(arena, model, weights, &saved.weights, failure) &&
+	            write_weights(arena, model, dtype, read_weights, &saved,
+	                          directory, failure) &&
+	            model->device->sync(model->device, failure) &&
+	            write_tokenizer(arena, model, directory, failure);
+
+	arena_destroy(arena);
+	return done || fail_while(failure, "saving a model to \"%s\"", directory);
+}
+
 bool
 model_save(Model *model, const float *weights, const char *directory,
            Failure *failure)
 {
-	Arena *arena = arena_create();
-	Saved saved = {.model = model};
-	bool done =
-		write_config(arena, model, directory, failure) &&
-		copy_file(arena, model->directory, directory, "generation_config.json",
-	              failure) &&
-		weights_open(arena, model, weights, &saved.weights, failure) &&
-		write_weights(arena, model, read_weights, &saved, directory, failure) &&
-		model->device->sync(model->device, failure) &&
-		write_tokenizer(arena, model, directory, failure);
+	return save(model, weights, DTYPE_F32, directory, failure);
+}
 
-	arena_destroy(arena);
-	return done || fail_while(failure, "saving a model to \"%s\"", directory);
+bool
+model_save_as(Model *model, DType dtype, const char *directory,
+              Failure *failure)
+{
+	return save(model, NULL, dtype, directory, failure);
 }
 
 /* Is this the last map of a residual branch? */
@@ -237,7 +269,8 @@ create(Arena *arena, const char *text, size_t length, uint64_t seed,
 	                     failure))
 		return false;
 	model_list_parameters(model, names->prefixes[0], true);
-	return write_weights(arena, model, read_random, new, directory, failure);
+	return write_weights(arena, model, DTYPE_F32, read_random, new, directory,
+	                     failure);
 }
 
 bool

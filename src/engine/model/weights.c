@@ -55,6 +55,15 @@ weights_open(Arena *arena, Model *model, const float *values, Weights **result,
 	        merge_open(arena, model, values, &weights->merge, failure));
 }
 
+DType
+weights_dtype(DType wanted, const Parameter *parameter)
+{
+	if (wanted != DTYPE_OTHER)
+		return wanted;
+	return dtype_size(parameter->stored->dtype) > 0 ? parameter->stored->dtype
+	                                                : DTYPE_F32;
+}
+
 void
 weights_read(void *argument, int index, int64_t first, int64_t count,
              void *target)

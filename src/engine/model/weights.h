@@ -13,6 +13,10 @@ typedef struct Weights Weights;
 extern bool weights_open(Arena *arena, Model *model, const float *values,
                          Weights **weights, Failure *failure);
 
+/* The dtype to write a parameter in: the one wanted, or for DTYPE_OTHER the
+ * one of the file where that is plain floats, else fp32. */
+extern DType weights_dtype(DType wanted, const Parameter *parameter);
+
 /* TensorSource: fp32 numbers [first, first + count) of a parameter as it is
  * laid out in the model. */
 extern void weights_read(void *weights, int index, int64_t first, int64_t count,

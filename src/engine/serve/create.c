@@ -123,19 +123,53 @@ list_directory(const char *path)
 	return names;
 }
 
+/* "auto" is DTYPE_OTHER: as stored. */
+static bool
+read_dtype(const char *name, DType *dtype, Failure *failure)
+{
+	static const struct
+	{
+		const char *name;
+		DType dtype;
+	} known[] = {{"auto", DTYPE_OTHER},
+	             {"f32", DTYPE_F32},
+	             {"f16", DTYPE_F16},
+	             {"bf16", DTYPE_BF16},
+	             {"q8_0", DTYPE_Q8_0}};
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (strcmp(known[i].name, name) == 0)
+		{
+			*dtype = known[i].dtype;
+			return true;
+		}
+	return fail(failure, FAILURE_BAD_INPUT,
+	            "weights cannot be written as \"%s\", only as \"auto\", "
+	            "\"f32\", \"f16\", \"bf16\" or \"q8_0\"",
+	            name);
+}
+
 /* An adapter is merged into its base, or written alone. */
 static bool
-export_model(Model *model, const ModelRef *ref, const char *format,
-             const char *directory, Failure *failure)
+export_model(Arena *arena, Model *model, const ModelRef *ref,
+             const char *format, DType dtype, const char *directory,
+             Failure *failure)
 {
 	AdapterView adapter;
 
+	if (strcmp(format, "gguf") == 0)
+		return model_save_gguf(model, dtype, ref->name,
+		                       arena_printf(arena, "%s/model.gguf", directory),
+		                       failure);
+	if (dtype == DTYPE_Q8_0)
+		return fail(failure, FAILURE_BAD_INPUT,
+		            "only GGUF files can hold weights of \"q8_0\"");
 	if (strcmp(format, "safetensors") == 0)
-		return model_save(model, NULL, directory, failure);
+		return model_save_as(model, dtype, directory, failure);
 	if (strcmp(format, "peft") != 0)
 		return fail(failure, FAILURE_UNSUPPORTED,
-		            "format \"%s\" is not available, only \"safetensors\" and "
-		            "\"peft\"",
+		            "format \"%s\" is not available, only \"safetensors\", "
+		            "\"peft\" and \"gguf\"",
 		            format);
 	if (!adapter_view(model, &adapter))
 		return fail(failure, FAILURE_UNSUPPORTED, "\"%s\" is no adapter",
@@ -146,14 +180,17 @@ export_model(Model *model, const ModelRef *ref, const char *format,
 bool
 handle_model_export(Request *request, Failure *failure)
 {
-	const char *directory, *format;
+	const char *directory, *format, *type;
 	ModelRef ref;
 	Model *model;
+	DType dtype = DTYPE_OTHER;
 
 	if (!json_get_string(request->head, "directory", NULL, &directory,
 	                     failure) ||
 	    !json_get_string(request->head, "format", "safetensors", &format,
 	                     failure) ||
+	    !json_get_string(request->head, "dtype", "auto", &type, failure) ||
+	    !read_dtype(type, &dtype, failure) ||
 	    !model_ref_of(request, "model", &ref, failure))
 		return false;
 	if (directory == NULL)
@@ -163,7 +200,8 @@ handle_model_export(Request *request, Failure *failure)
 		            "\"%s\" is a value model, which cannot be exported",
 		            ref.name);
 	if (!model_use(request, &ref, &model, failure) ||
-	    !export_model(model, &ref, format, directory, failure))
+	    !export_model(request->arena, model, &ref, format, dtype, directory,
+	                  failure))
 		return false;
 	return reply_send(request, WIRE_RESULT,
 	                  json_pack("{s:o}", "files", list_directory(directory)),

@@ -96,10 +96,10 @@ handle_hello(Request *request, Failure *failure)
 		return false;
 	serve->idle_timeout_s = (int) idle;
 	return reply_send(request, WIRE_RESULT,
-	                  json_pack("{s:i, s:s, s:o, s:o, s:[s], s:i, s:s}",
+	                  json_pack("{s:i, s:s, s:o, s:o, s:[ss], s:i, s:s}",
 	                            "version", WIRE_VERSION, "engine", ALOL_VERSION,
 	                            "methods", list_methods(), "architectures",
 	                            list_architectures(), "formats", "safetensors",
-	                            "pid", (int) getpid(), "device", "cpu"),
+	                            "gguf", "pid", (int) getpid(), "device", "cpu"),
 	                  failure);
 }

@@ -19,6 +19,8 @@ static const char *const special_names[] = {
 
 struct Chat
 {
+	const char *text; /* of the template, [length]; NULL: there is none */
+	size_t length;
 	JinjaTemplate *template; /* NULL: there is none that can be used, and */
 	Failure *failure;        /* why */
 	const char *special[SPECIAL_NAMES]; /* text; NULL: not set */
@@ -28,6 +30,8 @@ struct Chat
 static void
 set_template(Arena *arena, Chat *chat, const char *text, size_t length)
 {
+	chat->text = arena_strndup(arena, text, length);
+	chat->length = length;
 	if (!jinja_read(arena, text, length, &chat->template, chat->failure))
 		chat->template = NULL;
 }
@@ -74,6 +78,13 @@ special_text(const json_t *const settings[2], const char *name)
 			return json_string_value(value);
 	}
 	return NULL;
+}
+
+const char *
+chat_template(const Chat *chat, size_t *length)
+{
+	*length = chat->length;
+	return chat->text;
 }
 
 bool

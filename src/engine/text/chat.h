@@ -25,6 +25,9 @@ extern bool chat_open(Arena *arena, const char *directory,
                       const json_t *const settings[2], Chat **chat,
                       Failure *failure);
 
+/* The template's text, or NULL where there is none. */
+extern const char *chat_template(const Chat *chat, size_t *length);
+
 /* length bytes of JSON, the messages, to a text in arena with a zero byte
  * behind it. */
 extern bool chat_render(const Chat *chat, Arena *arena, const char *messages,

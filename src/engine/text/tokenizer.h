@@ -44,6 +44,14 @@ extern bool tokenizer_open_json(Arena *arena, const json_t *json,
                                 const json_t *config, Tokenizer **tokenizer,
                                 Failure *failure);
 
+/*
+ * What tokenizer.json (of older files: would) hold, and tokenizer_config.json
+ * or NULL, of a directory; owned by arena.
+ */
+extern bool tokenizer_read_json(Arena *arena, const char *directory,
+                                const json_t **json, const json_t **config,
+                                Failure *failure);
+
 /* The highest id + 1, added tokens counted. */
 extern int tokenizer_size(const Tokenizer *tokenizer);
 

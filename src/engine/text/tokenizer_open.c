@@ -463,3 +463,17 @@ tokenizer_open(Arena *arena, const char *directory, Tokenizer **tokenizer,
 	return done ||
 	       fail_while(failure, "reading the tokenizer in \"%s\"", directory);
 }
+
+bool
+tokenizer_read_json(Arena *arena, const char *directory, const json_t **json,
+                    const json_t **config, Failure *failure)
+{
+	Source source = {.scratch = arena, .directory = directory};
+
+	if (!read_files(&source, failure))
+		return fail_while(failure, "reading the tokenizer in \"%s\"",
+		                  directory);
+	*json = source.json;
+	*config = source.settings[0];
+	return true;
+}

@@ -135,6 +135,40 @@ narrow_matrices_stay_where_the_file_lies(void **state)
 }
 
 static void
+weights_may_be_saved_as_they_are_stored(void **state)
+{
+	static const DType dtypes[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16};
+
+	(void) state;
+	for (int i = 0; i < 3; i++)
+	{
+		Arena *arena = arena_create();
+		char *directory = tiny_directory(arena, TINY_GPT2, 43);
+		char *copy = test_directory(arena);
+		Failure failure = {0};
+		Model *model, *again;
+
+		if (i > 0)
+			tiny_narrow(arena, directory, dtypes[i]);
+		model = tiny_open(arena, device, directory);
+		assert_ok(model_save_as(model, DTYPE_OTHER, copy, &failure), failure);
+		again = tiny_open(arena, device, copy);
+		for (int j = 0; j < model->parameter_count; j++)
+		{
+			const StoredTensor *one = model->parameters[j].stored;
+			const StoredTensor *other = again->parameters[j].stored;
+
+			assert_int_equal(one->dtype, dtypes[i]);
+			assert_int_equal(other->dtype, dtypes[i]);
+			assert_memory_equal(one->data, other->data, (size_t) one->bytes);
+		}
+		tiny_remove(directory);
+		tiny_remove(copy);
+		arena_destroy(arena);
+	}
+}
+
+static void
 narrow_weights_are_widened_exactly(void **state)
 {
 	static const DType dtypes[] = {DTYPE_F16, DTYPE_BF16};
@@ -287,6 +321,7 @@ main(void)
 		cmocka_unit_test(another_seed_is_another_model),
 		cmocka_unit_test(names_without_the_prefix_stay_without),
 		cmocka_unit_test(narrow_matrices_stay_where_the_file_lies),
+		cmocka_unit_test(weights_may_be_saved_as_they_are_stored),
 		cmocka_unit_test(narrow_weights_are_widened_exactly),
 		cmocka_unit_test(trained_weights_are_what_is_saved),
 		cmocka_unit_test(checkpoints_and_saving_need_no_copy_of_the_weights),
