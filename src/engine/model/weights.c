@@ -60,8 +60,10 @@ weights_dtype(DType wanted, const Parameter *parameter)
 {
 	if (wanted != DTYPE_OTHER)
 		return wanted;
-	return dtype_size(parameter->stored->dtype) > 0 ? parameter->stored->dtype
-	                                                : DTYPE_F32;
+	/* What is not in the file is a new head. */
+	return parameter->stored != NULL && dtype_size(parameter->stored->dtype) > 0
+	           ? parameter->stored->dtype
+	           : DTYPE_F32;
 }
 
 void
