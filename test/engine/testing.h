@@ -74,6 +74,30 @@ test_shared_path(Arena *arena, const char *folder)
 	return NULL;
 }
 
+/* check(root of the golden set): the project's own one. */
+static inline void
+test_own_set(void (*check)(const char *root))
+{
+	Arena *arena = arena_create();
+
+	check(test_golden_path(arena, ""));
+	arena_destroy(arena);
+}
+
+/* The same for the shared one; skips the test where that is missing. */
+static inline void
+test_shared_set(void (*check)(const char *root))
+{
+	Arena *arena = arena_create();
+	char *root = test_shared_path(arena, "golden");
+
+	if (root != NULL)
+		check(root);
+	arena_destroy(arena);
+	if (root == NULL)
+		skip();
+}
+
 /* folder/file as JSON. */
 static inline json_t *
 test_read_json(Arena *arena, const char *folder, const char *file)

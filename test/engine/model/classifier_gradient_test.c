@@ -6,7 +6,8 @@
 #include "tiny.h"
 #include "on_cpu.h"
 
-#include "base/random.h"
+#include "differences.h"
+#include "weighted_sum.h"
 
 #define SEQUENCES 6
 #define LABELS 3
@@ -42,18 +43,10 @@ batch_of(Arena *arena, const Model *model)
 	return batch;
 }
 
-/* How much each output counts: of both signs, and never 0. */
-static float
-coefficient(int i)
-{
-	return (float) (0.5 + random_uniform(5, 0, (uint64_t) i)) *
-	       (i % 3 == 0 ? -1 : 1);
-}
-
 /* LogitGradient of the sum of coefficients times logits. */
 static bool
-weighted_sum(void *argument, int sequences, const float *logits, float *grad,
-             Failure *failure)
+weighted_outputs(void *argument, int sequences, const float *logits,
+                 float *grad, Failure *failure)
 {
 	(void) argument;
 	(void) logits;
@@ -63,43 +56,26 @@ weighted_sum(void *argument, int sequences, const float *logits, float *grad,
 	return true;
 }
 
+/* ModelLoss of a batch. */
 static double
-moved(Model *model, const Batch *batch, int64_t at, float weight)
+sum_of(Model *model, const void *batch)
 {
 	float logits[SEQUENCES * LABELS];
 	double sum = 0;
 	Failure failure = {0};
 
-	model_state_upload(model, MODEL_WEIGHTS, at, 1, &weight);
 	assert_ok(model_classify(model, batch, logits, &failure), failure);
 	for (int i = 0; i < SEQUENCES * LABELS; i++)
 		sum += (double) coefficient(i) * (double) logits[i];
 	return sum;
 }
 
-/* Returns how far the gradient of one weight is from 0. */
+/* fp32 outputs of about 5: 1e-6 over twice the step; and the third
+ * derivative. */
 static double
 check_weight(Model *model, const Batch *batch, const char *name, int64_t at)
 {
-	const double step = 2e-3;
-	float weight;
-	float grad;
-	double difference;
-
-	model_state_download(model, MODEL_WEIGHTS, at, 1, &weight);
-	model_state_download(model, MODEL_GRADIENTS, at, 1, &grad);
-	difference =
-		(moved(model, batch, at, weight + (float) step) -
-	     moved(model, batch, at, weight - (float) step)) /
-		((double) (weight + (float) step) - (double) (weight - (float) step));
-	model_state_upload(model, MODEL_WEIGHTS, at, 1, &weight);
-	/* fp32 outputs of about 5: 1e-6 over twice the step; and the third
-	 * derivative. */
-	if (!(fabs(difference - (double) grad) <=
-	      1e-2 * fabs((double) grad) + 5e-3))
-		fail_msg("d%s[%lld] is %.6g, differences say %.6g", name,
-		         (long long) at, (double) grad, difference);
-	return fabs((double) grad);
+	return check_difference(model, sum_of, batch, name, at, 2e-3, 5e-3);
 }
 
 /* A place in the tensor that the batch reaches. */
@@ -127,8 +103,8 @@ check_model(const char *config, uint64_t seed)
 
 	assert_ok(model_make_trainable(model, NULL, &failure), failure);
 	model_zero_gradients(model);
-	assert_ok(model_classify_accumulate(model, &batch, NULL, weighted_sum, NULL,
-	                                    &failure),
+	assert_ok(model_classify_accumulate(model, &batch, NULL, weighted_outputs,
+	                                    NULL, &failure),
 	          failure);
 	for (int i = 0; i < model_parameter_count(model); i++)
 	{

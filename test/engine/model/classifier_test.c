@@ -221,25 +221,15 @@ a_body_without_a_head_gives_hidden_states(void **state)
 static void
 own_classifiers_give_the_golden_logits(void **state)
 {
-	Arena *arena = arena_create();
-
 	(void) state;
-	check_set(test_golden_path(arena, ""));
-	arena_destroy(arena);
+	test_own_set(check_set);
 }
 
 static void
 shared_classifiers_give_the_golden_logits(void **state)
 {
-	Arena *arena = arena_create();
-	char *root = test_shared_path(arena, "golden");
-
 	(void) state;
-	if (root != NULL)
-		check_set(root);
-	arena_destroy(arena);
-	if (root == NULL)
-		skip();
+	test_shared_set(check_set);
 }
 
 int

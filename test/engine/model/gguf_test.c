@@ -277,25 +277,15 @@ written_files_may_be_shorter(void **state)
 static void
 own_files_give_the_golden_numbers(void **state)
 {
-	Arena *arena = arena_create();
-
 	(void) state;
-	check_set(test_golden_path(arena, ""));
-	arena_destroy(arena);
+	test_own_set(check_set);
 }
 
 static void
 shared_files_give_the_golden_numbers(void **state)
 {
-	Arena *arena = arena_create();
-	char *root = test_shared_path(arena, "golden");
-
 	(void) state;
-	if (root != NULL)
-		check_set(root);
-	arena_destroy(arena);
-	if (root == NULL)
-		skip();
+	test_shared_set(check_set);
 }
 
 int

@@ -6,6 +6,7 @@
 #include "tiny.h"
 #include "on_cpu.h"
 
+#include "differences.h"
 #include "weighted_sum.h"
 
 #include "base/random.h"
@@ -29,9 +30,11 @@ static const char *const configs[] = {
 };
 #define CONFIGS (sizeof(configs) / sizeof(configs[0]))
 
+/* ModelLoss of a batch. */
 static double
-sum_of(Model *model, const Batch *batch)
+sum_of(Model *model, const void *argument)
 {
+	const Batch *batch = argument;
 	int targets = batch_targets(batch, 0, batch->sequences);
 	float logp[1024];
 	double sum = 0;
@@ -43,38 +46,12 @@ sum_of(Model *model, const Batch *batch)
 	return sum;
 }
 
-static double
-moved(Model *model, const Batch *batch, int64_t at, float weight)
-{
-	model_state_upload(model, MODEL_WEIGHTS, at, 1, &weight);
-	return sum_of(model, batch);
-}
-
-/* Returns how far the gradient of one weight is from 0. */
+/* fp32 sums of some hundred tokens: 1e-5 over twice the step; and the third
+ * derivative. */
 static double
 check_weight(Model *model, const Batch *batch, const char *name, int64_t at)
 {
-	const double step = 5e-3;
-	float weight;
-	float grad;
-	double up;
-	double down;
-	double difference;
-
-	model_state_download(model, MODEL_WEIGHTS, at, 1, &weight);
-	model_state_download(model, MODEL_GRADIENTS, at, 1, &grad);
-	up = moved(model, batch, at, weight + (float) step);
-	down = moved(model, batch, at, weight - (float) step);
-	model_state_upload(model, MODEL_WEIGHTS, at, 1, &weight);
-	difference = (up - down) / ((double) (weight + (float) step) -
-	                            (double) (weight - (float) step));
-	/* fp32 sums of some hundred tokens: 1e-5 over twice the step; and the
-	 * third derivative. */
-	if (!(fabs(difference - (double) grad) <=
-	      1e-2 * fabs((double) grad) + 1e-2))
-		fail_msg("d%s[%lld] is %.6g, differences say %.6g", name,
-		         (long long) at, (double) grad, difference);
-	return fabs((double) grad);
+	return check_difference(model, sum_of, batch, name, at, 5e-3, 1e-2);
 }
 
 static void
