@@ -103,6 +103,12 @@ SNIPPETS = r"""
 {{ numbers | map | list }}
 {{ 'yes' if (numbers | select('gt', 100)) else 'no' }} {{ 'yes' if (numbers | select('gt', 100) | list) else 'no' }}
 {{ numbers | select('odd') | length }}
+{{ 0 | select('odd') | list }} {{ false | map('upper') | list }} {{ none | selectattr('a') | list }} {{ '' | rejectattr('a') | list }} {{ none | map(attribute='a') | list | length }}
+{{ 1 | select('odd') | list }}
+{{ n[1:] }}
+{{ missing[1:] }}
+{{ 'a_b c-d 3.5 é' | wordcount }} {{ '' % [1] }} {{ '' % missing }} {{ range(3).count(1) }} {{ range(3).index(2) }} {{ missing is callable }}
+{{ 'x' % (1, 2) }}
 {{ d | items | list }} {{ missing | items | list }} {{ d | dictsort }} {{ d | dictsort(true) }} {{ d | dictsort(by='value') }} {{ d | dictsort(reverse=true) }}
 {{ 5 | items | list }}
 {{ d.items() }} {{ d.keys() }} {{ d.values() }} {{ d.items() | list }} {{ d.get('a') }} {{ d.get('zz') }} {{ d.get('zz', 5) }} {{ d.keys() | list }} {{ d.values() | sum }} {{ d.items() | length }}

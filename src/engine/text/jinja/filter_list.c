@@ -109,6 +109,9 @@ apply_map(Run *run, Value self, const Arguments *arguments)
 	Arguments further;
 	Value name = ABSENT;
 
+	/* What is false need not be a list. */
+	if (!value_truth(self))
+		return iterator(list);
 	if (attribute.kind == VALUE_ABSENT)
 		name = argument_at(run, arguments, 0, "the filter of map");
 	items = value_items(run, self);
@@ -127,12 +130,15 @@ static Value
 choose(Run *run, Value self, const Arguments *arguments, bool by_attribute,
        bool wanted)
 {
-	const List *items = value_items(run, self);
 	size_t first = by_attribute ? 1 : 0;
 	Value attribute = ABSENT;
 	Arguments further = rest(arguments, first + 1);
 	List *list = list_new(run);
+	const List *items;
 
+	if (!value_truth(self))
+		return iterator(list);
+	items = value_items(run, self);
 	if (by_attribute)
 		attribute = argument_at(run, arguments, 0, "the name of an attribute");
 	for (size_t i = 0; i < items->count; i++)

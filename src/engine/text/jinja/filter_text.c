@@ -4,6 +4,7 @@
  */
 #include "text/jinja/call.h"
 #include "text/jinja/text.h"
+#include "text/unicode.h"
 
 #include <errno.h>
 #include <math.h>
@@ -155,13 +156,25 @@ apply_format(Run *run, Value self, const Arguments *arguments)
 	                    value_list(VALUE_TUPLE, values));
 }
 
+/* Runs of letters, numbers and underscores. */
 static Value
 apply_wordcount(Run *run, Value self, const Value *given)
 {
+	const String *text = value_str(run, self).string;
+	bool was_word = false;
+	int64_t count = 0;
+
 	(void) given;
-	return value_int(
-		(int64_t) text_split(run, value_str(run, self), ABSENT, -1, false)
-			.list->count);
+	run_charge(run, text->length);
+	for (size_t at = 0; at < text->length;)
+	{
+		uint32_t code = unicode_next(text->data, &at);
+		bool is_word = text_is_alphanumeric(code) || code == '_';
+
+		count += is_word && !was_word;
+		was_word = is_word;
+	}
+	return value_int(count);
 }
 
 /* --------------------------------------------------------------- numbers */

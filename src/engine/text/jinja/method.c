@@ -279,20 +279,6 @@ is_digit(uint32_t code)
 	       code == 0xb2 || code == 0xb3 || code == 0xb9;
 }
 
-static bool
-is_letter(uint32_t code)
-{
-	utf8proc_category_t category = utf8proc_category((utf8proc_int32_t) code);
-
-	return category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO;
-}
-
-static bool
-is_letter_or_number(uint32_t code)
-{
-	return is_letter(code) || unicode_is_numeric(code);
-}
-
 static Value
 is_all(Value self, CharacterTest holds)
 {
@@ -317,7 +303,7 @@ call_isalpha(Run *run, Value self, const Value *given)
 {
 	(void) given;
 	run_charge(run, self.string->length);
-	return is_all(self, is_letter);
+	return is_all(self, text_is_letter);
 }
 
 static Value
@@ -325,7 +311,7 @@ call_isalnum(Run *run, Value self, const Value *given)
 {
 	(void) given;
 	run_charge(run, self.string->length);
-	return is_all(self, is_letter_or_number);
+	return is_all(self, text_is_alphanumeric);
 }
 
 static Value

@@ -187,13 +187,14 @@ static const Function cycler_methods[] = {
 const Function *
 method_find(ValueKind kind, Value name)
 {
-	const Function *table = kind == VALUE_STRING ? string_methods
-	                        : kind == VALUE_DICT ? dict_methods
-	                        : kind == VALUE_LIST || kind == VALUE_TUPLE
-	                            ? list_methods
-	                        : kind == VALUE_LOOP   ? loop_methods
-	                        : kind == VALUE_CYCLER ? cycler_methods
-	                                               : NULL;
+	const Function *table =
+		kind == VALUE_STRING ? string_methods
+		: kind == VALUE_DICT ? dict_methods
+		: kind == VALUE_LIST || kind == VALUE_TUPLE || kind == VALUE_RANGE
+			? list_methods
+		: kind == VALUE_LOOP   ? loop_methods
+		: kind == VALUE_CYCLER ? cycler_methods
+							   : NULL;
 
 	for (; table != NULL && table->name != NULL; table++)
 		if (value_is_text(name, table->name))

@@ -366,8 +366,8 @@ value_slice(Run *run, Value value, Value first, Value last, Value step)
 		run_fail(run, FAILURE_BAD_INPUT, "%s", value.why);
 	if (!is_list(value) && value.kind != VALUE_STRING &&
 	    value.kind != VALUE_RANGE)
-		return value_undefined(run, "%s object has no slices",
-		                       object_name(value));
+		run_fail(run, FAILURE_BAD_INPUT, "'%s' object is not subscriptable",
+		         value_type_name(value));
 	if (by == 0)
 		run_fail(run, FAILURE_BAD_INPUT, "slice step cannot be zero");
 	count = (int64_t) value_length(run, value);

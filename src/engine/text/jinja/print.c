@@ -16,10 +16,11 @@
 Value
 run_take(Run *run, size_t since)
 {
-	Value taken = value_copy(run, run->text + since, run->length - since);
+	size_t length = run->length - since;
 
 	run->length = since;
-	return taken;
+	return length == 0 ? value_string(run, "", 0)
+	                   : value_copy(run, run->text + since, length);
 }
 
 static void

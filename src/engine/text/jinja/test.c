@@ -118,7 +118,9 @@ is_callable(Run *run, Value self, const Value *given)
 {
 	(void) run;
 	(void) given;
-	return value_bool(self.kind == VALUE_FUNCTION ||
+	/* An undefined value can be called, too: to say that it is undefined. */
+	return value_bool(self.kind == VALUE_UNDEFINED ||
+	                  self.kind == VALUE_FUNCTION ||
 	                  self.kind == VALUE_METHOD || self.kind == VALUE_MACRO ||
 	                  self.kind == VALUE_JOINER);
 }

@@ -17,6 +17,20 @@ text_is_space(uint32_t code)
 	return unicode_is_space(code) || (code >= 0x1c && code <= 0x1f);
 }
 
+bool
+text_is_letter(uint32_t code)
+{
+	utf8proc_category_t category = utf8proc_category((utf8proc_int32_t) code);
+
+	return category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO;
+}
+
+bool
+text_is_alphanumeric(uint32_t code)
+{
+	return text_is_letter(code) || unicode_is_numeric(code);
+}
+
 /* Is the character one of those that go? */
 static bool
 goes(Value characters, const char *character, size_t length)
@@ -450,7 +464,10 @@ text_percent(Run *run, const String *format, Value values)
 		else
 			write_number(run, c, precision, list->items[used++]);
 	}
-	if (used < list->count && values.kind != VALUE_DICT)
+	/* Python takes these for mappings, whose entries need not be used. */
+	if (used < list->count && values.kind != VALUE_DICT &&
+	    values.kind != VALUE_LIST && values.kind != VALUE_RANGE &&
+	    values.kind != VALUE_UNDEFINED)
 		run_fail(run, FAILURE_BAD_INPUT,
 		         "not all arguments converted during string formatting");
 	return run_take(run, since);

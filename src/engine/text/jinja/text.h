@@ -8,6 +8,9 @@
 
 /* str.isspace() of one character. */
 extern bool text_is_space(uint32_t code);
+/* The same of str.isalpha() and str.isalnum(). */
+extern bool text_is_letter(uint32_t code);
+extern bool text_is_alphanumeric(uint32_t code);
 
 typedef enum TextSide
 {
