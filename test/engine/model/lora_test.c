@@ -29,11 +29,10 @@ static const char *const configs[] = {
 
 static const uint64_t keys[SEQUENCES] = {11, 22, 33, 44, 55, 66};
 
-/* A model that trains a new adapter; B is random where it is not fresh. */
-static Model *
-open_trainable(Arena *arena, const char *config, double dropout, bool is_fresh)
+/* Makes the model train a new adapter; B is random where it is not fresh. */
+static void
+make_trainable(Model *model, double dropout, bool is_fresh)
 {
-	Model *model = tiny_model(arena, device, config, 3);
 	LoraOptions options = {
 		.rank = 3, .alpha = 5, .dropout = dropout, .seed = 7};
 	Failure failure = {0};
@@ -45,22 +44,27 @@ open_trainable(Arena *arena, const char *config, double dropout, bool is_fresh)
 
 		model_state_upload(model, MODEL_WEIGHTS, i, 1, &weight);
 	}
+}
+
+static Model *
+open_trainable(Arena *arena, const char *config, double dropout, bool is_fresh)
+{
+	Model *model = tiny_model(arena, device, config, 3);
+
+	make_trainable(model, dropout, is_fresh);
 	return model;
 }
 
 static void
 check_weight(Model *model, const Batch *batch, const char *name, int64_t at,
-             double *largest)
+             float grad)
 {
 	const float step = 2.5e-3f;
-	float weight, grad, moved;
+	float weight, moved;
 	double up, down;
 	Seen seen;
 
 	model_state_download(model, MODEL_WEIGHTS, at, 1, &weight);
-	model_zero_gradients(model);
-	accumulate(model, batch, keys, &seen);
-	model_state_download(model, MODEL_GRADIENTS, at, 1, &grad);
 	moved = weight + step;
 	model_state_upload(model, MODEL_WEIGHTS, at, 1, &moved);
 	up = accumulate(model, batch, keys, &seen);
@@ -74,34 +78,51 @@ check_weight(Model *model, const Batch *batch, const char *name, int64_t at,
 		fail_msg("d%s[%lld] is %.6g, differences say %.6g", name,
 		         (long long) at, (double) grad,
 		         (up - down) / (2 * (double) step));
-	*largest = fmax(*largest, fabs((double) grad));
+}
+
+/* quantized: what the frozen weights become, or fp32. */
+static void
+check_model(const char *config, double dropout, DType quantized,
+            uint64_t probes)
+{
+	Arena *arena = arena_create();
+	Model *model = tiny_model(arena, device, config, 3);
+	Batch batch = tiny_batch(arena, SEQUENCES);
+	float *grad;
+	Failure failure = {0};
+	Seen seen;
+
+	if (quantized != DTYPE_F32)
+		assert_ok(model_quantize(model, quantized, &failure), failure);
+	make_trainable(model, dropout, false);
+	grad = arena_alloc(arena, sizeof(float) * (size_t) model_state_size(model));
+	model_zero_gradients(model);
+	accumulate(model, &batch, keys, &seen);
+	model_state_download(model, MODEL_GRADIENTS, 0, model_state_size(model),
+	                     grad);
+	for (int i = 0; i < model_parameter_count(model); i++)
+	{
+		ParameterView view = model_parameter(model, i);
+		double largest = 0;
+
+		for (uint64_t probe = 0; probe < probes; probe++)
+		{
+			uint64_t bits = random_bits(9, (uint64_t) i, probe);
+			int64_t at = view.offset + (int64_t) (bits % (uint64_t) view.count);
+
+			check_weight(model, &batch, view.name, at, grad[at]);
+			largest = fmax(largest, fabs((double) grad[at]));
+		}
+		assert_true(largest > 0);
+	}
+	arena_destroy(arena);
 }
 
 static void
 check_gradients(double dropout)
 {
 	for (size_t c = 0; c < CONFIGS; c++)
-	{
-		Arena *arena = arena_create();
-		Model *model = open_trainable(arena, configs[c], dropout, false);
-		Batch batch = tiny_batch(arena, SEQUENCES);
-
-		for (int i = 0; i < model_parameter_count(model); i++)
-		{
-			ParameterView view = model_parameter(model, i);
-			double largest = 0;
-
-			for (uint64_t probe = 0; probe < 4; probe++)
-				check_weight(
-					model, &batch, view.name,
-					view.offset +
-						(int64_t) (random_bits(9, (uint64_t) i, probe) %
-				                   (uint64_t) view.count),
-					&largest);
-			assert_true(largest > 0);
-		}
-		arena_destroy(arena);
-	}
+		check_model(configs[c], dropout, DTYPE_F32, 3);
 }
 
 static void
@@ -109,6 +130,15 @@ gradients_are_those_of_differences(void **state)
 {
 	(void) state;
 	check_gradients(0);
+}
+
+static void
+gradients_pass_through_quantized_weights(void **state)
+{
+	(void) state;
+	check_model(configs[0], 0, DTYPE_Q8_0, 1);
+	check_model(configs[1], 0.1, DTYPE_NF4, 1);
+	check_model(configs[2], 0, DTYPE_NF4_DOUBLE, 1);
 }
 
 static void
@@ -300,6 +330,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(gradients_are_those_of_differences),
+		cmocka_unit_test(gradients_pass_through_quantized_weights),
 		cmocka_unit_test(dropout_has_the_gradient_of_its_mask),
 		cmocka_unit_test(the_mask_depends_on_keys_and_not_on_company),
 		cmocka_unit_test(scoring_drops_nothing),
