@@ -4,35 +4,21 @@
  *
  * As in `tokenizers`, tokens that are not "normalized" are cut out of the text
  * as it is, the others out of the normalized text between them.  Of several
- * tokens that begin at the same place the longest counts.
+ * tokens that begin at the same place the longest counts, of several with the
+ * same content the last of the file.
  */
 #include "text/added.h"
 
+#include "text/trie.h"
 #include "text/unicode.h"
 
 #include <string.h>
 
-/* What is looked for: a token, by its content or the normalized content. */
-typedef struct Needle
-{
-	const AddedToken *token;
-	const char *text;
-	size_t length;
-	int order; /* of the token in the file */
-} Needle;
-
-/* Needles by first byte, longest first. */
-typedef struct Needles
-{
-	Needle *needles;
-	int count;
-	int first[257]; /* the needles of byte b: [first[b], first[b + 1]) */
-} Needles;
-
 struct AddedTokens
 {
-	Needles plain;
-	Needles normalized;
+	const AddedToken *tokens;
+	Trie *plain;      /* values are places in tokens */
+	Trie *normalized; /* the same, by normalized content */
 };
 
 static bool
@@ -80,83 +66,37 @@ added_tokens_read(Arena *arena, const json_t *json, AddedToken **tokens,
 	return true;
 }
 
-/* By first byte, then the longest, then in the order of the file. */
-static int
-compare_needles(const void *a, const void *b)
-{
-	const Needle *left = a;
-	const Needle *right = b;
-
-	if (left->text[0] != right->text[0])
-		return (uint8_t) left->text[0] < (uint8_t) right->text[0] ? -1 : 1;
-	if (left->length != right->length)
-		return left->length > right->length ? -1 : 1;
-	return left->order - right->order;
-}
-
-static void
-sort_needles(Needles *needles)
-{
-	int next = 0;
-
-	qsort(needles->needles, (size_t) needles->count, sizeof(Needle),
-	      compare_needles);
-	for (int byte = 0; byte < 257; byte++)
-	{
-		while (next < needles->count &&
-		       (uint8_t) needles->needles[next].text[0] < byte)
-			next++;
-		needles->first[byte] = next;
-	}
-}
-
 bool
 added_tokens_open(Arena *arena, const AddedToken *tokens, int count,
                   const Normalizer *normalizer, AddedTokens **result,
                   Failure *failure)
 {
 	AddedTokens *added = arena_alloc(arena, sizeof(AddedTokens));
-	Needle *block =
-		arena_try(arena, (size_t) count * 2, sizeof(Needle), failure);
+	TrieEntry *entries[2];
+	size_t counts[2] = {0, 0};
 
-	if (block == NULL)
-		return false;
-	added->plain.needles = block;
-	added->normalized.needles = block + count;
+	added->tokens = tokens;
+	for (int i = 0; i < 2; i++)
+	{
+		entries[i] =
+			arena_try(arena, (size_t) count, sizeof(TrieEntry), failure);
+		if (entries[i] == NULL)
+			return false;
+	}
 	for (int i = 0; i < count; i++)
 	{
-		Needles *needles =
-			tokens[i].normalized ? &added->normalized : &added->plain;
-		Needle needle = {&tokens[i], tokens[i].content, tokens[i].length, i};
+		int which = tokens[i].normalized;
+		TrieEntry *entry = &entries[which][counts[which]++];
 
-		if (tokens[i].normalized &&
-		    !normalizer_run(normalizer, arena, false, &needle.text,
-		                    &needle.length, failure))
+		*entry = (TrieEntry){tokens[i].content, tokens[i].length, i};
+		if (which == 1 &&
+		    !normalizer_run(normalizer, arena, false, &entry->text,
+		                    &entry->length, failure))
 			return false;
-		if (needle.length > 0)
-			needles->needles[needles->count++] = needle;
 	}
-	sort_needles(&added->plain);
-	sort_needles(&added->normalized);
 	*result = added;
-	return true;
-}
-
-/* The longest needle that begins at text, or NULL. */
-static const Needle *
-needle_at(const Needles *needles, const char *text, size_t left)
-{
-	uint8_t byte = (uint8_t) text[0];
-
-	for (int i = needles->first[byte]; i < needles->first[byte + 1]; i++)
-	{
-		const Needle *needle = &needles->needles[i];
-
-		if (needle->length <= left &&
-		    memcmp(needle->text, text, needle->length) == 0)
-			return needle;
-	}
-	return NULL;
+	return trie_open(arena, entries[0], counts[0], &added->plain, failure) &&
+	       trie_open(arena, entries[1], counts[1], &added->normalized, failure);
 }
 
 /* Whether no word goes on beyond [start, end). */
@@ -220,40 +160,42 @@ add_segment(SegmentList *list, Arena *arena, const Segment *whole, size_t start,
 
 /* Cuts one segment of text at its tokens. */
 static bool
-split_segment(const Needles *needles, Arena *arena, const Segment *segment,
-              SegmentList *list, Failure *failure)
+split_segment(const AddedTokens *added, const Trie *trie, Arena *arena,
+              const Segment *segment, SegmentList *list, Failure *failure)
 {
 	size_t done = 0; /* what lies before is in the list */
 
-	for (size_t i = 0; needles->count > 0 && i < segment->length;)
+	for (size_t i = 0; trie->count > 1 && i < segment->length;)
 	{
-		const Needle *needle =
-			needle_at(needles, segment->text + i, segment->length - i);
+		size_t length = 0;
+		int32_t which = trie_longest(trie, TRIE_ROOT, segment->text + i,
+		                             segment->length - i, &length);
+		const AddedToken *token;
 		size_t start = i;
 		size_t end;
 
-		if (needle == NULL)
+		if (which < 0)
 		{
 			i++;
 			continue;
 		}
-		end = i + needle->length;
+		token = &added->tokens[which];
+		end = i + length;
 		i = end;
-		if (needle->token->single_word && !is_single_word(segment, start, end))
+		if (token->single_word && !is_single_word(segment, start, end))
 			continue;
 		if (start < done) /* taken by a token that strips to its right */
 			start = done;
-		if (needle->token->lstrip)
+		if (token->lstrip)
 			start = strip_left(segment, start, done);
-		if (needle->token->rstrip)
+		if (token->rstrip)
 			end = strip_right(segment, end);
 		if (start > done &&
 		    !add_segment(list, arena, segment, done, start, -1, failure))
 			return false;
 		if (end < start)
 			end = start;
-		if (!add_segment(list, arena, segment, start, end, needle->token->id,
-		                 failure))
+		if (!add_segment(list, arena, segment, start, end, token->id, failure))
 			return false;
 		done = end;
 	}
@@ -269,7 +211,7 @@ added_tokens_split(const AddedTokens *added, const Normalizer *normalizer,
 	Segment whole = {text, length, -1, true};
 	SegmentList plain = {0};
 
-	if (!split_segment(&added->plain, arena, &whole, &plain, failure))
+	if (!split_segment(added, added->plain, arena, &whole, &plain, failure))
 		return false;
 	for (size_t i = 0; i < plain.count; i++)
 	{
@@ -280,8 +222,8 @@ added_tokens_split(const AddedTokens *added, const Normalizer *normalizer,
 		                      segment->token, failure)
 				: normalizer_run(normalizer, arena, as_continuation,
 		                         &segment->text, &segment->length, failure) &&
-					  split_segment(&added->normalized, arena, segment, list,
-		                            failure);
+					  split_segment(added, added->normalized, arena, segment,
+		                            list, failure);
 
 		if (!added_one)
 			return false;

@@ -262,6 +262,7 @@ gather_tokens(const Tokenizer *tokenizer, Arena *scratch,
 		return false;
 	for (int i = 0; i < count; i++)
 		if (ids[i] >= 0 && ids[i] < tokenizer->size &&
+		    tokenizer->texts[ids[i]].text != NULL &&
 		    !(skip_special && tokenizer->is_special[ids[i]]))
 			(*tokens)[(*kept)++] = table[ids[i]];
 	return true;

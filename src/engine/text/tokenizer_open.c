@@ -2,19 +2,23 @@
  * tokenizer_open.c
  *		Reading a tokenizer from a directory.
  *
- * Directories older than tokenizer.json hold vocab.json and merges.txt; these
- * are turned into what tokenizer.json would say, so that there is one way on.
+ * Ids are taken as the file has them; some may be missing, as long as the
+ * table of all is not much larger than the tokens need.
  */
 #include "text/tokenizer.h"
 
 #include "base/file.h"
 #include "text/bytes.h"
+#include "text/old_files.h"
 #include "text/tokenizer_parts.h"
 
-#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define LARGEST_FILE ((size_t) 256 << 20)
+#define MOST_TOKENS (1 << 28)
+
+/* The highest id lies below this and twice the number of tokens. */
+#define FREE_IDS 4096
 
 /* A directory while it is being read. */
 typedef struct Source
@@ -42,84 +46,13 @@ path_of(const Source *source, const char *name)
 	return arena_printf(source->scratch, "%s/%s", source->directory, name);
 }
 
-/* The merges of merges.txt as an array of strings (a new reference). */
-static json_t *
-read_merges(const Source *source, const char *path, Failure *failure)
-{
-	size_t size;
-	char *text = file_read(source->scratch, path, LARGEST_FILE, &size, failure);
-	json_t *merges;
-	char *rest = text;
-	char *line;
-
-	if (text == NULL)
-		return NULL;
-	if (strlen(text) != size)
-	{
-		fail(failure, FAILURE_BAD_FILE, "\"%s\" has a zero byte", path);
-		return NULL;
-	}
-	merges = json_array();
-	while ((line = strsep(&rest, "\n")) != NULL)
-	{
-		size_t length = strlen(line);
-
-		if (length > 0 && line[length - 1] == '\r')
-			line[--length] = '\0';
-		if (length == 0 || strncmp(line, "#version", 8) == 0)
-			continue;
-		if (json_array_append_new(merges, json_string(line)) != 0)
-		{
-			fail(failure, FAILURE_BAD_FILE,
-			     "merge %zu of \"%s\" is not valid UTF-8",
-			     json_array_size(merges), path);
-			json_decref(merges);
-			return NULL;
-		}
-	}
-	return merges;
-}
-
-static void
-release(void *json)
-{
-	json_decref(json);
-}
-
-/* vocab.json and merges.txt: a byte-level BPE as GPT-2 has it. */
-static bool
-read_old_files(Source *source, Failure *failure)
-{
-	json_t *vocabulary;
-	json_t *merges;
-	json_t *json;
-	bool prefix;
-
-	if (!json_get_bool(source->settings[0], "add_prefix_space", false, &prefix,
-	                   failure) ||
-	    !json_open_file(source->scratch, path_of(source, "vocab.json"),
-	                    LARGEST_FILE, &vocabulary, failure))
-		return false;
-	merges = read_merges(source, path_of(source, "merges.txt"), failure);
-	if (merges == NULL)
-		return false;
-	json = json_pack("{s{sssb}s{ss}s{sssOso}}", "pre_tokenizer", "type",
-	                 "ByteLevel", "add_prefix_space", (int) prefix, "decoder",
-	                 "type", "ByteLevel", "model", "type", "BPE", "vocab",
-	                 vocabulary, "merges", merges);
-	if (json == NULL)
-		return fail(failure, FAILURE_OUT_OF_MEMORY, "cannot read merges.txt");
-	arena_on_destroy(source->scratch, release, json);
-	source->json = json;
-	return true;
-}
-
 /* Reads the files that are there. */
 static bool
 read_files(Source *source, Failure *failure)
 {
 	static const char *const names[2] = {"tokenizer_config.json",
 	                                     "special_tokens_map.json"};
+	static const char *const pieces[2] = {"tokenizer.model", "spiece.model"};
 	char *path = path_of(source, "tokenizer.json");
 	json_t *json;
 
@@ -134,37 +67,27 @@ read_files(Source *source, Failure *failure)
 	}
 	if (file_exists(path))
 	{
-		if (!json_open_file(source->scratch, path, LARGEST_FILE, &json,
-		                    failure))
+		if (!json_open_file(source->scratch, path, LARGEST_TOKENIZER_FILE,
+		                    &json, failure))
 			return false;
 		source->json = json;
 		return true;
 	}
-	if (file_exists(path_of(source, "vocab.json")) &&
-	    file_exists(path_of(source, "merges.txt")))
-		return read_old_files(source, failure);
+	if (!old_files_read(source->scratch, source->directory, source->settings,
+	                    &source->json, failure))
+		return false;
+	if (source->json != NULL)
+		return true;
+	for (int i = 0; i < 2; i++)
+		if (file_exists(path_of(source, pieces[i])))
+			return fail(failure, FAILURE_UNSUPPORTED,
+			            "\"%s\" has only %s: tokenizer.json, as "
+			            "AutoTokenizer.save_pretrained() writes it, is needed",
+			            source->directory, pieces[i]);
 	return fail(failure, FAILURE_NOT_FOUND,
 	            "\"%s\" has neither tokenizer.json nor vocab.json with "
-	            "merges.txt",
+	            "merges.txt nor vocab.txt",
 	            source->directory);
-}
-
-/* What a settings file says of a special token; *said: null counts too. */
-static const char *
-special_content(const Source *source, const char *name, bool *said)
-{
-	for (int i = 0; i < 2; i++)
-	{
-		const json_t *value = json_object_get(source->settings[i], name);
-
-		if (value == NULL)
-			continue;
-		*said = true;
-		if (json_is_object(value))
-			value = json_object_get(value, "content");
-		return json_string_value(value);
-	}
-	return NULL;
 }
 
 static const AddedToken *
@@ -220,8 +143,9 @@ find_specials(Arena *arena, Source *source, Tokenizer *tokenizer)
 		bool ignored = false;
 		bool *which = i < 2 ? &said : &ignored;
 
-		ids[i] = special_id(arena, source, vocabulary,
-		                    special_content(source, special_names[i], which));
+		ids[i] = special_id(
+			arena, source, vocabulary,
+			special_content(source->settings, special_names[i], which));
 	}
 	tokenizer->bos = ids[0];
 	tokenizer->eos = ids[1];
@@ -246,11 +170,12 @@ place_added(Tokenizer *tokenizer, const AddedToken *token, Failure *failure)
 		return fail(failure, FAILURE_BAD_FILE,
 		            "added token \"%s\" has id %d, but %d in the vocabulary",
 		            token->content, token->id, known);
-	if (token->id >= tokenizer->size)
+	if (token->id >= vocabulary_limit(tokenizer->model.vocabulary))
 		return fail(failure, FAILURE_BAD_FILE,
-		            "id %d of added token \"%s\" is not below %d, the number "
-		            "of tokens",
-		            token->id, token->content, tokenizer->size);
+		            "id %d of added token \"%s\" is not below %d, far above "
+		            "the number of tokens",
+		            token->id, token->content,
+		            vocabulary_limit(tokenizer->model.vocabulary));
 	text = &tokenizer->texts[token->id];
 	if (text->text != NULL && strcmp(text->text, token->content) != 0)
 		return fail(failure, FAILURE_BAD_FILE,
@@ -261,41 +186,64 @@ place_added(Tokenizer *tokenizer, const AddedToken *token, Failure *failure)
 	return true;
 }
 
-/* The tables by id: texts and special. */
+/* By content, then by id. */
+static int
+compare_added(const void *a, const void *b)
+{
+	const AddedToken *left = *(const AddedToken *const *) a;
+	const AddedToken *right = *(const AddedToken *const *) b;
+	int order = strcmp(left->content, right->content);
+
+	return order != 0 ? order : (left->id > right->id) - (left->id < right->id);
+}
+
+/* No content may have two ids. */
+static bool
+check_repeated(const Source *source, Failure *failure)
+{
+	size_t count = (size_t) source->added_count;
+	Arena *scratch = arena_create();
+	const AddedToken **sorted =
+		arena_try(scratch, count, sizeof(*sorted), failure);
+	bool done = sorted != NULL;
+
+	for (size_t i = 0; done && i < count; i++)
+		sorted[i] = &source->added[i];
+	if (done && count > 1)
+		qsort(sorted, count, sizeof(*sorted), compare_added);
+	for (size_t i = 1; done && i < count; i++)
+		if (sorted[i - 1]->id != sorted[i]->id &&
+		    strcmp(sorted[i - 1]->content, sorted[i]->content) == 0)
+			done = fail(failure, FAILURE_BAD_FILE,
+			            "added token \"%s\" has the ids %d and %d",
+			            sorted[i]->content, sorted[i - 1]->id, sorted[i]->id);
+	arena_destroy(scratch);
+	return done;
+}
+
+/* The tables by id: texts (none where no token has the id) and special. */
 static bool
 fill_texts(Arena *arena, const Source *source, Tokenizer *tokenizer,
            Failure *failure)
 {
 	const Vocabulary *vocabulary = tokenizer->model.vocabulary;
-	size_t size;
+	size_t size = (size_t) vocabulary_limit(vocabulary);
 
-	tokenizer->size = vocabulary_count(vocabulary);
-	for (int i = 0; i < source->added_count; i++)
-	{
-		const AddedToken *token = &source->added[i];
-
-		if (vocabulary_find(vocabulary, token->content, token->length) < 0 &&
-		    find_added(source, token->content) == token)
-			tokenizer->size++;
-	}
-	size = (size_t) tokenizer->size;
 	tokenizer->texts = arena_try(arena, size, sizeof(TokenText), failure);
 	if (tokenizer->texts == NULL)
 		return false;
 	tokenizer->is_special = arena_try(arena, size, sizeof(bool), failure);
-	if (tokenizer->is_special == NULL)
+	if (tokenizer->is_special == NULL || !check_repeated(source, failure))
 		return false;
-	for (int id = 0; id < tokenizer->size; id++)
+	for (int id = 0; id < (int) size; id++)
 		tokenizer->texts[id].text =
 			vocabulary_text(vocabulary, id, &tokenizer->texts[id].length);
 	for (int i = 0; i < source->added_count; i++)
 		if (!place_added(tokenizer, &source->added[i], failure))
 			return false;
-	for (int id = 0; id < tokenizer->size; id++)
-		if (tokenizer->texts[id].text == NULL)
-			return fail(failure, FAILURE_BAD_FILE,
-			            "no token has id %d, though there are %d tokens", id,
-			            tokenizer->size);
+	for (int id = 0; id < (int) size; id++)
+		if (tokenizer->texts[id].text != NULL)
+			tokenizer->size = id + 1;
 	return true;
 }
 
@@ -343,6 +291,8 @@ fill_bytes(Arena *arena, Tokenizer *tokenizer, Failure *failure)
 		const TokenText *token = &tokenizer->texts[id];
 		size_t before = buffer.length;
 
+		if (token->text == NULL)
+			continue;
 		if (!joins)
 		{
 			if (!decoder_token_bytes(tokenizer->decoder, token, &buffer,
@@ -378,10 +328,12 @@ open_model(Arena *arena, const Source *source, TextModel *model,
 		return fail(failure, FAILURE_BAD_FILE,
 		            "tokenizer.json has %s for a model", json_type_name(json));
 
-	if (most > INT_MAX)
+	if (most > MOST_TOKENS)
 		return fail(failure, FAILURE_UNSUPPORTED,
-		            "the tokenizer has %zu tokens", most);
-	return text_model_open(arena, json, (int) most, model, failure);
+		            "the tokenizer has %zu tokens, more than %d", most,
+		            MOST_TOKENS);
+	return text_model_open(arena, json, (int) most * 2 + FREE_IDS, model,
+	                       failure);
 }
 
 static bool

@@ -153,6 +153,14 @@ trie_open(Arena *arena, TrieEntry *entries, size_t count, Trie **result,
 	size_t nodes;
 	bool done;
 
+	for (size_t i = 0; i < count; i++)
+		if (entries[i].length > TRIE_LONGEST_TEXT)
+		{
+			arena_destroy(scratch);
+			return fail(failure, FAILURE_UNSUPPORTED,
+			            "a token has %zu bytes, more than %zu",
+			            entries[i].length, TRIE_LONGEST_TEXT);
+		}
 	if (count > 1)
 		qsort(entries, count, sizeof(TrieEntry), compare_entries);
 	count = keep_different(entries, count);

@@ -12,6 +12,9 @@
 #define TRIE_ROOT 0u
 #define TRIE_NONE UINT32_MAX
 
+/* A search costs the length of the text times that of the longest entry. */
+#define TRIE_LONGEST_TEXT ((size_t) 4096)
+
 /* A text and what it stands for (not negative). */
 typedef struct TrieEntry
 {

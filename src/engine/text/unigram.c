@@ -17,9 +17,6 @@
 #define UNKNOWN_PENALTY 10.0
 #define FEW_BYTES 256 /* up to here the paths lie on the stack */
 
-/* A text costs its length times that of the longest token. */
-#define LONGEST_TOKEN ((size_t) 4096)
-
 typedef struct Unigram
 {
 	Trie *trie;
@@ -203,10 +200,6 @@ read_tokens(Arena *arena, const json_t *vocab, const Vocabulary *vocabulary,
 			return fail(
 				failure, FAILURE_BAD_FILE, "score of token \"%s\" is %s", text,
 				json_is_number(score) ? "not finite" : json_type_name(score));
-		if (length > LONGEST_TOKEN)
-			return fail(failure, FAILURE_UNSUPPORTED,
-			            "token %zu has %zu bytes, more than %zu", i, length,
-			            LONGEST_TOKEN);
 		unigram->scores[i] = json_number_value(score);
 		lowest = fmin(lowest, unigram->scores[i]);
 		entries[i] = (TrieEntry){text, length, (int32_t) i};

@@ -122,8 +122,8 @@ vocabulary_open(Arena *arena, const json_t *tokens, int limit,
 			            json_type_name(value));
 		if (id < 0 || id >= limit)
 			return fail(failure, FAILURE_BAD_FILE,
-			            "id %lld of token \"%s\" is not below %d, the number "
-			            "of tokens",
+			            "id %lld of token \"%s\" is not below %d, far above "
+			            "the number of tokens",
 			            (long long) id, text, limit);
 		if (vocabulary->entries[id].text != NULL)
 			return fail(failure, FAILURE_BAD_FILE,

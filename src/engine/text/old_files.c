@@ -1,0 +1,317 @@
+/*
+ * old_files.c
+ *		Turning the files of older directories into what tokenizer.json would
+ *		say, so that there is one way on.
+ */
+#include "text/old_files.h"
+
+#include "base/file.h"
+
+#include <string.h>
+
+/* A directory while it is being read. */
+typedef struct OldFiles
+{
+	Arena *arena;
+	const char *directory;
+	const json_t *const *settings; /* [2] */
+	Failure *failure;
+} OldFiles;
+
+static char *
+path_of(const OldFiles *files, const char *name)
+{
+	return arena_printf(files->arena, "%s/%s", files->directory, name);
+}
+
+static bool
+has_file(const OldFiles *files, const char *name)
+{
+	return file_exists(path_of(files, name));
+}
+
+/* A text file with no zero byte in it. */
+static char *
+read_lines(const OldFiles *files, const char *name)
+{
+	size_t size;
+	char *path = path_of(files, name);
+	char *text = file_read(files->arena, path, LARGEST_TOKENIZER_FILE, &size,
+	                       files->failure);
+
+	if (text != NULL && strlen(text) != size)
+	{
+		fail(files->failure, FAILURE_BAD_FILE, "\"%s\" has a zero byte", path);
+		return NULL;
+	}
+	return text;
+}
+
+/* The next line of *rest, without its end; NULL behind the last. */
+static char *
+next_line(char **rest)
+{
+	char *line;
+	size_t length;
+
+	if (*rest == NULL || **rest == '\0')
+		return NULL;
+	line = strsep(rest, "\n");
+	length = strlen(line);
+	if (length > 0 && line[length - 1] == '\r')
+		line[length - 1] = '\0';
+	return line;
+}
+
+static void
+release(void *json)
+{
+	json_decref(json);
+}
+
+/* A new value that lives as long as the arena. */
+static json_t *
+own(const OldFiles *files, json_t *json)
+{
+	if (json == NULL)
+		fail(files->failure, FAILURE_OUT_OF_MEMORY,
+		     "cannot read the tokenizer's files");
+	else
+		arena_on_destroy(files->arena, release, json);
+	return json;
+}
+
+const char *
+special_content(const json_t *const settings[2], const char *name, bool *said)
+{
+	for (int i = 0; i < 2; i++)
+	{
+		const json_t *value = json_object_get(settings[i], name);
+
+		if (value == NULL)
+			continue;
+		*said = true;
+		if (json_is_object(value))
+			value = json_object_get(value, "content");
+		return json_string_value(value);
+	}
+	return NULL;
+}
+
+/* The merges of merges.txt as an array of strings. */
+static bool
+read_merges(const OldFiles *files, json_t *merges)
+{
+	char *rest = read_lines(files, "merges.txt");
+	char *line;
+
+	if (rest == NULL)
+		return false;
+	while ((line = next_line(&rest)) != NULL)
+	{
+		if (line[0] == '\0' || strncmp(line, "#version", 8) == 0)
+			continue;
+		if (json_array_append_new(merges, json_string(line)) != 0)
+			return fail(files->failure, FAILURE_BAD_FILE,
+			            "merge %zu of \"%s/merges.txt\" is not valid UTF-8",
+			            json_array_size(merges), files->directory);
+	}
+	return true;
+}
+
+/* The lines of vocab.txt, each a token, as an object. */
+static bool
+read_vocabulary(const OldFiles *files, json_t *vocabulary)
+{
+	char *rest = read_lines(files, "vocab.txt");
+	json_int_t number = 0;
+	char *line;
+
+	if (rest == NULL)
+		return false;
+	for (; (line = next_line(&rest)) != NULL; number++)
+	{
+		const json_t *before = json_object_get(vocabulary, line);
+
+		if (before != NULL)
+			return fail(files->failure, FAILURE_BAD_FILE,
+			            "token \"%s\" is on line %lld and on line %lld of "
+			            "\"%s/vocab.txt\"",
+			            line, json_integer_value(before) + 1, number + 1,
+			            files->directory);
+		if (json_object_set_new(vocabulary, line, json_integer(number)) != 0)
+			return fail(files->failure, FAILURE_BAD_FILE,
+			            "line %lld of \"%s/vocab.txt\" is not valid UTF-8",
+			            number + 1, files->directory);
+	}
+	return true;
+}
+
+/* Whether the settings name content as a special token. */
+static bool
+is_special(const OldFiles *files, const char *content)
+{
+	for (int i = 0; i < 2; i++)
+	{
+		const char *key;
+		json_t *value;
+		const json_t *more =
+			json_object_get(files->settings[i], "additional_special_tokens");
+		size_t j;
+
+		json_object_foreach((json_t *) files->settings[i], key, value)
+		{
+			const json_t *named = json_object_get(value, "content");
+			const char *text = json_string_value(named == NULL ? value : named);
+			size_t length = strlen(key);
+
+			if (text != NULL && strcmp(text, content) == 0 && length > 6 &&
+			    strcmp(key + length - 6, "_token") == 0)
+				return true;
+		}
+		json_array_foreach((json_t *) more, j, value)
+		{
+			const json_t *named = json_object_get(value, "content");
+			const char *text = json_string_value(named == NULL ? value : named);
+
+			if (text != NULL && strcmp(text, content) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
+/* The tokens of added_tokens.json, which may be missing, as an array. */
+static bool
+read_added(const OldFiles *files, json_t *added)
+{
+	json_t *tokens;
+	const char *content;
+	json_t *id;
+
+	if (!has_file(files, "added_tokens.json"))
+		return true;
+	if (!json_open_file(files->arena, path_of(files, "added_tokens.json"),
+	                    LARGEST_TOKENIZER_FILE, &tokens, files->failure))
+		return false;
+	json_object_foreach(tokens, content, id) json_array_append_new(
+		added, json_pack("{sssOsbsb}", "content", content, "id", id, "special",
+	                     (int) is_special(files, content), "normalized", 0));
+	return true;
+}
+
+/* GPT-2's byte-level BPE. */
+static json_t *
+read_gpt2(const OldFiles *files)
+{
+	json_t *merges = own(files, json_array());
+	json_t *added = own(files, json_array());
+	json_t *vocabulary;
+	bool prefix;
+
+	if (!json_get_bool(files->settings[0], "add_prefix_space", false, &prefix,
+	                   files->failure) ||
+	    !json_open_file(files->arena, path_of(files, "vocab.json"),
+	                    LARGEST_TOKENIZER_FILE, &vocabulary, files->failure) ||
+	    !read_merges(files, merges) || !read_added(files, added))
+		return NULL;
+	return own(files, json_pack("{sOs{sssb}s{ss}s{sssOsO}}", "added_tokens",
+	                            added, "pre_tokenizer", "type", "ByteLevel",
+	                            "add_prefix_space", (int) prefix, "decoder",
+	                            "type", "ByteLevel", "model", "type", "BPE",
+	                            "vocab", vocabulary, "merges", merges));
+}
+
+/* Adds BERT's special tokens, by their names or as the settings call them;
+ * contents gets what they are. */
+static bool
+add_bert_specials(const OldFiles *files, const json_t *vocabulary,
+                  json_t *added, const char *contents[5])
+{
+	static const char *const names[5][2] = {
+		{"unk_token", "[UNK]"},   {"cls_token", "[CLS]"},
+		{"sep_token", "[SEP]"},   {"pad_token", "[PAD]"},
+		{"mask_token", "[MASK]"},
+	};
+
+	for (int i = 0; i < 5; i++)
+	{
+		bool said = false;
+		const char *content =
+			special_content(files->settings, names[i][0], &said);
+		json_t *id;
+
+		contents[i] = content == NULL ? names[i][1] : content;
+		id = json_object_get(vocabulary, contents[i]);
+		if (id == NULL && i < 3)
+			return fail(files->failure, FAILURE_BAD_FILE,
+			            "\"%s/vocab.txt\" has no token \"%s\"",
+			            files->directory, contents[i]);
+		if (id != NULL)
+			json_array_append_new(added,
+			                      json_pack("{sssOsb}", "content", contents[i],
+			                                "id", id, "special", 1));
+	}
+	return true;
+}
+
+/* [CLS] A [SEP], [CLS] A [SEP] B [SEP]. */
+static json_t *
+bert_processor(const json_t *vocabulary, const char *cls, const char *sep)
+{
+	return json_pack("{sss[sO]s[sO]}", "type", "BertProcessing", "cls", cls,
+	                 json_object_get(vocabulary, cls), "sep", sep,
+	                 json_object_get(vocabulary, sep));
+}
+
+/* BERT's WordPiece. */
+static json_t *
+read_bert(const OldFiles *files)
+{
+	const json_t *settings = files->settings[0];
+	json_t *vocabulary = own(files, json_object());
+	json_t *added = own(files, json_array());
+	const char *contents[5];
+	bool lowers;
+	bool parts_chinese;
+	bool strips_accents;
+
+	if (!json_get_bool(settings, "do_lower_case", true, &lowers,
+	                   files->failure) ||
+	    !json_get_bool(settings, "tokenize_chinese_chars", true, &parts_chinese,
+	                   files->failure) ||
+	    !json_get_bool(settings, "strip_accents", lowers, &strips_accents,
+	                   files->failure) ||
+	    !read_vocabulary(files, vocabulary) ||
+	    !add_bert_specials(files, vocabulary, added, contents) ||
+	    !read_added(files, added))
+		return NULL;
+	return own(
+		files,
+		json_pack("{sOs{sssbsbsbsb}s{ss}sos{ss}s{sssssO}}", "added_tokens",
+	              added, "normalizer", "type", "BertNormalizer", "clean_text",
+	              1, "handle_chinese_chars", (int) parts_chinese,
+	              "strip_accents", (int) strips_accents, "lowercase",
+	              (int) lowers, "pre_tokenizer", "type", "BertPreTokenizer",
+	              "post_processor",
+	              bert_processor(vocabulary, contents[1], contents[2]),
+	              "decoder", "type", "WordPiece", "model", "type", "WordPiece",
+	              "unk_token", contents[0], "vocab", vocabulary));
+}
+
+bool
+old_files_read(Arena *arena, const char *directory,
+               const json_t *const settings[2], const json_t **json,
+               Failure *failure)
+{
+	OldFiles files = {arena, directory, settings, failure};
+
+	*json = NULL;
+	if (has_file(&files, "vocab.json") && has_file(&files, "merges.txt"))
+		*json = read_gpt2(&files);
+	else if (has_file(&files, "vocab.txt"))
+		*json = read_bert(&files);
+	else
+		return true;
+	return *json != NULL;
+}
