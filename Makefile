@@ -35,8 +35,8 @@ all: alol-engine
 
 # The SQL objects, in the order in which a user meets them.
 SQL_PARTS = sql/models.sql sql/inference.sql sql/scores.sql \
-	sql/training.sql sql/jobs.sql sql/evaluation.sql sql/reports.sql \
-	sql/rights.sql
+	sql/training.sql sql/critics.sql sql/jobs.sql sql/evaluation.sql \
+	sql/reports.sql sql/rights.sql
 alol--$(EXTVERSION).sql: $(SQL_PARTS)
 	cat $^ > $@
 

@@ -9,7 +9,7 @@ CREATE TABLE @extschema@.alol_job (
 	id bigint PRIMARY KEY DEFAULT nextval('@extschema@.alol_job_id'),
 	uuid uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
 	owner regrole NOT NULL,
-	kind text NOT NULL CHECK (kind IN ('train', 'value', 'evaluate')),
+	kind text NOT NULL CHECK (kind IN ('train', 'value', 'evaluate', 'reward')),
 	state text NOT NULL DEFAULT 'queued' CHECK (state IN
 		('queued', 'running', 'succeeded', 'failed', 'cancelled')),
 	source text NOT NULL,

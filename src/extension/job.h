@@ -15,12 +15,12 @@ typedef struct Job
 	int64 id;
 	char *uuid;
 	Oid owner;
-	char *kind;  /* "train", "value", "evaluate" */
+	char *kind;  /* "train", "value", "evaluate", "reward" */
 	char *state; /* as stored: an interrupted one is "running" */
 	char *source;
 	char *model;
 	char *output;     /* NULL for kind "evaluate" */
-	char *method;     /* NULL but for kind "train" */
+	char *method;     /* or objective; NULL for kinds "value", "evaluate" */
 	char *reward;     /* NULL: the column reward */
 	char *value;      /* name of a value model, or NULL */
 	char *validation; /* NULL: a part of the source */

@@ -179,6 +179,21 @@ alol_train_value(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(job_submit(&call));
 }
 
+ALOL_FUNCTION(alol_train_reward);
+Datum
+alol_train_reward(PG_FUNCTION_ARGS)
+{
+	JobCall call;
+
+	PreventCommandIfReadOnly("alol_train_reward()");
+	begin(fcinfo, &call, "reward");
+	call.output = needed_text(fcinfo, 2, "output");
+	call.label = needed_text(fcinfo, 3, "label");
+	call.method = needed_text(fcinfo, 4, "objective");
+	training_arguments(fcinfo, 5, &call);
+	PG_RETURN_INT64(job_submit(&call));
+}
+
 ALOL_FUNCTION(alol_evaluate);
 Datum
 alol_evaluate(PG_FUNCTION_ARGS)

@@ -17,6 +17,7 @@
 #include "storage/fd.h"
 #include "utils/memutils.h"
 
+#include "critic.h"
 #include "job_record.h"
 #include "job_run.h"
 #include "job_source.h"
@@ -41,7 +42,8 @@ add_column(Bitmapset *columns, AttrNumber column)
 
 /* The columns that the job reads; a wide table costs what is used of it. */
 static Bitmapset *
-columns_used(const Source *source, const Reward *reward, bool takes_pairs)
+columns_used(const Source *source, const Reward *reward, bool takes_pairs,
+             AttrNumber label)
 {
 	Bitmapset *columns = NULL;
 
@@ -55,6 +57,7 @@ columns_used(const Source *source, const Reward *reward, bool takes_pairs)
 	}
 	columns = add_column(columns, source->value);
 	columns = add_column(columns, source->advantage);
+	columns = add_column(columns, label);
 	if (reward != NULL)
 		columns = bms_add_members(columns, reward_columns(reward));
 	return columns;
@@ -62,11 +65,11 @@ columns_used(const Source *source, const Reward *reward, bool takes_pairs)
 
 static void
 write_spool(const char *path, const Source *source, const Reward *reward,
-            bool takes_pairs)
+            bool takes_pairs, AttrNumber label)
 {
 	SpoolWriter *writer = spool_create(path, source->columns);
 
-	spool_keep(writer, columns_used(source, reward, takes_pairs));
+	spool_keep(writer, columns_used(source, reward, takes_pairs, label));
 	spool_fill(writer, source->query);
 	(void) spool_finish(writer);
 }
@@ -89,10 +92,27 @@ spool_sources(JobRun *run)
 		    (sources.needs_value || !reward_is_stored(sources.reward)))
 			reward = reward_open(job->reward, sources.validation->columns,
 			                     sources.validation);
-		write_spool(validation_path(run), sources.validation, reward, false);
+		write_spool(validation_path(run), sources.validation, reward, false, 0);
 	}
 	write_spool(source_path(run), sources.source, sources.reward,
-	            job_takes_pairs(method, sources.source));
+	            job_takes_pairs(method, sources.source), 0);
+	job_commit(saved);
+}
+
+/* A classifier reads texts and labels. */
+static void
+spool_texts(JobRun *run)
+{
+	Job *job = run->job;
+	MemoryContext saved = job_begin_snapshot();
+	JobSources sources;
+
+	critic_sources_open(job->source, job->validation, job->settings, &sources);
+	if (sources.validation != NULL)
+		write_spool(validation_path(run), sources.validation, NULL, true,
+		            critic_label(sources.validation, job->settings));
+	write_spool(source_path(run), sources.source, NULL, true,
+	            critic_label(sources.source, job->settings));
 	job_commit(saved);
 }
 
@@ -159,10 +179,22 @@ open_validation(JobRun *run)
 		run->prompts = rows_distinct(run->rows, false, &run->prompt_count);
 }
 
+/* The files of a classifier's job. */
+static void
+open_texts(JobRun *run)
+{
+	Job *job = run->job;
+
+	run->rows = run->validation = rows_open(source_path(run), job->settings);
+	if (job->validation != NULL)
+		run->validation = rows_open(validation_path(run), job->settings);
+	critic_open(run);
+}
+
 static void
 say_what_is_missing(JobRun *run)
 {
-	if (run->is_evaluation)
+	if (run->is_evaluation || run->is_critic)
 		return;
 	if (run->has_method && run->uses_reward && !run->can_evaluate)
 		job_record_notice(run->job, "notice",
@@ -194,14 +226,22 @@ job_load(JobRun *run)
 			         errmsg("job " INT64_FORMAT " cannot go on: its files are "
 			                "not on this server",
 			                run->job->id)));
-		spool_sources(run);
+		if (run->is_critic)
+			spool_texts(run);
+		else
+			spool_sources(run);
 	}
 	if (!run->job->is_spooled)
 		job_record_spooled(run->job);
 	saved = job_begin_read();
 	MemoryContextSwitchTo(run->context);
-	open_source(run);
-	open_validation(run);
+	if (run->is_critic)
+		open_texts(run);
+	else
+	{
+		open_source(run);
+		open_validation(run);
+	}
 	job_commit(saved);
 	say_what_is_missing(run);
 }

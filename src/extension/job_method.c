@@ -34,57 +34,87 @@ describe(Jsonb *entry, Method *method)
 	method->uses_value = json_bool(entry, "value", false);
 }
 
+/* What the engine lists under a key, and what that is called. */
+typedef struct MethodList
+{
+	const char *key;
+	const char *what;
+	const char *plural;
+	const char *more; /* a name that SQL adds, or NULL */
+} MethodList;
+
+static const MethodList methods = {"methods", "method", "Methods", NULL};
+static const MethodList objectives = {"objectives", "objective", "Objectives",
+                                      "auto"};
+
 static void
-refuse(const char *name, const char *const *names, int count)
+refuse(const MethodList *list, const char *name, const char *const *names,
+       int count)
 {
 	const char *nearest = nearest_name(name, names, count);
-	StringInfoData list;
+	StringInfoData all;
 
-	initStringInfo(&list);
+	initStringInfo(&all);
 	for (int i = 0; i < count; i++)
-		appendStringInfo(&list, "%s%s", i == 0 ? "" : ", ", names[i]);
+		appendStringInfo(&all, "%s%s", i == 0 ? "" : ", ", names[i]);
 	for (size_t i = 0; i < lengthof(coming); i++)
 	{
 		if (strcmp(coming[i], name) == 0)
-			ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			                errmsg("method \"%s\" is not available yet", name),
-			                errhint("Methods are %s.", list.data)));
+			ereport(ERROR,
+			        (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			         errmsg("%s \"%s\" is not available yet", list->what, name),
+			         errhint("%s are %s.", list->plural, all.data)));
 	}
-	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-	                errmsg("method \"%s\" does not exist", name),
-	                nearest == NULL
-	                    ? errhint("Methods are %s.", list.data)
-	                    : errhint("Perhaps you mean \"%s\". Methods are %s.",
-	                              nearest, list.data)));
+	ereport(ERROR,
+	        (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+	         errmsg("%s \"%s\" does not exist", list->what, name),
+	         nearest == NULL ? errhint("%s are %s.", list->plural, all.data)
+	                         : errhint("Perhaps you mean \"%s\". %s are %s.",
+	                                   nearest, list->plural, all.data)));
+}
+
+static void
+find_method(Engine *engine, const MethodList *list, const char *name,
+            Method *method)
+{
+	Jsonb *known = json_member(engine_capabilities(engine), list->key);
+	const char *names[METHODS_MAX + 1];
+	int count = 0;
+
+	if (list->more != NULL)
+		names[count++] = list->more;
+	for (uint32 i = 0; known != NULL && i < METHODS_MAX; i++)
+	{
+		JsonbValue *value = getIthJsonbValueFromContainer(&known->root, i);
+		Jsonb *entry;
+		char *found;
+
+		if (value == NULL)
+			break;
+		entry = JsonbValueToJsonb(value);
+		found = json_text(entry, "name");
+		if (found == NULL)
+			continue;
+		if (strcmp(found, name) == 0)
+		{
+			describe(entry, method);
+			return;
+		}
+		names[count++] = found;
+	}
+	refuse(list, name, names, count);
 }
 
 void
 method_get(Engine *engine, const char *name, Method *method)
 {
-	Jsonb *list = json_member(engine_capabilities(engine), "methods");
-	const char *names[METHODS_MAX];
-	int count = 0;
+	find_method(engine, &methods, name, method);
+}
 
-	for (uint32 i = 0; list != NULL && i < METHODS_MAX; i++)
-	{
-		JsonbValue *value = getIthJsonbValueFromContainer(&list->root, i);
-		Jsonb *entry;
-		char *known;
-
-		if (value == NULL)
-			break;
-		entry = JsonbValueToJsonb(value);
-		known = json_text(entry, "name");
-		if (known == NULL)
-			continue;
-		if (strcmp(known, name) == 0)
-		{
-			describe(entry, method);
-			return;
-		}
-		names[count++] = known;
-	}
-	refuse(name, names, count);
+void
+objective_get(Engine *engine, const char *name, Method *method)
+{
+	find_method(engine, &objectives, name, method);
 }
 
 bool

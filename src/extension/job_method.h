@@ -33,3 +33,6 @@ extern bool method_ranks(const Method *method);
 
 /* Raises for a method that this engine lacks, naming the nearest it has. */
 extern void method_get(Engine *engine, const char *name, Method *method);
+
+/* The same for the objective of a classifier. */
+extern void objective_get(Engine *engine, const char *name, Method *method);

@@ -161,6 +161,19 @@ compare_numbers(const void *a, const void *b)
 	return left < right ? -1 : left > right;
 }
 
+/* By what a row is held out; NULL: it never is. */
+static char *
+held_text(const JobRows *rows, HeapTuple row)
+{
+	const Source *names = rows->names;
+	char *prompt = rows_prompt(rows, row);
+
+	if (prompt != NULL || !rows->holds_texts)
+		return prompt;
+	return source_text(row, names->columns,
+	                   names->response != 0 ? names->response : names->chosen);
+}
+
 /* Rows with a prompt, each with its hash, sorted; and without the later ones
  * of equal hash. */
 static HashedRow *
@@ -184,7 +197,7 @@ hash_rows(const JobRows *rows, int64 *count)
 		char *prompt;
 
 		number = i + 1;
-		prompt = rows_prompt(rows, row);
+		prompt = held_text(rows, row);
 		CHECK_FOR_INTERRUPTS();
 		if (prompt != NULL)
 		{

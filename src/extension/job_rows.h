@@ -20,8 +20,9 @@ typedef struct JobRows
 	Source *names; /* its columns, found by the job's settings */
 	int64 count;
 	uint64 seed;
-	bool has_held;   /* some rows are held out for validation */
-	uint64 held_max; /* those whose prompt hashes up to here */
+	bool holds_texts; /* where there is no prompt, the response is held out */
+	bool has_held;    /* some rows are held out for validation */
+	uint64 held_max;  /* those whose prompt hashes up to here */
 } JobRows;
 
 /* Opens a finished file; lives in the current memory context.  Needs a

@@ -6,6 +6,7 @@
 
 #include "miscadmin.h"
 
+#include "critic.h"
 #include "job_record.h"
 #include "job_run.h"
 #include "json.h"
@@ -18,7 +19,8 @@
 static void
 name_base(JobRun *run, const Model *policy)
 {
-	bool makes_adapter = json_int(run->job->settings, "lora_rank", 0) > 0;
+	bool makes_adapter =
+		json_int(run->job->settings, "lora_rank", 0) > 0 && !run->is_critic;
 
 	if (!run->has_method)
 		run->base = policy->id;
@@ -57,6 +59,8 @@ start_engine(JobRun *run)
 	run->has_method = run->job->method != NULL || run->is_evaluation;
 	if (run->is_evaluation)
 		run->method = method_evaluate;
+	else if (run->is_critic)
+		objective_get(run->engine, run->job->method, &run->method);
 	else if (run->has_method)
 		method_get(run->engine, run->job->method, &run->method);
 	device = json_text(engine_capabilities(run->engine), "device");
@@ -78,6 +82,7 @@ open_head(JobRun *run)
 	json_add_json(&json, "model", run->policy_ref);
 	if (run->reference_ref != NULL)
 		json_add_json(&json, "reference", run->reference_ref);
+	json_add_json(&json, "labels", critic_labels_json(run));
 	appendStringInfoChar(&json, '}');
 	return json.data;
 }
@@ -181,6 +186,7 @@ job_run(Job *job, MemoryContext context, Engine **engine)
 	run->job = job;
 	run->context = context;
 	run->is_evaluation = strcmp(job->kind, "evaluate") == 0;
+	run->is_critic = strcmp(job->kind, "reward") == 0;
 	run->directory = job_directory(job);
 	start_engine(run);
 	*engine = run->engine;
@@ -195,7 +201,11 @@ job_run(Job *job, MemoryContext context, Engine **engine)
 	}
 	else
 	{
-		if (!open_job(run))
+		bool is_scored = open_job(run);
+
+		if (!is_scored && run->is_critic)
+			critic_take_rows(run);
+		else if (!is_scored)
 		{
 			if (run->uses_value && run->value_ref == NULL)
 				job_fit_value(run);

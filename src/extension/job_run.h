@@ -14,6 +14,8 @@
 #include "job_method.h"
 #include "job_rows.h"
 
+typedef struct Critic Critic; /* critic.h */
+
 typedef struct JobRun
 {
 	Job *job;
@@ -22,6 +24,8 @@ typedef struct JobRun
 	char *directory;
 	Method method;
 	bool is_evaluation;  /* kind "evaluate" */
+	bool is_critic;      /* kind "reward": a classifier is trained */
+	Critic *critic;      /* of that */
 	bool has_method;     /* false for kind "value" */
 	bool uses_reward;    /* the job has rewards */
 	bool has_pairs;      /* its rows are pairs, without rewards */

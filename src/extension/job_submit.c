@@ -12,6 +12,7 @@
 #include "utils/acl.h"
 #include "utils/fmgrprotos.h"
 
+#include "critic.h"
 #include "job_source.h"
 #include "job_start.h"
 #include "job_submit.h"
@@ -40,7 +41,9 @@ typedef struct JobModels
 static const char *
 option_kind(const char *kind)
 {
-	return strcmp(kind, "value") == 0 ? "train_value" : kind;
+	if (strcmp(kind, "value") == 0)
+		return "train_value";
+	return strcmp(kind, "reward") == 0 ? "train_reward" : kind;
 }
 
 /* An adapter goes on as it is: its rank, alpha and targets are its own. */
@@ -120,7 +123,10 @@ resolve_settings(const JobCall *call, const Model *policy, const Method *method)
 	appendStringInfoChar(&json, '{');
 	if (call->method != NULL)
 	{
-		check_quantize(options, rank);
+		if (call->label == NULL)
+			check_quantize(options, rank);
+		else
+			json_add_text(&json, "label", call->label);
 		add_training(&json, call, rank);
 	}
 	json_add_int(&json, "seed", call->seed);
@@ -220,33 +226,62 @@ insert_row(const JobCall *call, const JobModels *models, Jsonb *settings)
 	return id;
 }
 
+/* Any but a value model can become a classifier. */
+static void
+check_body(const Model *model)
+{
+	if (model->kind == 'v')
+		ereport(ERROR,
+		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		         errmsg("model \"%s\" is %s, of which no classifier can be "
+		                "made",
+		                model->name, model_kind_name(model->kind))));
+}
+
+/* What the call wants done, as the engine has it; NULL for kind "value". */
+static const Method *
+find_method(JobCall *call, const Model *policy, Method *method)
+{
+	if (call->label != NULL)
+	{
+		check_body(policy);
+		call->method = critic_objective(call->method, call->source, call->label,
+		                                call->options);
+		objective_get(engine_session(), call->method, method);
+		return method;
+	}
+	model_check_kind(policy, 'l', "model");
+	if (strcmp(call->kind, "evaluate") == 0)
+		return &method_evaluate;
+	if (call->method == NULL)
+		return NULL;
+	method_get(engine_session(), call->method, method);
+	return method;
+}
+
 int64
 job_submit(JobCall *call)
 {
 	Jsonb *settings;
 	JobModels models;
 	JobSources sources;
-	const Method *used = NULL;
+	const Method *used;
 	Method method;
 	int64 id;
 
 	job_call_check(call);
 	memset(&models, 0, sizeof(models));
 	models.policy = model_get(call->model, GetUserId());
-	model_check_kind(models.policy, 'l', "model");
-	if (strcmp(call->kind, "evaluate") == 0)
-		used = &method_evaluate;
-	if (call->method != NULL)
-	{
-		method_get(engine_session(), call->method, &method);
-		used = &method;
-	}
+	used = find_method(call, models.policy, &method);
 	settings = resolve_settings(call, models.policy, used);
 	find_models(call, settings, &models);
 	if (call->output != NULL)
 		model_check_new_name(call->output);
-	job_sources_open(call->source, call->validation, call->reward, used,
-	                 settings, &sources);
+	if (call->label != NULL)
+		critic_sources_open(call->source, call->validation, settings, &sources);
+	else
+		job_sources_open(call->source, call->validation, call->reward, used,
+		                 settings, &sources);
 	job_check_owner(GetUserId());
 	id = insert_row(call, &models, settings);
 	job_start_at_commit(id, GetUserId());

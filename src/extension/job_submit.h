@@ -12,11 +12,12 @@
 /* What the user said; NULL, NaN and 0 where the default holds. */
 typedef struct JobCall
 {
-	const char *kind; /* "train", "value", "evaluate" */
+	const char *kind; /* "train", "value", "evaluate", "reward" */
 	char *source;
 	char *model;
 	char *output; /* NULL for kind "evaluate" */
-	char *method; /* NULL but for kind "train" */
+	char *method; /* or objective; NULL for kinds "value" and "evaluate" */
+	char *label;  /* NULL but for kind "reward" */
 	char *reward;
 	char *value;
 	char *validation;

@@ -15,6 +15,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "critic.h"
 #include "job_evaluate.h"
 #include "job_record.h"
 #include "json.h"
@@ -299,6 +300,8 @@ job_train(JobRun *run)
 	engine_call(run->engine, &call, &result);
 	report_end(&training, result.head);
 	report_best(&training, result.head);
+	if (run->is_critic)
+		critic_report(run, result.head);
 	directory = json_text(result.head, "directory");
 	if (directory == NULL)
 		ereport(ERROR, (errcode(ERRCODE_PROTOCOL_VIOLATION),

@@ -18,6 +18,7 @@
 #define SCORE 4
 #define GENERATE 8 /* the members of option "generation" */
 #define EVALUATE 16
+#define REWARD 32
 
 typedef enum OptionType
 {
@@ -81,11 +82,11 @@ typedef struct Option
 
 /* clang-format off */
 static const Option known_options[] = {
-	TEXT_OPTION("prompt_column", TRAIN | VALUE | SCORE | EVALUATE, "\"prompt\""),
-	TEXT_OPTION("response_column", TRAIN | VALUE | SCORE | EVALUATE, "\"response\""),
-	TEXT_OPTION("key_column", TRAIN | VALUE | SCORE | EVALUATE, "null"),
-	TEXT_OPTION("chosen_column", TRAIN, "null"),
-	TEXT_OPTION("rejected_column", TRAIN, "null"),
+	TEXT_OPTION("prompt_column", TRAIN | VALUE | SCORE | EVALUATE | REWARD, "\"prompt\""),
+	TEXT_OPTION("response_column", TRAIN | VALUE | SCORE | EVALUATE | REWARD, "\"response\""),
+	TEXT_OPTION("key_column", TRAIN | VALUE | SCORE | EVALUATE | REWARD, "null"),
+	TEXT_OPTION("chosen_column", TRAIN | REWARD, "null"),
+	TEXT_OPTION("rejected_column", TRAIN | REWARD, "null"),
 	INT_OPTION("max_prompt_tokens", TRAIN | VALUE | EVALUATE, "640", 1),
 	INT_OPTION("max_response_tokens", TRAIN | VALUE | EVALUATE, "128", 1),
 	/* What is only measured is not cut unless one asks for it. */
@@ -99,37 +100,37 @@ static const Option known_options[] = {
 	FLOAT_OPTION("gold_floor", TRAIN, "0.1", 0, 1, CLOSED),
 	FLOAT_OPTION("sft_weight", TRAIN, "0.05", 0, 1e6, CLOSED),
 	CHOICE_OPTION("sampling", TRAIN, "\"priority\"", ",priority,uniform,", NULL),
-	CHOICE_OPTION("pairs", TRAIN, "\"best_worst\"", ",best_worst,adjacent,all,", NULL),
+	CHOICE_OPTION("pairs", TRAIN | REWARD, "\"best_worst\"", ",best_worst,adjacent,all,", NULL),
 	{"max_list", TRAIN, OPTION_INT, "8", 2, 1024},
 
 	/* Optimiser; for adapters see lora_defaults. */
-	INT_OPTION("warmup_steps", TRAIN, "0", 0),
-	CHOICE_OPTION("schedule", TRAIN, "\"linear\"", ",constant,linear,cosine,", NULL),
-	FLOAT_OPTION("weight_decay", TRAIN, "0.01", 0, 1e3, CLOSED),
-	NULLABLE_FLOAT_OPTION("max_grad_norm", TRAIN, "1.0", 0, 1e30),
-	FLOAT_OPTION("adam_beta1", TRAIN, "0.9", 0, 1, HIGH_OPEN),
-	FLOAT_OPTION("adam_beta2", TRAIN, "0.999", 0, 1, HIGH_OPEN),
-	FLOAT_OPTION("adam_eps", TRAIN, "1e-8", 0, 1, LOW_OPEN),
-	CHOICE_OPTION("optimizer", TRAIN, "\"adamw\"", ",adamw,adamw8bit,", ",adamw,"),
+	INT_OPTION("warmup_steps", TRAIN | REWARD, "0", 0),
+	CHOICE_OPTION("schedule", TRAIN | REWARD, "\"linear\"", ",constant,linear,cosine,", NULL),
+	FLOAT_OPTION("weight_decay", TRAIN | REWARD, "0.01", 0, 1e3, CLOSED),
+	NULLABLE_FLOAT_OPTION("max_grad_norm", TRAIN | REWARD, "1.0", 0, 1e30),
+	FLOAT_OPTION("adam_beta1", TRAIN | REWARD, "0.9", 0, 1, HIGH_OPEN),
+	FLOAT_OPTION("adam_beta2", TRAIN | REWARD, "0.999", 0, 1, HIGH_OPEN),
+	FLOAT_OPTION("adam_eps", TRAIN | REWARD, "1e-8", 0, 1, LOW_OPEN),
+	CHOICE_OPTION("optimizer", TRAIN | REWARD, "\"adamw\"", ",adamw,adamw8bit,", ",adamw,"),
 
 	/* Adapters: without effect while all weights are trained. */
-	FLOAT_OPTION("lora_alpha", TRAIN, "16", 0, 1e6, LOW_OPEN),
-	FLOAT_OPTION("lora_dropout", TRAIN, "0.05", 0, 1, HIGH_OPEN),
-	{"lora_targets", TRAIN, OPTION_TARGETS, "\"all-linear\""},
+	FLOAT_OPTION("lora_alpha", TRAIN | REWARD, "16", 0, 1e6, LOW_OPEN),
+	FLOAT_OPTION("lora_dropout", TRAIN | REWARD, "0.05", 0, 1, HIGH_OPEN),
+	{"lora_targets", TRAIN | REWARD, OPTION_TARGETS, "\"all-linear\""},
 	CHOICE_OPTION("quantize", TRAIN, "\"none\"", ",none,q8_0,nf4,nf4_double,", NULL),
 
 	/* The machine. */
-	CHOICE_OPTION("dtype", TRAIN | VALUE | EVALUATE, "\"auto\"", ",auto,fp32,bf16,", ",auto,fp32,"),
-	CHOICE_OPTION("device", TRAIN | VALUE | EVALUATE, "\"auto\"", ",auto,cpu,cuda,", ",auto,cpu,"),
+	CHOICE_OPTION("dtype", TRAIN | VALUE | EVALUATE | REWARD, "\"auto\"", ",auto,fp32,bf16,", ",auto,fp32,"),
+	CHOICE_OPTION("device", TRAIN | VALUE | EVALUATE | REWARD, "\"auto\"", ",auto,cpu,cuda,", ",auto,cpu,"),
 
 	/* The course of the job. */
-	INT_OPTION("evaluate_every", TRAIN, "null", 1),
+	INT_OPTION("evaluate_every", TRAIN | REWARD, "null", 1),
 	INT_OPTION("evaluation_prompts", TRAIN, "256", 0),
 	INT_OPTION("sample_prompts", TRAIN, "8", 0),
-	INT_OPTION("checkpoint_every", TRAIN, "null", 1),
-	INT_OPTION("log_every", TRAIN, "1", 1),
-	BOOL_OPTION("keep_best", TRAIN, "true"),
-	{"settings", TRAIN | VALUE | EVALUATE, OPTION_TEXTS, "null"},
+	INT_OPTION("checkpoint_every", TRAIN | REWARD, "null", 1),
+	INT_OPTION("log_every", TRAIN | REWARD, "1", 1),
+	BOOL_OPTION("keep_best", TRAIN | REWARD, "true"),
+	{"settings", TRAIN | VALUE | EVALUATE | REWARD, OPTION_TEXTS, "null"},
 	/* available: nothing but its default. */
 	{"refresh_reference", TRAIN, OPTION_FLOAT, "null", 0, 1e6, CLOSED, false, NULL, ""},
 
@@ -444,6 +445,8 @@ kind_of(const char *name)
 		return SCORE;
 	if (strcmp(name, "evaluate") == 0)
 		return EVALUATE;
+	if (strcmp(name, "train_reward") == 0)
+		return REWARD;
 	elog(ERROR, "there are no options of kind \"%s\"", name);
 	return 0; /* for the compiler */
 }

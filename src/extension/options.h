@@ -11,7 +11,7 @@
 
 /*
  * Checks the options of a function: kind is "train", "train_value",
- * "evaluate" or "score".  Defaults differ where the rows have no weights to be
+ * "train_reward", "evaluate" or "score".  Defaults differ where the rows have no weights to be
  * drawn by (is_uniform), and where an adapter is trained (has_lora).
  * Raises for an unknown key (naming the nearest), a wrong type, a value out
  * of range, and what is not available yet.  Returns a flat object of all keys

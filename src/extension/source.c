@@ -367,13 +367,38 @@ source_has_pairs(const Source *source)
 }
 
 void
-source_require_pairs(const Source *source)
+source_require_texts(const Source *source, bool pairs, bool needs_prompt)
 {
-	source_require(source, false);
+	/* Whoever names another column means it. */
+	if (needs_prompt || source->prompt != 0 ||
+	    strcmp(source->prompt_column, "prompt") != 0)
+		source_require(source, false);
+	if (!pairs)
+	{
+		require_text(source, source->response, source->response_column,
+		             "response_column");
+		return;
+	}
 	require_text(source, source->chosen, source->chosen_column,
 	             "chosen_column");
 	require_text(source, source->rejected, source->rejected_column,
 	             "rejected_column");
+}
+
+void
+source_require_pairs(const Source *source)
+{
+	source_require_texts(source, true, true);
+}
+
+AttrNumber
+source_column(const Source *source, const char *name)
+{
+	AttrNumber column = find_column(source, name);
+
+	if (column == 0)
+		no_such_column(source, name, NULL);
+	return column;
 }
 
 void

@@ -58,6 +58,14 @@ extern Source *source_open_session(const char *text, const char *argument,
  * response column as well. */
 extern void source_require(const Source *source, bool response);
 
+/* The same for texts that may do without a prompt, unless needs_prompt: a
+ * response column, or both halves of pairs. */
+extern void source_require_texts(const Source *source, bool pairs,
+                                 bool needs_prompt);
+
+/* The column of this name; raises where there is none. */
+extern AttrNumber source_column(const Source *source, const char *name);
+
 /* True when it brings pairs: it has both columns, chosen and rejected. */
 extern bool source_has_pairs(const Source *source);
 

@@ -35,8 +35,8 @@ typedef enum WireType
 	 * all, "memory_limit": bytes or 0, "device": "auto", "cpu"} -> {"version",
 	 * "methods": [{"name", "rows": "all"|"positive_reward"|
 	 * "positive_advantage"|"pairs"|"lists", "reference": bool, "value": bool}],
-	 * "architectures": [text], "formats": [text], "pid", "device": what it
-	 * computes on} */
+	 * "objectives": [{"name", "rows"}] of classifiers, "architectures": [text],
+	 * "formats": [text], "pid", "device": what it computes on} */
 	WIRE_HELLO = 1,
 	/* {} : stop the request with this frame's id */
 	WIRE_CANCEL,
@@ -107,7 +107,8 @@ typedef enum WireType
 	 * {"settings": all options of SQL.md with their final values, flat,
 	 * "method", "batch_size", "epochs", "steps", "learning_rate", "seed" among
 	 * them, "directory": the job's, "checkpoint": the last one known (0),
-	 * "model": ModelRef} -> {"rows_ready": bool,
+	 * "model": ModelRef, "labels": [text] of a classifier's outputs where they
+	 * have names} -> {"rows_ready": bool,
 	 * the rows of an interrupted run are there and need not be sent, "rows",
 	 * "selected", "step": of the checkpoint to go on from, 0 for none,
 	 * "steps": 0 if not known yet, "notice": null or why an old checkpoint is
@@ -126,7 +127,11 @@ typedef enum WireType
 	 * and m x (i64 row number of a selected row) follows.  A pair that the
 	 * source gives is two rows of one number, the chosen and then the
 	 * rejected one, without rewards: both are used or neither.
-	 * Events: WIRE_PROGRESS. */
+	 * Events: WIRE_PROGRESS.
+	 * A classifier's rows have their label (an index of "labels", or a number)
+	 * as reward, single or pairs as above; {"rows", "selected", "held",
+	 * "empty": without any token, "groups" and so on, "steps"} is all of the
+	 * reply. */
 	WIRE_JOB_ROWS,
 	/* {"evaluate": bool, "samples": how many prompts give samples} n x (text
 	 * prompt, evaluation prompts) -> {"directory": of the trained model or
@@ -163,6 +168,10 @@ typedef enum WireType
 /* It is half of a pair. */
 #define WIRE_ROW_IS_CHOSEN 8
 #define WIRE_ROW_IS_REJECTED 16
+
+/* Texts of a classifier: not trained on but measured; and without a prompt. */
+#define WIRE_ROW_IS_HELD 32
+#define WIRE_ROW_IS_SINGLE 64
 
 typedef enum WireRowStatus
 {

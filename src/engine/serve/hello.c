@@ -7,7 +7,7 @@
  */
 #include "base/poll.h"
 #include "formats/json.h"
-#include "method/objective.h"
+#include "method/critic.h"
 #include "model/model.h"
 #include "serve/requests.h"
 #include "serve/sandbox.h"
@@ -32,6 +32,23 @@ list_methods(void)
 		              objective_rows_name(objective->rows), "reference",
 		              (int) objective->needs_reference, "value",
 		              (int) (objective->rows == ROWS_POSITIVE_ADVANTAGE)));
+	}
+	return list;
+}
+
+/* How classifiers are trained. */
+static json_t *
+list_objectives(void)
+{
+	json_t *list = json_array();
+
+	for (int i = 0; i < critic_count(); i++)
+	{
+		const Objective *draws = &critic_at(i)->draws;
+
+		json_array_append_new(
+			list, json_pack("{s:s, s:s}", "name", draws->name, "rows",
+		                    objective_rows_name(draws->rows)));
 	}
 	return list;
 }
@@ -96,9 +113,10 @@ handle_hello(Request *request, Failure *failure)
 		return false;
 	serve->idle_timeout_s = (int) idle;
 	return reply_send(request, WIRE_RESULT,
-	                  json_pack("{s:i, s:s, s:o, s:o, s:[ss], s:i, s:s}",
+	                  json_pack("{s:i, s:s, s:o, s:o, s:o, s:[ss], s:i, s:s}",
 	                            "version", WIRE_VERSION, "engine", ALOL_VERSION,
-	                            "methods", list_methods(), "architectures",
+	                            "methods", list_methods(), "objectives",
+	                            list_objectives(), "architectures",
 	                            list_architectures(), "formats", "safetensors",
 	                            "gguf", "pid", (int) getpid(), "device", "cpu"),
 	                  failure);

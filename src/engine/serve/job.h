@@ -5,6 +5,7 @@
 #pragma once
 
 #include "serve/models.h"
+#include "train/held.h"
 #include "train/trainer.h"
 
 struct Job
@@ -23,6 +24,13 @@ struct Job
 	bool gives_pairs; /* the rows are chosen and rejected ones */
 	int64_t rows;     /* that came */
 	Dataset dataset;
+
+	/* Of a classifier. */
+	ClassifierPlan plan;
+	DatasetWriter held_writer;
+	Held held;
+	bool has_held; /* there is something to measure on */
+	int64_t empty; /* rows without any token */
 };
 
 /* The job that is open; NULL and a failure if none is. */
@@ -42,3 +50,17 @@ extern bool job_open_rows(Job *job, const char *name, Failure *failure);
 
 /* Path of a file in the job's directory, in its arena. */
 extern const char *job_path(const Job *job, const char *name);
+
+/* ------------------------------------ jobs of classifiers (job_critic.c) */
+
+/* What the request wants the model to become, into job->plan. */
+extern bool critic_read_plan(Request *request, Job *job, Failure *failure);
+
+/* New rows come: held-out ones have a file of their own. */
+extern bool critic_begin_rows(Job *job, Failure *failure);
+
+/* WIRE_JOB_ROWS. */
+extern bool critic_take_rows(Request *request, Job *job, Failure *failure);
+
+/* The rows are complete: has_held, and held. */
+extern bool critic_open_held(Job *job, Failure *failure);

@@ -50,6 +50,7 @@ close_job(Serve *serve)
 	if (job == NULL)
 		return;
 	dataset_writer_close(&job->writer);
+	dataset_writer_close(&job->held_writer);
 	json_decref(job->settings);
 	arena_destroy(job->arena);
 }
@@ -82,9 +83,26 @@ copy_head(Request *request, Job *job, Failure *failure)
 	                    &job->options.known_checkpoint, failure);
 }
 
+/* A policy as it is, or any model as what a classifier is made of. */
+static bool
+open_base(Request *request, Job *job, const ModelRef *base, Failure *failure)
+{
+	Device *device = request->serve->device;
+
+	if (job->options.critic == NULL)
+		return model_open(job->arena, device, base->path, base->tokenizer,
+		                  &job->model, failure);
+	return critic_read_plan(request, job, failure) &&
+	       model_open_classifier(job->arena, device, base->path,
+	                             base->tokenizer, &job->plan, &job->model,
+	                             failure);
+}
+
 static bool
 open_model(Request *request, Job *job, Failure *failure)
 {
+	ModelKind kind =
+		job->options.critic == NULL ? MODEL_LANGUAGE : MODEL_CLASSIFIER;
 	ModelRef ref, base;
 	bool is_adapter, done;
 
@@ -94,13 +112,12 @@ open_model(Request *request, Job *job, Failure *failure)
 	is_adapter = adapter_is_at(ref.path);
 	if (is_adapter && !model_ref_base(&ref, &base, failure))
 		return false;
-	done = model_open(job->arena, request->serve->device, base.path,
-	                  base.tokenizer, &job->model, failure) &&
+	done = open_base(request, job, &base, failure) &&
 	       (job->options.quantize == DTYPE_F32 ||
 	        model_quantize(job->model, job->options.quantize, failure)) &&
 	       (!is_adapter || adapter_open(job->arena, job->model, ref.path,
 	                                    &job->model, failure)) &&
-	       model_require(job->model, MODEL_LANGUAGE, failure);
+	       model_require(job->model, kind, failure);
 	return done || fail_while(failure, "loading model \"%s\"", ref.name);
 }
 
@@ -155,6 +172,8 @@ open_job(Request *request, Job *job, json_t **reply, Failure *failure)
 		                         failure))
 			return false;
 		job->is_writing = true;
+		if (job->options.critic != NULL && !critic_begin_rows(job, failure))
+			return false;
 	}
 	*reply = json_pack(
 		"{s:b, s:I, s:I, s:I, s:I, s:s?}", "rows_ready", (int) job->is_ready,

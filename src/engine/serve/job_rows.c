@@ -410,6 +410,8 @@ handle_job_rows(Request *request, Failure *failure)
 	if (!scoring.job->is_writing)
 		return fail(failure, FAILURE_PROTOCOL,
 		            "rows for a job that has them all");
+	if (scoring.job->options.critic != NULL)
+		return critic_take_rows(request, scoring.job, failure);
 	return json_get_bool(request->head, "last", false, &scoring.is_last,
 	                     failure) &&
 	       open_models(&scoring, failure) && read_rows(&scoring, failure) &&

@@ -31,6 +31,7 @@ typedef struct Training
 	TokenList *prompt; /* [count] */
 	uint32_t *number;  /* [count] of each among the request's prompts */
 	int64_t step;      /* shown while evaluating */
+	double baseline;   /* of a classifier: what a constant would score */
 	int64_t started_ms;
 } Training;
 
@@ -199,6 +200,42 @@ evaluate(void *argument, int64_t step, double *reward, Failure *failure)
 	return done;
 }
 
+/* What a classifier makes of the held-out rows. */
+static bool
+evaluate_critic(void *argument, int64_t step, double *value, Failure *failure)
+{
+	Training *training = argument;
+	Job *job = training->job;
+	TrainMetric metric[HELD_METRICS];
+	int count;
+
+	reply_progress(training->request, "evaluating", 0,
+	               job->held.dataset.selected, 0, NAN);
+	return held_measure(job->model, &job->held, metric, &count, value,
+	                    &training->baseline, failure) &&
+	       send_metrics(training, step, metric, count, failure);
+}
+
+/* Better than what ignores the texts? */
+static bool
+compare_to_baseline(Training *training, const TrainResult *result,
+                    Failure *failure)
+{
+	const Critic *critic = training->job->options.critic;
+	char message[256];
+
+	if (critic == NULL || !isfinite(result->best_reward) ||
+	    !isfinite(training->baseline) ||
+	    result->best_reward > training->baseline)
+		return true;
+	snprintf(message, sizeof(message),
+	         "the classifier is not better than a constant answer on %d "
+	         "held-out rows: %s is %.4g, that of the constant %.4g",
+	         training->job->held.dataset.selected, critic->measure,
+	         result->best_reward, training->baseline);
+	return send_warning(training, message, failure);
+}
+
 /* ------------------------------------------------------ beginning and end */
 
 static bool
@@ -270,7 +307,9 @@ save(Training *training, const TrainResult *result, const char *directory,
 	               NAN);
 	if (!make_empty(training->request->arena, directory, failure))
 		return false;
-	return training->job->options.lora.rank > 0
+	/* A classifier is one model: its adapter is merged. */
+	return training->job->options.lora.rank > 0 &&
+	               training->job->options.critic == NULL
 	           ? adapter_save(training->job->model, result->weights, directory,
 	                          failure)
 	           : model_save(training->job->model, result->weights, directory,
@@ -298,7 +337,7 @@ name_rows(Job *job, Failure *failure)
 bool
 handle_job_train(Request *request, Failure *failure)
 {
-	Training training = {.request = request};
+	Training training = {.request = request, .baseline = NAN};
 	TrainEvents events = {.argument = &training,
 	                      .progress = send_progress,
 	                      .metrics = send_metrics,
@@ -318,9 +357,16 @@ handle_job_train(Request *request, Failure *failure)
 	if (!name_rows(job, failure) || !read_prompts(&training, failure))
 		return false;
 	events.evaluate = training.count > 0 ? evaluate : NULL;
+	if (job->options.critic != NULL)
+	{
+		if (!critic_open_held(job, failure))
+			return false;
+		events.evaluate = job->has_held ? evaluate_critic : NULL;
+	}
 	directory = job_path(job, "model");
 	if (!train_run(request->arena, job->model, job->directory, &job->options,
 	               &job->dataset, &events, &result, failure) ||
+	    !compare_to_baseline(&training, &result, failure) ||
 	    !save(&training, &result, directory, failure))
 		return false;
 	return reply_send(

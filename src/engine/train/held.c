@@ -9,6 +9,11 @@
 #include <math.h>
 #include <string.h>
 
+/* Of steps with equal accuracies, as few rows often give, the one with the
+ * lower loss is better: by less than any difference of accuracies. */
+#define TIE 1e-10
+#define LOSS_MAX 100
+
 /* The label that most rows have, the first of equal ones. */
 static int
 commonest(const int64_t *count, int labels)
@@ -135,7 +140,7 @@ classify_rows(Measuring *m, Model *model, Failure *failure)
 
 /* The mean loss of the groups. */
 static bool
-add_loss(Measuring *m, Failure *failure)
+add_loss(Measuring *m, double *loss, Failure *failure)
 {
 	const Groups *groups = &m->held->dataset.groups;
 	size_t labels = (size_t) m->labels;
@@ -158,7 +163,8 @@ add_loss(Measuring *m, Failure *failure)
 			       labels * sizeof(float));
 		total += m->held->critic->loss(&group, grad, &stats);
 	}
-	add(m, "evaluation/loss", total / groups->count);
+	*loss = total / groups->count;
+	add(m, "evaluation/loss", *loss);
 	return true;
 }
 
@@ -308,7 +314,9 @@ held_measure(Model *model, const Held *held, TrainMetric *metric, int *count,
 {
 	Arena *arena = arena_create();
 	Measuring m = {.arena = arena, .held = held, .metric = metric};
-	bool done = classify_rows(&m, model, failure) && add_loss(&m, failure);
+	double loss;
+	bool done =
+		classify_rows(&m, model, failure) && add_loss(&m, &loss, failure);
 
 	if (done && objective_ranks(&held->critic->draws))
 		done = measure_pairs(&m, best, baseline, failure);
@@ -316,6 +324,8 @@ held_measure(Model *model, const Held *held, TrainMetric *metric, int *count,
 		done = measure_classification(&m, best, baseline, failure);
 	else if (done)
 		done = measure_regression(&m, best, baseline, failure);
+	if (done)
+		*best -= TIE * fmin(loss, LOSS_MAX);
 	*count = m.count;
 	arena_destroy(arena);
 	return done;

@@ -33,7 +33,8 @@ extern bool held_open(Arena *arena, const TrainOptions *options,
  *		regression: mse, r2, pearson, spearman, baseline_mse
  *		pairwise: accuracy (ties half), ece, brier, baseline_accuracy
  * metric[HELD_METRICS]; what has no value on these rows is left out.  best is
- * the value that critic->measure names, baseline the guess's.
+ * the value that critic->measure names, less a trifle for the loss that decides
+ * between equal ones; baseline is the guess's.
  */
 extern bool held_measure(Model *model, const Held *held, TrainMetric *metric,
                          int *count, double *best, double *baseline,
