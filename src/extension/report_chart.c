@@ -52,6 +52,12 @@ static const ChartKind kinds[] = {
 	{"clip_ratio", "Clipped", "share of ratios that were clipped", true, false},
 	{"rewards/accuracies", "Preference accuracy",
      "share of pairs that the policy ranks as the rewards do", true, false},
+	{"rewards/margins", "Margin",
+     "implicit reward of the better response less that of the worse", false,
+     false},
+	{"accuracy", "Accuracy", "share of labels that are right", true, false},
+	{"evaluation/accuracy", "Held-out accuracy",
+     "share of held-out labels, or pairs, that are right", true, false},
 	{"grad_norm", "Gradient norm", "before clipping", true, true},
 };
 

@@ -83,7 +83,7 @@ SELECT put(:job, E'odd\nname\x1b', '{1}', '{1}') \gset
 SELECT is(line(alol_plot(:job, E'odd\nname\x1b'), 1), format('odd?name? of job '
 	'%s, last 1 at step 1', :job), 'no name breaks the terminal');
 SELECT throws_ok('SELECT alol_plot(' || :job || $$, 'los')$$, '42704',
-	'job ' || :job || ' has no metric "los"');
+	'job ' || :job || ' has no metric "los"', 'a metric must be there');
 SELECT throws_ok('SELECT alol_plot(0)', '42704', 'job 0 does not exist');
 SELECT is(alol_plot(NULL), NULL, 'NULL gives NULL');
 SELECT is(provolatile::text, 's', 'alol_plot is STABLE')
