@@ -13,6 +13,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "utils/guc.h"
 
 #include "bootstrap.h"
 #include "job.h"
@@ -365,6 +366,10 @@ alol_compare(PG_FUNCTION_ARGS)
 	check_same_reward(a, b);
 	comparison.rows = srf_open(fcinfo, &comparison.columns);
 	owner_begin(&scope);
+	/* The planner cannot know how many rows a job has, and might compare
+	 * each with each.  Undone by owner_end(). */
+	(void) set_config_option("enable_nestloop", "off", PGC_USERSET,
+	                         PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	find_pairs(&comparison);
 	compare_measure(&comparison, &reward_measure, NULL);
 	compare_components(&comparison);
