@@ -45,6 +45,8 @@ handle_chat_prompt(Request *request, Failure *failure)
 		return false;
 	chat = tokenizer_chat(model_tokenizer(model));
 	count = wire_get_count(&request->items, TEXT_SIZE_MIN);
+	if (request->items.broken)
+		return fail_items(request, failure);
 	reply = reply_begin(request, WIRE_RESULT, NULL);
 	wire_put_u32(reply, count);
 	for (uint32_t i = 0; i < count; i++)

@@ -141,11 +141,12 @@ static void
 short_items_break_the_rules(void **state)
 {
 	static const uint16_t types[] = {WIRE_TOKENIZE, WIRE_DETOKENIZE,
-	                                 WIRE_GENERATE, WIRE_LOGPROB, WIRE_LOGITS};
+	                                 WIRE_GENERATE, WIRE_LOGPROB,
+	                                 WIRE_LOGITS,   WIRE_CHAT_PROMPT};
 	const uint8_t items[] = {1, 0, 0, 0, 9, 0, 0, 0, 'a', 'b'};
 
 	(void) state;
-	for (int i = 0; i < 5; i++)
+	for (int i = 0; i < 6; i++)
 		for (size_t size = 0; size < sizeof(items); size += 3)
 		{
 			WireBuffer buffer = {.data = (uint8_t *) items, .size = size};
