@@ -26,14 +26,19 @@ struct Chat
 	const char *special[SPECIAL_NAMES]; /* text; NULL: not set */
 };
 
-/* Reads the template; what is wrong with it is kept for those who ask. */
+/*
+ * Reads the template; what is wrong with it is kept for those who ask.  It is
+ * read twice, so that one that fails after much memory leaves none of it.
+ */
 static void
 set_template(Arena *arena, Chat *chat, const char *text, size_t length)
 {
-	chat->text = arena_strndup(arena, text, length);
-	chat->length = length;
-	if (!jinja_read(arena, text, length, &chat->template, chat->failure))
+	Arena *scratch = arena_create();
+
+	if (!jinja_read(scratch, text, length, &chat->template, chat->failure) ||
+	    !jinja_read(arena, text, length, &chat->template, chat->failure))
 		chat->template = NULL;
+	arena_destroy(scratch);
 }
 
 /* From tokenizer_config.json: a string, or [{"name", "template"}]. */

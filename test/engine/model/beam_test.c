@@ -3,39 +3,13 @@
  *		Beam search beside what transformers gives: ends, penalties, stop
  *		texts; and company, memory and limits.
  */
-#include "tiny.h"
 #include "on_cpu.h"
+#include "responses.h"
 
-#include "model/generate.h"
+#define PROMPTS 30
 
 /* fp32 noise of either side. */
 #define TOLERANCE 1e-4
-
-static TokenList
-list_of(Arena *arena, json_t *array)
-{
-	int count = (int) json_array_size(array);
-	TokenList list = {arena_alloc(arena, sizeof(int32_t) * (size_t) count + 4),
-	                  count, count};
-
-	for (int i = 0; i < count; i++)
-		list.ids[i] =
-			(int32_t) json_integer_value(json_array_get(array, (size_t) i));
-	return list;
-}
-
-static Generation *
-responses(Arena *arena, Model *model, const GenerateOptions *options,
-          const TokenList *prompts, int count)
-{
-	Generation *results = arena_alloc(arena, (size_t) count * sizeof(*results));
-	Failure failure = {0};
-
-	assert_ok(generate(model, arena, options, count, prompts, results, NULL,
-	                   NULL, &failure),
-	          failure);
-	return results;
-}
 
 static BeamEnd
 end_of(json_t *early_stopping)
@@ -71,7 +45,7 @@ options_of(Arena *arena, json_t *run)
 static void
 assert_golden(Arena *arena, const Generation *got, json_t *expected)
 {
-	TokenList ids = list_of(arena, json_object_get(expected, "ids"));
+	TokenList ids = token_list(arena, json_object_get(expected, "ids"));
 
 	assert_int_equal(got->count, ids.count);
 	for (int t = 0; t < ids.count; t++)
@@ -100,7 +74,7 @@ check_case(const char *name)
 		test_golden_path(arena, arena_printf(arena, "decoders/%s", name)));
 
 	for (int i = 0; i < count; i++)
-		lists[i] = list_of(arena, json_array_get(prompts, (size_t) i));
+		lists[i] = token_list(arena, json_array_get(prompts, (size_t) i));
 	assert_true(json_array_size(runs) > 0);
 	for (size_t r = 0; r < json_array_size(runs); r++)
 	{
@@ -128,25 +102,6 @@ beams_are_those_of_transformers(void **state)
 
 #define PROMPTS 30
 
-/* Prompts of 1 to 20 tokens. */
-static TokenList *
-make_prompts(Arena *arena)
-{
-	TokenList *prompts = arena_alloc(arena, PROMPTS * sizeof(TokenList));
-
-	for (int i = 0; i < PROMPTS; i++)
-	{
-		int length = 1 + i * 7 % 20;
-
-		prompts[i] =
-			(TokenList){arena_alloc(arena, (size_t) length * sizeof(int32_t)),
-		                length, length};
-		for (int t = 0; t < length; t++)
-			prompts[i].ids[t] = (i * 53 + t * 29) % (TINY_VOCABULARY - 1);
-	}
-	return prompts;
-}
-
 static GenerateOptions
 five_beams(void)
 {
@@ -158,33 +113,24 @@ five_beams(void)
 }
 
 static void
-assert_same(const Generation *a, const Generation *b)
-{
-	assert_int_equal(a->count, b->count);
-	assert_memory_equal(a->ids, b->ids, (size_t) a->count * sizeof(int32_t));
-	assert_int_equal(a->length, b->length);
-	assert_memory_equal(a->text, b->text, a->length);
-	assert_int_equal(a->ended, b->ended);
-}
-
-static void
 company_and_memory_do_not_change_beams(void **state)
 {
 	Arena *arena = arena_create();
 	Model *model = tiny_model(arena, device, TINY_LLAMA(""), 31);
-	TokenList *prompts = make_prompts(arena);
+	TokenList *prompts = tiny_prompts(arena, PROMPTS);
 	GenerateOptions options = five_beams();
 	Generation *all = responses(arena, model, &options, prompts, PROMPTS);
 	Generation *tight;
 
 	(void) state;
 	for (int i = 0; i < PROMPTS; i++)
-		assert_same(responses(arena, model, &options, prompts + i, 1), &all[i]);
+		assert_same_response(responses(arena, model, &options, prompts + i, 1),
+		                     &all[i]);
 	memory_limit_set(memory_used() + ((uint64_t) 3 << 20));
 	tight = responses(arena, model, &options, prompts, PROMPTS);
 	memory_limit_set(0);
 	for (int i = 0; i < PROMPTS; i++)
-		assert_same(&tight[i], &all[i]);
+		assert_same_response(&tight[i], &all[i]);
 	arena_destroy(arena);
 }
 
@@ -216,7 +162,7 @@ the_score_is_what_the_model_gives_the_response(void **state)
 {
 	Arena *arena = arena_create();
 	Model *model = tiny_model(arena, device, TINY_GPT2, 32);
-	TokenList *prompts = make_prompts(arena);
+	TokenList *prompts = tiny_prompts(arena, PROMPTS);
 	GenerateOptions options = five_beams();
 	Generation *results;
 
@@ -251,7 +197,7 @@ more_beams_than_tokens_are_searched(void **state)
 {
 	Arena *arena = arena_create();
 	Model *model = tiny_model(arena, device, TINY_GPT2, 34);
-	TokenList *prompts = make_prompts(arena);
+	TokenList *prompts = tiny_prompts(arena, PROMPTS);
 	GenerateOptions options = five_beams();
 	Generation *results;
 
@@ -268,7 +214,7 @@ a_response_ends_before_a_stop_text(void **state)
 {
 	Arena *arena = arena_create();
 	Model *model = tiny_model(arena, device, TINY_GPT2, 35);
-	TokenList *prompts = make_prompts(arena);
+	TokenList *prompts = tiny_prompts(arena, PROMPTS);
 	const char *const stops[] = {"a", "e", "1"};
 	GenerateOptions options = five_beams();
 	Generation *results;
@@ -292,7 +238,7 @@ beams_do_not_go_with_temperature(void **state)
 {
 	Arena *arena = arena_create();
 	Model *model = tiny_model(arena, device, TINY_GPT2, 36);
-	TokenList *prompts = make_prompts(arena);
+	TokenList *prompts = tiny_prompts(arena, PROMPTS);
 	GenerateOptions options = five_beams();
 	Generation result;
 	Failure failure;

@@ -3,10 +3,8 @@
  *		Every decoder of the golden sets, opened from its files: logits,
  *		log-probabilities, hidden states, generations, sampling.
  */
-#include "near.h"
 #include "on_cpu.h"
-
-#include "model/generate.h"
+#include "responses.h"
 
 /* fp32 noise of either side, see the golden set's README. */
 #define TOLERANCE 1e-4
@@ -24,25 +22,13 @@ typedef struct Errors
 	double hidden;
 } Errors;
 
-static TokenList
-list_of(Arena *arena, json_t *array)
-{
-	int count = (int) json_array_size(array);
-	TokenList list = {arena_alloc(arena, sizeof(int32_t) * (size_t) count + 4),
-	                  count, count};
-
-	for (int i = 0; i < count; i++)
-		list.ids[i] =
-			(int32_t) json_integer_value(json_array_get(array, (size_t) i));
-	return list;
-}
-
 /* The pair as a batch of one sequence. */
 static Batch
 batch_of(Arena *arena, json_t *pair)
 {
-	TokenList prompt = list_of(arena, json_object_get(pair, "prompt_ids"));
-	TokenList response = list_of(arena, json_object_get(pair, "response_ids"));
+	TokenList prompt = token_list(arena, json_object_get(pair, "prompt_ids"));
+	TokenList response =
+		token_list(arena, json_object_get(pair, "response_ids"));
 	int tokens = prompt.count + response.count;
 	int32_t *ids = arena_alloc(arena, sizeof(int32_t) * (size_t) tokens);
 	int32_t *offset = arena_alloc(arena, 2 * sizeof(int32_t));
@@ -74,7 +60,8 @@ compare_array(const char *what, const float *got, json_t *expected,
 static void
 check_encoding(Arena *arena, Model *model, json_t *pair)
 {
-	TokenList expected = list_of(arena, json_object_get(pair, "response_ids"));
+	TokenList expected =
+		token_list(arena, json_object_get(pair, "response_ids"));
 	TokenList got = {0};
 	Failure failure;
 	json_t *response = json_object_get(pair, "response");
@@ -133,7 +120,7 @@ check_sampling(Arena *arena, Model *model, json_t *pair)
 
 	if (!json_is_object(sampling))
 		return;
-	expected = list_of(arena, json_object_get(sampling, "ids"));
+	expected = token_list(arena, json_object_get(sampling, "ids"));
 	batch.offset = ends;
 	assert_ok(model_last_logits(model, &batch, logits, &failure), failure);
 	count = sample_candidates(logits, (int) vocabulary, &options, ids,
@@ -184,9 +171,9 @@ check_generation(Arena *arena, Model *model, json_t *prompts, const Mode *mode)
 	Failure failure;
 
 	for (int i = 0; i < count; i++)
-		lists[i] =
-			list_of(arena, json_object_get(json_array_get(prompts, (size_t) i),
-		                                   "prompt_ids"));
+		lists[i] = token_list(
+			arena,
+			json_object_get(json_array_get(prompts, (size_t) i), "prompt_ids"));
 	assert_ok(generate(model, arena, &options, count, lists, results, NULL,
 	                   NULL, &failure),
 	          failure);
@@ -195,7 +182,7 @@ check_generation(Arena *arena, Model *model, json_t *prompts, const Mode *mode)
 		json_t *expected = json_object_get(
 			json_object_get(json_array_get(prompts, (size_t) i), "results"),
 			mode->name);
-		TokenList ids = list_of(arena, json_object_get(expected, "ids"));
+		TokenList ids = token_list(arena, json_object_get(expected, "ids"));
 		json_t *score = json_object_get(expected, "score");
 
 		if (expected == NULL)

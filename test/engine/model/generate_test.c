@@ -3,69 +3,28 @@
  *		What generation promises beside the golden values: company, limits,
  *		stop texts, penalties and chance.
  */
-#include "tiny.h"
 #include "on_cpu.h"
+#include "responses.h"
 
 #include "base/random.h"
-#include "model/generate.h"
 #include "model/sample.h"
 
 #define PROMPTS 40
 #define DRAWS 20000
-
-/* Prompts of 1 to 20 tokens. */
-static TokenList *
-make_prompts(Arena *arena, int count)
-{
-	TokenList *prompts = arena_alloc(arena, (size_t) count * sizeof(TokenList));
-
-	for (int i = 0; i < count; i++)
-	{
-		int length = 1 + i * 7 % 20;
-
-		prompts[i].ids = arena_alloc(arena, (size_t) length * sizeof(int32_t));
-		prompts[i].count = length;
-		for (int t = 0; t < length; t++)
-			prompts[i].ids[t] = (i * 53 + t * 29) % (TINY_VOCABULARY - 1);
-	}
-	return prompts;
-}
-
-static Generation *
-responses(Arena *arena, Model *model, const GenerateOptions *options,
-          const TokenList *prompts, int count)
-{
-	Generation *results = arena_alloc(arena, (size_t) count * sizeof(*results));
-	Failure failure = {0};
-
-	assert_ok(generate(model, arena, options, count, prompts, results, NULL,
-	                   NULL, &failure),
-	          failure);
-	return results;
-}
-
-static void
-assert_same(const Generation *a, const Generation *b)
-{
-	assert_int_equal(a->count, b->count);
-	assert_memory_equal(a->ids, b->ids, (size_t) a->count * sizeof(int32_t));
-	assert_int_equal(a->length, b->length);
-	assert_memory_equal(a->text, b->text, a->length);
-	assert_int_equal(a->ended, b->ended);
-}
 
 /* Together, and each alone with the random numbers of its place. */
 static void
 check_company(Model *model, GenerateOptions options)
 {
 	Arena *arena = arena_create();
-	TokenList *prompts = make_prompts(arena, PROMPTS);
+	TokenList *prompts = tiny_prompts(arena, PROMPTS);
 	Generation *all = responses(arena, model, &options, prompts, PROMPTS);
 
 	for (int i = 0; i < PROMPTS; i++)
 	{
 		options.first_stream = (uint64_t) i;
-		assert_same(responses(arena, model, &options, prompts + i, 1), &all[i]);
+		assert_same_response(responses(arena, model, &options, prompts + i, 1),
+		                     &all[i]);
 	}
 	arena_destroy(arena);
 }
@@ -102,7 +61,7 @@ memory_for_one_slot_gives_the_same_responses(void **state)
 {
 	Arena *arena = arena_create();
 	Model *model = tiny_model(arena, device, TINY_GPT2, 21);
-	TokenList *prompts = make_prompts(arena, PROMPTS);
+	TokenList *prompts = tiny_prompts(arena, PROMPTS);
 	GenerateOptions options = {.max_tokens = 24,
 	                           .temperature = 1,
 	                           .top_p = 1,
@@ -116,7 +75,7 @@ memory_for_one_slot_gives_the_same_responses(void **state)
 	tight = responses(arena, model, &options, prompts, PROMPTS);
 	memory_limit_set(0);
 	for (int i = 0; i < PROMPTS; i++)
-		assert_same(&roomy[i], &tight[i]);
+		assert_same_response(&roomy[i], &tight[i]);
 	arena_destroy(arena);
 }
 
@@ -171,7 +130,7 @@ responses_end_before_the_first_stop_text(void **state)
 {
 	Arena *arena = arena_create();
 	Model *model = tiny_model(arena, device, TINY_GPT2, 23);
-	TokenList *prompts = make_prompts(arena, PROMPTS);
+	TokenList *prompts = tiny_prompts(arena, PROMPTS);
 	GenerateOptions options = {.max_tokens = 40,
 	                           .temperature = 1,
 	                           .top_p = 1,
@@ -213,7 +172,7 @@ a_stop_text_that_never_comes_changes_nothing(void **state)
 {
 	Arena *arena = arena_create();
 	Model *model = tiny_model(arena, device, TINY_GPT2, 23);
-	TokenList *prompts = make_prompts(arena, PROMPTS);
+	TokenList *prompts = tiny_prompts(arena, PROMPTS);
 	const char *const stops[] = {"\x01 no such text \x02"};
 	GenerateOptions options = {.max_tokens = 40,
 	                           .temperature = 1,
@@ -228,7 +187,7 @@ a_stop_text_that_never_comes_changes_nothing(void **state)
 	options.stop = stops;
 	stopping = responses(arena, model, &options, prompts, PROMPTS);
 	for (int i = 0; i < PROMPTS; i++)
-		assert_same(&plain[i], &stopping[i]);
+		assert_same_response(&plain[i], &stopping[i]);
 	arena_destroy(arena);
 }
 
@@ -237,7 +196,7 @@ a_large_penalty_never_repeats_a_token(void **state)
 {
 	Arena *arena = arena_create();
 	Model *model = tiny_model(arena, device, TINY_LLAMA(""), 24);
-	TokenList *prompts = make_prompts(arena, PROMPTS);
+	TokenList *prompts = tiny_prompts(arena, PROMPTS);
 	GenerateOptions options = {
 		.max_tokens = 30, .top_p = 1, .repetition_penalty = 1e6};
 	Generation *results = responses(arena, model, &options, prompts, PROMPTS);

@@ -3,26 +3,11 @@
  *		Models from GGUF files: logits and tokens of the golden sets, in every
  *		type of weights.
  */
-#include "tiny.h"
 #include "on_cpu.h"
-
-#include "model/model.h"
+#include "responses.h"
 
 /* fp32 noise of either side, see the golden set's README. */
 #define TOLERANCE 1e-4
-
-static TokenList
-list_of(Arena *arena, json_t *array)
-{
-	int count = (int) json_array_size(array);
-	TokenList list = {arena_alloc(arena, sizeof(int32_t) * (size_t) count + 4),
-	                  count, count};
-
-	for (int i = 0; i < count; i++)
-		list.ids[i] =
-			(int32_t) json_integer_value(json_array_get(array, (size_t) i));
-	return list;
-}
 
 static void
 check_ids(Arena *arena, Model *model, json_t *text, TokenList expected)
@@ -78,7 +63,7 @@ check_file(const char *directory, const char *name, json_t *golden,
 	for (size_t i = 0; i < json_array_size(texts); i++)
 	{
 		json_t *text = json_array_get(texts, i);
-		TokenList ids = list_of(arena, json_object_get(text, "ids"));
+		TokenList ids = token_list(arena, json_object_get(text, "ids"));
 
 		check_ids(arena, model, text, ids);
 		error = fmax(
