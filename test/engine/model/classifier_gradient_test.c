@@ -210,6 +210,41 @@ a_model_is_asked_only_what_its_kind_answers(void **state)
 	arena_destroy(arena);
 }
 
+/* The kind of a model whose configuration no longer names a class. */
+static ModelKind
+kind_without_class(const char *config)
+{
+	Arena *arena = arena_create();
+	char *directory = tiny_directory(arena, config, 8);
+	json_t *json = test_read_json(arena, directory, "config.json");
+	ModelKind kind;
+	char *text;
+
+	json_object_del(json, "architectures");
+	text = json_dumps(json, 0);
+	test_write(arena, directory, "config.json", text, strlen(text));
+	free(text);
+	kind = model_kind(tiny_open(arena, device, directory));
+	tiny_remove(directory);
+	arena_destroy(arena);
+	return kind;
+}
+
+static void
+weights_say_the_kind_where_the_configuration_does_not(void **state)
+{
+	(void) state;
+	for (size_t i = 0; i < CONFIGS; i++)
+		assert_int_equal(kind_without_class(configs[i]), MODEL_CLASSIFIER);
+	assert_int_equal(kind_without_class(TINY_LLAMA("")), MODEL_LANGUAGE);
+	assert_int_equal(
+		kind_without_class(TINY_LLAMA(", \"tie_word_embeddings\": true")),
+		MODEL_LANGUAGE);
+	assert_int_equal(kind_without_class(TINY_ENCODER("roberta", "")),
+	                 MODEL_ENCODER);
+	assert_int_equal(kind_without_class(TINY_DISTILBERT("")), MODEL_ENCODER);
+}
+
 int
 main(void)
 {
@@ -217,6 +252,7 @@ main(void)
 		cmocka_unit_test(gradients_are_those_of_differences),
 		cmocka_unit_test(classifiers_save_as_they_are),
 		cmocka_unit_test(decoders_look_at_the_last_token_that_is_no_padding),
+		cmocka_unit_test(weights_say_the_kind_where_the_configuration_does_not),
 		cmocka_unit_test(a_model_is_asked_only_what_its_kind_answers),
 	};
 
