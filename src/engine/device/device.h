@@ -92,8 +92,8 @@ typedef struct AttentionShape
 typedef struct AdamW
 {
 	float learning_rate;
-	float beta1;
-	float beta2;
+	double beta1; /* 1 - 0.999f is not 0.001f: it is 1e-5 off */
+	double beta2;
 	float eps;
 	float weight_decay;
 	float correction1;    /* 1 - beta1^step */

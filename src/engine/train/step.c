@@ -318,8 +318,8 @@ adamw_settings(const TrainOptions *options, int64_t update, double rate,
 		scale = fmin(1, options->max_grad_norm / (norm + NORM_EPSILON));
 	return (AdamW){
 		.learning_rate = (float) rate,
-		.beta1 = (float) options->beta1,
-		.beta2 = (float) options->beta2,
+		.beta1 = options->beta1,
+		.beta2 = options->beta2,
 		/* Never 0, which would divide what has no gradient by itself. */
 		.eps = fmaxf((float) options->eps, FLT_MIN),
 		.weight_decay = (float) options->weight_decay,

@@ -296,8 +296,8 @@ static void
 move(Model *model, const Batch *batch)
 {
 	const AdamW adamw = {.learning_rate = 1e-2f,
-	                     .beta1 = 0.9f,
-	                     .beta2 = 0.999f,
+	                     .beta1 = 0.9,
+	                     .beta2 = 0.999,
 	                     .eps = 1e-6f,
 	                     .correction1 = 0.1f,
 	                     .correction2 = 0.001f,

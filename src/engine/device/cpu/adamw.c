@@ -50,13 +50,15 @@ adamw_piece(const AdamW *s, int64_t n, float *restrict p,
 	float keep = 1.0f - s->learning_rate * s->weight_decay;
 	float step = s->learning_rate / s->correction1;
 	float root = 1.0f / sqrtf(s->correction2);
+	float beta1 = (float) s->beta1, rest1 = (float) (1 - s->beta1);
+	float beta2 = (float) s->beta2, rest2 = (float) (1 - s->beta2);
 
 #pragma omp simd
 	for (int64_t i = 0; i < n; i++)
 	{
 		float gradient = g[i] * s->gradient_scale;
-		float first = s->beta1 * m[i] + (1 - s->beta1) * gradient;
-		float second = s->beta2 * v[i] + (1 - s->beta2) * gradient * gradient;
+		float first = beta1 * m[i] + rest1 * gradient;
+		float second = beta2 * v[i] + rest2 * gradient * gradient;
 
 		m[i] = first;
 		v[i] = second;
