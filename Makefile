@@ -100,9 +100,9 @@ engine-tests: $(ENGINE_TESTS)
 list-engine-tests:
 	@echo $(sort $(ENGINE_TESTS))
 
-ENGINE_BENCH = $(ENGINE_BUILD)/bench/engine_bench
-engine-bench: $(ENGINE_BENCH)
-$(ENGINE_BENCH): test/bench/engine_bench.c $(ENGINE_LIBRARY)
+ENGINE_BENCHES = $(patsubst test/bench/%.c,$(ENGINE_BUILD)/bench/%,$(wildcard test/bench/*.c))
+engine-bench: $(ENGINE_BENCHES)
+$(ENGINE_BUILD)/bench/%: test/bench/%.c $(ENGINE_LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) $(ENGINE_CFLAGS) -o $@ $< $(ENGINE_LIBRARY) $(ENGINE_LIBS)
 

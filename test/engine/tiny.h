@@ -10,7 +10,7 @@
 #include "device/device.h"
 #include "formats/safetensors.h"
 #include "model/model.h"
-#include "text/bpe_train.h"
+#include "text/models/bpe_train.h"
 
 #define TINY_CONTEXT 64
 #define TINY_VOCABULARY 257

@@ -21,7 +21,7 @@ extern bool gguf_config(Arena *arena, const GgufFile *file, json_t **config,
 /*
  * tokenizer.json and tokenizer_config.json (with the special tokens and the
  * chat template), owned by arena.  Vocabularies of SentencePiece have "scores"
- * in place of "merges": see text/scores.h.
+ * in place of "merges": see text/models/scores.h.
  */
 extern bool gguf_tokenizer(Arena *arena, const GgufFile *file,
                            json_t **tokenizer, json_t **config,

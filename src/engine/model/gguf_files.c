@@ -6,7 +6,7 @@
 
 #include "base/file.h"
 #include "formats/gguf_config.h"
-#include "text/scores.h"
+#include "text/models/scores.h"
 
 bool
 gguf_tokenizer_open(Arena *arena, const char *path, Tokenizer **tokenizer,

@@ -7,7 +7,7 @@
 #include "model/lora.h"
 #include "serve/inspect.h"
 #include "serve/requests.h"
-#include "text/bpe_train.h"
+#include "text/models/bpe_train.h"
 
 #include <dirent.h>
 #include <stdlib.h>

@@ -5,11 +5,11 @@
  */
 #pragma once
 
-#include "text/added.h"
 #include "text/chat.h"
-#include "text/decoder.h"
-#include "text/template.h"
-#include "text/text_model.h"
+#include "text/models/text_model.h"
+#include "text/steps/added.h"
+#include "text/steps/decoder.h"
+#include "text/steps/template.h"
 
 struct Tokenizer
 {
