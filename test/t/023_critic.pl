@@ -23,7 +23,8 @@ sub train_reward
 	my ($output, $rank) = @_;
 	return $node->safe_psql('postgres', "SELECT alol_train_reward('opinions', 'tiny', '$output', "
 		  . "steps => 600, batch_size => 8, learning_rate => 1e-3, lora_rank => $rank, seed => 3, "
-		  . q(options => '{"checkpoint_every": 10, "evaluate_every": 150, "lora_dropout": 0.2}')));
+		  . q(options => '{"checkpoint_every": 10, "evaluate_every": 150, "lora_dropout": 0.2}')
+		  . ')');
 }
 
 # Two jobs that differ by nothing but what happens to them; all weights, and
