@@ -9,6 +9,7 @@ decoders/NAME beside it (make_golden.py), and writes
     quant/golden.json  blocks of every type with the numbers the gguf package
                        reads from them; numbers, and what NF4 and Q8_0 make of
                        them by the plain numpy below
+    ../fuzz/seeds/gguf the smallest files that open
     gguf/NAME/         one file each, and the logits that transformers gets
                        from the weights the gguf package reads from it
 
@@ -357,8 +358,54 @@ def make_gguf(folder):
               if "o_proj" not in own else TYPE.Q5_0)
 
 
+def make_seeds(folder):
+    """Files of a kilobyte for test/fuzz, one of each kind of tokenizer."""
+    os.makedirs(folder, exist_ok=True)
+    rng = np.random.default_rng(9)
+    for name, arch in (("pieces", "llama"), ("bytes", "qwen2")):
+        writer = gguf.GGUFWriter(os.path.join(folder, name), arch)
+        writer.add_context_length(16)
+        writer.add_embedding_length(32)
+        writer.add_block_count(1)
+        writer.add_head_count(2)
+        writer.add_head_count_kv(1)
+        writer.add_feed_forward_length(32)
+        writer.add_layer_norm_rms_eps(1e-5)
+        writer.add_rope_dimension_count(16)
+        space, bytes_ = "\u2581", "\u0120"
+        tokens = (["<unk>", "<s>", "</s>", "<0x0A>", space, "H", "e", "l", "o",
+                   "ll", "ell", space + "H"] if name == "pieces" else
+                  ["<s>", "</s>", "H", "e", "l", "o", bytes_, "ll", "1", "ello",
+                   "'", "[PAD11]"])
+        writer.add_tokenizer_model("llama" if name == "pieces" else "gpt2")
+        writer.add_tokenizer_pre("default" if name == "pieces" else "qwen2")
+        writer.add_token_list(tokens)
+        if name == "pieces":
+            writer.add_token_scores([float(-i) for i in range(12)])
+            writer.add_token_types([2, 3, 3, 6] + [1] * 8)
+            writer.add_unk_token_id(0)
+            writer.add_tensor("rope_freqs.weight", np.ones(8, np.float32))
+        else:
+            writer.add_token_types([3, 4] + [1] * 9 + [5])
+            writer.add_token_merges(["l l", "ll o"])
+            writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+            writer.add_rope_scaling_factor(2.0)
+        writer.add_bos_token_id(0)
+        writer.add_eos_token_id(1)
+        writer.add_chat_template("{{ messages[0].content }}")
+        matrix = rng.normal(0, 1, (12, 32)).astype(np.float32)
+        kind = TYPE.Q8_0 if name == "pieces" else TYPE.Q4_1
+        writer.add_tensor("token_embd.weight", gguf.quantize(matrix, kind),
+                          raw_dtype=kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+
+
 if __name__ == "__main__":
     where = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(
         os.path.abspath(__file__))
     make_quant(where)
     make_gguf(where)
+    make_seeds(os.path.join(where, "..", "fuzz", "seeds", "gguf"))

@@ -7,9 +7,10 @@
 /*
  * Marks a loop that is compiled for several instruction sets, the best of
  * which is picked when the program starts.  (Not under sanitizers, whose
- * start-up comes after the picking.)
+ * start-up comes after the picking; nor by clang, which the fuzzers are built
+ * with.)
  */
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__clang__)
 #define CPU_KERNEL                                                             \
 	__attribute__((                                                            \
 		target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
