@@ -533,6 +533,8 @@ gguf_open(Arena *arena, const char *path, GgufFile **result, Failure *failure)
 	file->path = arena_strdup(arena, path);
 	if (!file_map(arena, path, &file->mapped, failure))
 		return false;
+	if (file->mapped.size == 0)
+		return fail(failure, FAILURE_BAD_FILE, "\"%s\" is empty", path);
 	cursor.at = file->mapped.data;
 	cursor.end = cursor.at + file->mapped.size;
 	*result = file;

@@ -138,7 +138,9 @@ classify_part(Model *model, Arena *arena, const Batch *batch, float **out,
 	ClassifierHead head;
 
 	if (!classify(model, arena, batch, false, NULL, &pass, &head, *out,
-	              failure))
+	              failure) ||
+	    !outputs_are_finite(
+			*out, (int64_t) batch->sequences * model->config.labels, failure))
 		return false;
 	*out += (int64_t) batch->sequences * model->config.labels;
 	return true;

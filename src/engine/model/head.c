@@ -5,6 +5,9 @@
  */
 #include "model/layers.h"
 
+#include <float.h>
+#include <math.h>
+
 /* Bytes of logits held at a time. */
 #define LOGITS_BYTES ((int64_t) 64 << 20)
 
@@ -68,6 +71,20 @@ rows_scatter_backward(Pass *pass, const int32_t *row, Tensor hidden,
 	                  (size_t) pass->tokens * (size_t) pass->dx.cols *
 	                      sizeof(float));
 	device->scatter_rows(device, pass->dx, dnormed, row);
+}
+
+bool
+outputs_are_finite(const float *outputs, int64_t count, Failure *failure)
+{
+	bool are_finite = true;
+
+	for (int64_t i = 0; i < count; i++)
+		are_finite &= fabsf(outputs[i]) <= FLT_MAX;
+	if (are_finite)
+		return true;
+	fail(failure, FAILURE_BAD_FILE, "the model's outputs are not finite");
+	return fail_detail(failure, "A weight is NaN or infinite, or weights are "
+	                            "too large for 32-bit numbers.");
 }
 
 size_t

@@ -127,7 +127,9 @@ run(Lanes *lanes, Pass *pass, void *memory, int count, const int32_t *row,
 		                 head.logits.data,
 		                 (size_t) rows * width * sizeof(float));
 	}
-	return device->sync(device, failure);
+	return device->sync(device, failure) &&
+	       outputs_are_finite(lanes->logits, (int64_t) count * (int64_t) width,
+	                          failure);
 }
 
 bool

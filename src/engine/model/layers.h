@@ -466,6 +466,11 @@ extern bool batch_run_parts(Model *model, const Batch *batch, PartFunction run,
 extern void batch_list_targets(const Batch *batch, int32_t *row,
                                int32_t *target);
 
+/* False, described, if one of these logits or log-probabilities (host) is NaN
+ * or infinite: the weights are damaged, or trained beyond numbers. */
+extern bool outputs_are_finite(const float *outputs, int64_t count,
+                               Failure *failure);
+
 extern size_t head_size(const Model *model, int rows, bool is_training);
 
 /*

@@ -150,7 +150,8 @@ logprobs_of_part(Model *model, Arena *arena, const Batch *batch, float **out,
 		                 (size_t) count * sizeof(float));
 	}
 	*out += targets;
-	return device->sync(device, failure);
+	return device->sync(device, failure) &&
+	       outputs_are_finite(*out - targets, targets, failure);
 }
 
 bool
@@ -203,6 +204,7 @@ last_logits_of_part(Model *model, Arena *arena, const Batch *batch, float **out,
 	int rows = batch->sequences;
 	int64_t width = model->config.vocabulary;
 	int32_t *row = arena_alloc(arena, (size_t) rows * sizeof(int32_t));
+	const float *start = *out;
 	void *memory;
 	Pass pass;
 	Head head;
@@ -223,7 +225,8 @@ last_logits_of_part(Model *model, Arena *arena, const Batch *batch, float **out,
 		                 (size_t) count * (size_t) width * sizeof(float));
 		*out += count * width;
 	}
-	return device->sync(device, failure);
+	return device->sync(device, failure) &&
+	       outputs_are_finite(start, *out - start, failure);
 }
 
 bool
