@@ -645,7 +645,9 @@ damage(const Patient *patient, const char *name)
 		if (adapter_open(life, patient->base, patient->directory, &model,
 		                 &failure))
 		{
-			assert_ok(model_logprobs(model, &batch, logp, &failure), failure);
+			/* What is damaged may still be weights, but no more numbers. */
+			assert_true(model_logprobs(model, &batch, logp, &failure) ||
+			            strstr(failure.message, "not finite") != NULL);
 			survived++;
 		}
 		else
