@@ -113,16 +113,16 @@ evaluate_check(double reward, const char *what)
 
 /* NULL becomes NaN; what is NaN or infinite raises. */
 static void
-take_rewards(const JobRows *rows, double *reward, const bool *isnull,
-             const int64 *row, int count, const char *kind)
+take_rewards(const RewardRows *names, double *reward, const bool *isnull,
+             int count)
 {
 	for (int i = 0; i < count; i++)
 	{
 		if (isnull[i])
 			reward[i] = NAN;
 		else
-			evaluate_check(reward[i],
-			               psprintf("%s " INT64_FORMAT, kind, row[i] + 1));
+			evaluate_check(reward[i], psprintf("%s " INT64_FORMAT, names->kind,
+			                                   names->number[i] + 1));
 	}
 }
 
@@ -134,6 +134,11 @@ evaluate_chunk(JobRun *run, Reward *reward, const Response *responses,
 	Tuplestorestate *store = tuplestore_begin_heap(true, false, work_mem);
 	bool isnull[CHUNK];
 	int64 numbers[CHUNK];
+	RewardRows names = {rows == run->rows
+	                        ? "the generated response to the prompt of row"
+	                        : "the generated response to the prompt of "
+	                          "validation row",
+	                    numbers};
 
 	for (int i = 0; i < count; i++)
 	{
@@ -146,12 +151,8 @@ evaluate_chunk(JobRun *run, Reward *reward, const Response *responses,
 		numbers[i] = responses[i].row;
 		heap_freetuple(row);
 	}
-	reward_evaluate(reward, store, count, result, isnull, component);
-	take_rewards(rows, result, isnull, numbers, count,
-	             rows == run->rows
-	                 ? "the generated response to the prompt of row"
-	                 : "the generated response to the prompt of validation "
-	                   "row");
+	reward_evaluate(reward, store, count, &names, result, isnull, component);
+	take_rewards(&names, result, isnull, count);
 	tuplestore_end(store);
 }
 
@@ -208,11 +209,11 @@ evaluate_stored(JobRun *run, JobRows *rows, int64 first, int count,
 	Tuplestorestate *store = spool_read(rows->spool, first, count);
 	bool *isnull = palloc(count * sizeof(bool));
 	int64 *numbers = palloc(count * sizeof(int64));
+	RewardRows names = {rows == run->rows ? "row" : "validation row", numbers};
 
 	for (int i = 0; i < count; i++)
 		numbers[i] = first + i;
-	reward_evaluate(reward, store, count, result, isnull, NULL);
-	take_rewards(rows, result, isnull, numbers, count,
-	             rows == run->rows ? "row" : "validation row");
+	reward_evaluate(reward, store, count, &names, result, isnull, NULL);
+	take_rewards(&names, result, isnull, count);
 	tuplestore_end(store);
 }

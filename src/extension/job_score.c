@@ -199,10 +199,13 @@ prepare_chunk(JobRun *run, int64 first, ScoredChunk *chunk, WireBuffer *items,
 	int count = (int) Min(SCORE_CHUNK, run->rows->count - first);
 	double result[SCORE_CHUNK];
 	bool isnull[SCORE_CHUNK];
+	int64 numbers[SCORE_CHUNK];
+	RewardRows names = {"row", numbers};
 	MemoryContext saved = job_begin_read();
 
 	for (int i = 0; i < count; i++)
 	{
+		numbers[i] = first + i;
 		result[i] = NAN;
 		isnull[i] = true;
 	}
@@ -213,7 +216,8 @@ prepare_chunk(JobRun *run, int64 first, ScoredChunk *chunk, WireBuffer *items,
 		Tuplestorestate *store = spool_read(run->rows->spool, first, count);
 
 		name_components(chunk, reward, context);
-		reward_evaluate(reward, store, count, result, isnull, chunk->component);
+		reward_evaluate(reward, store, count, &names, result, isnull,
+		                chunk->component);
 		tuplestore_end(store);
 	}
 	take_rows(run, first, count, isnull, result, chunk, context, items,

@@ -4,8 +4,8 @@
  *
  * Steps are binned.  A curve is the running mean of its bins, within a band
  * from the least to the greatest value where there are enough to hide some.
- * Curves are told apart by colour (style.css gives --c0 and so on), by dashes,
- * and by the job's number at their end.
+ * Curves are told apart by colour (report_style.c has them), by dashes, and
+ * by the job's number at their end.
  */
 #include "alol.h"
 

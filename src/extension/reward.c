@@ -4,50 +4,24 @@
  *
  * An expression is never pasted into a statement before PostgreSQL's own
  * parser has shown that, between two parentheses, it is one value and nothing
- * else.  Rows come to it as a named tuplestore, never as text.  Where it asks
- * models it is run twice, so that they are asked in batches (batch.h).
+ * else.
  */
 #include "alol.h"
 
 #include "access/htup_details.h"
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parser.h"
-#include "utils/float.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
 
 #include "batch.h"
-#include "reward.h"
+#include "reward_internal.h"
 #include "source_check.h"
 
 #define WHOLE_HINT                                                             \
 	"What depends on all rows, such as a rank or a mean, belongs in the "      \
 	"source."
-
-/* One expression, ready to run. */
-typedef struct Component
-{
-	char *name;       /* NULL: the reward has no names */
-	char *label;      /* for messages: reward, or reward "x" */
-	char *statement;  /* SELECT ( expression ) FROM alol_row */
-	Bitmapset *reads; /* attribute numbers of the row */
-	bool is_batched;  /* asks models, and may be run twice */
-} Component;
-
-struct Reward
-{
-	TupleDesc columns;
-	AttrNumber prompt;
-	AttrNumber key;
-	AttrNumber response;
-	int count; /* of components */
-	Component *components;
-	bool is_named;
-};
 
 /* ---------------------------------------------------------------- parsing */
 
@@ -405,182 +379,6 @@ reward_columns(const Reward *reward)
 	for (int i = 0; i < reward->count; i++)
 		columns = bms_add_members(columns, reward->components[i].reads);
 	return columns;
-}
-
-/* -------------------------------------------------------------- evaluation */
-
-static void
-evaluate_error_callback(void *argument)
-{
-	errcontext("evaluating %s", (const char *) argument);
-}
-
-/* Runs a statement over the rows that are registered as REWARD_ROW; its rows
- * are in SPI_tuptable. */
-static void
-run_statement(const char *statement)
-{
-	int code = SPI_execute(statement, true, 0);
-
-	if (code != SPI_OK_SELECT)
-		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(code));
-}
-
-static void
-run_component(const Component *component, int count, double *result,
-              bool *isnull)
-{
-	ErrorContextCallback callback = {
-		.previous = error_context_stack,
-		.callback = evaluate_error_callback,
-		.arg = component->label,
-	};
-	Oid type;
-
-	error_context_stack = &callback;
-	run_statement(component->statement);
-	if (SPI_processed != (uint64) count)
-		elog(ERROR, "reward gave " UINT64_FORMAT " values for %d rows",
-		     SPI_processed, count);
-	type = SPI_gettypeid(SPI_tuptable->tupdesc, 1);
-	for (int i = 0; i < count; i++)
-	{
-		Datum value = SPI_getbinval(SPI_tuptable->vals[i],
-		                            SPI_tuptable->tupdesc, 1, &isnull[i]);
-
-		result[i] =
-			isnull[i] ? get_float8_nan() : number_from_datum(value, type);
-	}
-	SPI_freetuptable(SPI_tuptable);
-	error_context_stack = callback.previous;
-}
-
-/* The two steps before a component is run with answers from a batch. */
-typedef enum BatchStep
-{
-	BATCH_COLLECT,
-	BATCH_SEND
-} BatchStep;
-
-/*
- * Takes a step in a subtransaction.  What fails here may be due to a stand-in
- * (a logarithm of it, say), or to a call that is not made in the end: it is
- * forgotten, and raised again if it is real.
- */
-static void
-try_step(BatchStep step, const Component *component, Batch *batch)
-{
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		if (step == BATCH_SEND)
-			batch_send(batch);
-		else
-		{
-			run_statement(component->statement);
-			SPI_freetuptable(SPI_tuptable);
-		}
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		/* A cancel or a shutdown is nobody's mistake. */
-		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) ==
-		    ERRCODE_OPERATOR_INTERVENTION)
-			ReThrowError(error);
-		FreeErrorData(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-}
-
-/* run_component() with the models' answers at hand. */
-static void
-run_component_batched(const Component *component, int count, double *result,
-                      bool *isnull)
-{
-	MemoryContext context = AllocSetContextCreate(
-		CurrentMemoryContext, "alol batch", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext saved = MemoryContextSwitchTo(context);
-	Batch *batch = batch_begin();
-
-	PG_TRY();
-	{
-		try_step(BATCH_COLLECT, component, batch);
-		try_step(BATCH_SEND, component, batch);
-		run_component(component, count, result, isnull);
-	}
-	PG_FINALLY();
-	{
-		batch_end(batch);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(saved);
-	MemoryContextDelete(context);
-}
-
-void
-reward_evaluate(Reward *reward, Tuplestorestate *rows, int count,
-                double *result, bool *isnull, double *components)
-{
-	EphemeralNamedRelationData relation = {
-		.md =
-			{
-				.name = REWARD_ROW,
-				.reliddesc = InvalidOid,
-				.tupdesc = reward->columns,
-				.enrtype = ENR_NAMED_TUPLESTORE,
-				.enrtuples = count,
-			},
-		.reldata = rows,
-	};
-	double *values = palloc(sizeof(double) * Max(count, 1));
-	bool *nulls = palloc(sizeof(bool) * Max(count, 1));
-	bool was_read_only = XactReadOnly;
-	MemoryContext saved = CurrentMemoryContext;
-
-	memset(result, 0, sizeof(double) * count);
-	memset(isnull, 0, sizeof(bool) * count);
-	if (SPI_register_relation(&relation) != SPI_OK_REL_REGISTER)
-		elog(ERROR, "could not register rows");
-	/* An error ends the (sub)transaction, which sets it back as well. */
-	XactReadOnly = true;
-	for (int c = 0; c < reward->count; c++)
-	{
-		const Component *component = &reward->components[c];
-
-		/* A subtransaction cannot be had beside parallel workers. */
-		if (component->is_batched && count > 1 && !IsInParallelMode())
-			run_component_batched(component, count, values, nulls);
-		else
-			run_component(component, count, values, nulls);
-		for (int i = 0; i < count; i++)
-		{
-			result[i] += values[i];
-			isnull[i] = isnull[i] || nulls[i];
-			if (components != NULL && reward->is_named)
-				components[(size_t) i * reward->count + c] = values[i];
-		}
-	}
-	XactReadOnly = was_read_only;
-	/* SPI has left us in its own. */
-	MemoryContextSwitchTo(saved);
-	SPI_unregister_relation(REWARD_ROW);
-	pfree(values);
-	pfree(nulls);
 }
 
 HeapTuple

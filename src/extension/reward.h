@@ -44,17 +44,26 @@ extern const char *reward_component_name(const Reward *reward, int i);
 /* Attribute numbers of the columns that it reads, for spool_keep(). */
 extern Bitmapset *reward_columns(const Reward *reward);
 
+/* What rows are called in messages: "row 12". */
+typedef struct RewardRows
+{
+	const char *kind;
+	const int64 *number; /* [count], from 0 */
+} RewardRows;
+
 /*
  * Evaluates it over the first count rows of a tuplestore, in order.
  *
  * reward and isnull are [count]; components is [count * reward_components()],
  * row by row, or NULL when not wanted (a NULL component is NaN there and makes
  * the reward NULL).  NaN and infinities are returned: the caller names the
- * row.  SPI must be connected and a snapshot active; errors carry the
- * component as context.
+ * row.  SPI must be connected and a snapshot active.  An error has the
+ * component as context, and in its detail the row that raised it: where one
+ * of them does, they are done again one by one.
  */
 extern void reward_evaluate(Reward *reward, Tuplestorestate *rows, int count,
-                            double *result, bool *isnull, double *components);
+                            const RewardRows *names, double *result,
+                            bool *isnull, double *components);
 
 /*
  * A copy of a row with another response, a text in UTF-8, which is converted

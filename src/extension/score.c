@@ -270,8 +270,13 @@ evaluate_rewards(Score *score, Tuplestorestate *tuples)
 {
 	double *rewards = palloc(sizeof(double) * score->count);
 	bool *nulls = palloc(sizeof(bool) * score->count);
+	int64 *numbers = palloc(sizeof(int64) * score->count);
+	RewardRows names = {"row", numbers};
 
-	reward_evaluate(score->reward, tuples, score->count, rewards, nulls, NULL);
+	for (int i = 0; i < score->count; i++)
+		numbers[i] = score->before + i;
+	reward_evaluate(score->reward, tuples, score->count, &names, rewards, nulls,
+	                NULL);
 	for (int i = 0; i < score->count; i++)
 		if (!nulls[i])
 			score->rows[i].reward = known(rewards[i]);

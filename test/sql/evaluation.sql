@@ -23,7 +23,7 @@ SELECT alol_model_create('evaluation_a', '{"model_type": "llama",
 	"num_hidden_layers": 1, "num_attention_heads": 4,
 	"max_position_embeddings": 64}', seed => 2) \gset
 
-SELECT plan(43);
+SELECT plan(49);
 
 -- Calls that cannot work.
 CREATE FUNCTION call(arguments text) RETURNS text LANGUAGE sql AS
@@ -125,6 +125,41 @@ SELECT alol_evaluate('prompts', 'evaluation_a', 'length(response) / 0.0e0')
 	AS job \gset
 SELECT throws_ok('SELECT alol_wait(' || :job || ')', '22012', NULL,
 	'so is a reward that raises');
+
+-- An expression that raises names its row.
+SELECT alol_evaluate('prompts', 'evaluation_a', '{"ok": "1", "bad":
+	"length(response) / (substr(key, 2)::int - 77)"}', options =>
+	'{"max_response_tokens": 4}') AS job \gset
+SELECT throws_ok('SELECT alol_wait(' || :job || ')', '22012',
+	'job ' || :job || ' failed: division by zero', 'a reward that raises');
+SELECT is((SELECT detail FROM alol_jobs WHERE job = :job),
+	'The reward "bad" of the generated response to the prompt of row 77 '
+	'(key "k77") raised it.', 'names its row');
+SELECT alol_train('SELECT prompt, response FROM prompts', 'evaluation_a',
+	'evaluation_x', 'wbc', reward => '1 / (7 - length(response) / 6 * 7)')
+	AS job \gset
+SELECT throws_ok('SELECT alol_wait(' || :job || ')', '22012', NULL,
+	'so does one of rows');
+SELECT is((SELECT detail FROM alol_jobs WHERE job = :job),
+	'The reward of row 4 raised it.', 'in training');
+CREATE FUNCTION why(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	result text;
+BEGIN
+	EXECUTE statement;
+	RETURN 'nothing';
+EXCEPTION WHEN others THEN
+	GET STACKED DIAGNOSTICS result = PG_EXCEPTION_DETAIL;
+	RETURN result;
+END $$;
+SELECT is(why($$SELECT * FROM alol_score('prompts', reward =>
+	'(''{"a": '' || (CASE key WHEN ''k70'' THEN ''x'' ELSE ''1'' END) || ''}'')::json ->> ''a'' IS NULL')$$),
+	E'Token "x" is invalid.\nThe reward of row 70 (key "k70") raised it.',
+	'and in alol_score, behind what the error said itself');
+SELECT is(why($$SELECT * FROM alol_score('prompts', reward =>
+	'1 / (alol_logprob(''evaluation_a'', prompt, response) * 0 + (key <> ''k5'')::int)')$$),
+	'The reward of row 5 (key "k5") raised it.',
+	'where models are asked in batches, too');
 
 -- Random, yet the same again.
 SELECT count(alol_evaluate('prompts', 'evaluation_a', 'length(response)',
