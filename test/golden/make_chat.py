@@ -70,6 +70,8 @@ SNIPPETS = r"""
 {{ [1] + (2,) }}
 {{ 1 / 0 }}
 {{ 1 // 0 }}
+{{ 2 ** 5000.5 }}
+{{ 0 ** -1 }}
 {{ 1 in 5 }}
 {{ -s }}
 {{ s() }}
@@ -222,6 +224,11 @@ line #}d
 {% set true = 1 %}
 {% macro 5() %}{% endmacro %}
 {{ f(x for x in y) }}
+{% macro m(a, b=2, c=3) %}{{ a }}{{ b }}{{ c }}{% endmacro %}{{ m(*[1, 5]) }} {{ m(**{'a': 7, 'c': 8}) }} {{ m(1, *(4, 6)) }} {{ dict(d, **{'q': 1}) }} {{ '{} {}'.format(*numbers) }}
+{% macro m(a) %}{{ a }}{% endmacro %}{{ m(**[1]) }}
+{% for p in [{'n': 1, 'kids': [{'n': 2, 'kids': []}, {'n': 3, 'kids': [{'n': 4, 'kids': []}]}]}] recursive %}[{{ p.n }}/{{ loop.depth }}{{ loop(p.kids) }}]{% endfor %}
+{% for p in [1] %}{{ loop([2]) }}{% endfor %}
+{% for p in numbers if p > 1 recursive %}{{ p }}{% if loop.first %}({{ loop([1, 7, 8]) }}){% endif %}{% endfor %}
 """
 
 LAYOUTS = [

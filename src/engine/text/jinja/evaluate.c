@@ -145,14 +145,46 @@ evaluate_conditional(Run *run, Scope *scope, const Node *node)
 
 /* ------------------------------------------------------------------ calls */
 
+/* What stands behind * or **, as arguments of their own. */
+static void
+spread(Run *run, Value value, bool is_dict, List *values, List *names)
+{
+	const List *items;
+
+	if (is_dict && value.kind != VALUE_DICT)
+		run_fail(run, FAILURE_BAD_INPUT,
+		         "argument after ** must be a mapping, not %s",
+		         value_type_name(value));
+	items = value_items(run, value);
+	for (size_t i = 0; i < items->count; i++)
+	{
+		if (is_dict && items->items[i].kind != VALUE_STRING)
+			run_fail(run, FAILURE_BAD_INPUT, "keywords must be strings");
+		list_add(run, names, is_dict ? items->items[i] : ABSENT);
+		list_add(run, values,
+		         is_dict ? value.dict->entries[i].value : items->items[i]);
+	}
+}
+
 static Arguments
 evaluate_arguments(Run *run, Scope *scope, const Node *node)
 {
-	const List *values = evaluate_all(run, scope, &node->items);
+	const List *given = evaluate_all(run, scope, &node->items);
+	List *values = list_new(run), *names = list_new(run);
 
-	return (Arguments){values->items,
-	                   node->names == NULL ? NULL : node->names->items,
-	                   values->count};
+	for (size_t i = 0; i < given->count; i++)
+	{
+		Value name = node->names->items[i];
+
+		if (name.kind == VALUE_BOOL)
+		{
+			spread(run, given->items[i], name.boolean, values, names);
+			continue;
+		}
+		list_add(run, names, name);
+		list_add(run, values, given->items[i]);
+	}
+	return (Arguments){values->items, names->items, values->count};
 }
 
 static _Noreturn void
@@ -231,6 +263,8 @@ evaluate_call(Run *run, Scope *scope, const Node *node, Value caller)
 		case VALUE_METHOD:
 			return function_call(run, called.bound->function,
 			                     called.bound->self, &arguments);
+		case VALUE_LOOP:
+			return loop_call(run, called.loop, &arguments);
 		case VALUE_JOINER:
 			return called.list->next++ == 0 ? value_text(run, "")
 			                                : called.list->items[0];

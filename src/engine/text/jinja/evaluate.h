@@ -28,6 +28,8 @@ extern Value evaluate(Run *run, Scope *scope, const Node *node);
 /* The call of a macro; statements are statement.c's. */
 extern Value macro_call(Run *run, const Macro *macro,
                         const Arguments *arguments);
+/* A recursive loop over other items: what it writes. */
+extern Value loop_call(Run *run, const Loop *loop, const Arguments *arguments);
 /* Calls node (a NODE_CALL), with `caller` as a further argument if given. */
 extern Value evaluate_call(Run *run, Scope *scope, const Node *node,
                            Value caller);

@@ -113,14 +113,20 @@ constant(Parser *parser, Value value)
 
 /* -------------------------------------------------------------- arguments */
 
-/* An argument's name, or ABSENT; *name=value* has a "=" behind the name. */
+/* An argument's name, or ABSENT; false for those of a list (*), true for those
+ * of a dict (**). */
 static Value
 argument_name(Parser *parser)
 {
 	Value name = ABSENT;
 
-	if (parser->token->kind == TOKEN_NAME &&
-	    token_is(parser->token + 1, TOKEN_OPERATOR, "="))
+	if (is_operator(parser, "*") || is_operator(parser, "**"))
+	{
+		name = value_bool(is_operator(parser, "**"));
+		next(parser);
+	}
+	else if (parser->token->kind == TOKEN_NAME &&
+	         token_is(parser->token + 1, TOKEN_OPERATOR, "="))
 	{
 		name = parser_name(parser);
 		next(parser);
@@ -128,7 +134,7 @@ argument_name(Parser *parser)
 	return name;
 }
 
-/* "(a, b, name=c)" into the node's items and names. */
+/* "(a, b, name=c, *d, **e)" into the node's items and names. */
 static void
 parse_arguments(Parser *parser, Node *node)
 {
@@ -146,10 +152,6 @@ parse_arguments(Parser *parser, Node *node)
 			if (is_operator(parser, ")"))
 				break;
 		}
-		if (is_operator(parser, "*") || is_operator(parser, "**"))
-			run_fail(parser->run, FAILURE_UNSUPPORTED,
-			         "arguments out of a list or dict (*, **) are not "
-			         "supported");
 		name = argument_name(parser);
 		if (has_named && name.kind == VALUE_ABSENT)
 			parser_unexpected(parser);

@@ -76,6 +76,19 @@ operate_integers(Run *run, char operator, bool is_double, int64_t a, int64_t b)
 }
 
 static Value
+power_of_floats(Run *run, double a, double b)
+{
+	double result = pow(a, b);
+
+	if (isnan(result) && !isnan(a) && !isnan(b))
+		run_fail(run, FAILURE_UNSUPPORTED,
+		         "%g ** %g is complex, which is not supported", a, b);
+	if (isinf(result) && isfinite(a) && isfinite(b))
+		run_fail(run, FAILURE_BAD_INPUT, "%g ** %g is out of range", a, b);
+	return value_float(result);
+}
+
+static Value
 operate_floats(Run *run, char operator, bool is_double, double a, double b)
 {
 	double rest;
@@ -90,7 +103,7 @@ operate_floats(Run *run, char operator, bool is_double, double a, double b)
 	if (operator== '-')
 		return value_float(a - b);
 	if (operator== '*')
-		return value_float(is_double ? pow(a, b) : a * b);
+		return is_double ? power_of_floats(run, a, b) : value_float(a * b);
 	if (operator== '/' && !is_double)
 		return value_float(a / b);
 	rest = fmod(a, b);

@@ -64,9 +64,8 @@ parse_for(Parser *parser)
 	node->right = parse_tuple(parser, false);
 	if (parser_accept(parser, TOKEN_NAME, "if"))
 		node->condition = parse_expression(parser);
-	if (token_is(parser->token, TOKEN_NAME, "recursive"))
-		run_fail(parser->run, FAILURE_UNSUPPORTED,
-		         "recursive loops are not supported");
+	if (parser_accept(parser, TOKEN_NAME, "recursive"))
+		node->value = value_bool(true);
 	close_block(parser);
 	parser->loops++;
 	parse_body(parser, &node->body, ends);

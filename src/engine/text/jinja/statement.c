@@ -77,11 +77,10 @@ assign(Run *run, Scope *scope, const Node *target, Value value)
 
 /* ----------------------------------------------------------------- loops */
 
-/* The items that the loop's condition lets through. */
+/* Of these items, those that the loop's condition lets through. */
 static const List *
-loop_items(Run *run, Scope *scope, const Node *node)
+loop_items(Run *run, Scope *scope, const Node *node, const List *items)
 {
-	const List *items = value_items(run, evaluate(run, scope, node->right));
 	List *list;
 
 	if (node->condition == NULL)
@@ -99,13 +98,18 @@ loop_items(Run *run, Scope *scope, const Node *node)
 }
 
 static Flow
-run_for(Run *run, Scope *scope, const Node *node)
+run_loop(Run *run, Scope *scope, const Node *node, const List *all, int depth)
 {
-	const List *items = loop_items(run, scope, node);
+	const List *items = loop_items(run, scope, node, all);
 	Loop *loop = run_alloc(run, 1, sizeof(Loop));
 	Value name = value_text(run, "loop");
 
-	*loop = (Loop){.items = items, .depth = 1};
+	*loop = (Loop){.items = items, .depth = depth};
+	if (node->value.kind == VALUE_BOOL)
+	{
+		loop->node = node;
+		loop->outer_scope = scope;
+	}
 	for (; loop->index < items->count; loop->index++)
 	{
 		Scope *inner = scope_new(run, scope);
@@ -118,6 +122,30 @@ run_for(Run *run, Scope *scope, const Node *node)
 	if (items->count == 0 && node->other != NULL)
 		return run_body(run, scope_new(run, scope), &node->other->body);
 	return FLOW_ON;
+}
+
+static Flow
+run_for(Run *run, Scope *scope, const Node *node)
+{
+	return run_loop(run, scope, node,
+	                value_items(run, evaluate(run, scope, node->right)), 1);
+}
+
+Value
+loop_call(Run *run, const Loop *loop, const Arguments *arguments)
+{
+	size_t since = run->length;
+
+	if (loop->node == NULL)
+		run_fail(run, FAILURE_BAD_INPUT,
+		         "the loop must have the \"recursive\" marker to be called");
+	if (arguments->count != 1)
+		run_fail(run, FAILURE_BAD_INPUT, "a loop is called with one argument");
+	run_enter(run);
+	run_loop(run, loop->outer_scope, loop->node,
+	         value_items(run, arguments->values[0]), loop->depth + 1);
+	run_leave(run);
+	return run_take(run, since);
 }
 
 static Flow

@@ -65,8 +65,8 @@ struct Node
 	Node *other;
 	Node *condition;
 	NodeList items;
-	List *names; /* of the last of items, ABSENT for positional ones; or
-	              * operators of a comparison */
+	List *names; /* of items: ABSENT for positional arguments, false for a list
+	              * of them, true for a dict; or operators of a comparison */
 	NodeList body;
 };
 

@@ -99,7 +99,9 @@ struct Loop
 	const List *items;
 	size_t index;
 	int depth;
-	Value changed; /* what changed() saw last, or ABSENT */
+	Value changed;     /* what changed() saw last, or ABSENT */
+	const void *node;  /* the loop's, if it is recursive */
+	void *outer_scope; /* around it */
 };
 
 #define NONE ((Value){.kind = VALUE_NONE})
