@@ -32,7 +32,7 @@ CREATE FUNCTION directory(name text) RETURNS text LANGUAGE sql AS
 $$ SELECT current_setting('data_directory') || '/pgsql_tmp_alol/temporary/'
 	|| pg_backend_pid() || '.' || name $$;
 
-SELECT plan(65);
+SELECT plan(69);
 
 -- What a call asks for.
 BEGIN;
@@ -155,10 +155,11 @@ END $$;
 SELECT array_agg(train(format($$'lora_gpt2', 'lora_%1$s', '%1$s', steps => 2,
 	batch_size => 4, lora_rank => 3, learning_rate => 1e-2$$, method)))
 	AS jobs FROM unnest(ARRAY['nll', 'wbc', 'r_gold', 'r_lol', 'a_lol',
-	'a_lol_ref_free', 'a_lol_seq', 'a_lol_kl']) method \gset
+	'a_lol_ref_free', 'a_lol_seq', 'a_lol_kl', 'dpo', 'dpo_ref_free', 'pro'])
+	method \gset
 SELECT is(alol_wait(job), 'succeeded', (SELECT method FROM alol_jobs j
 	WHERE j.job = jobs.job)) FROM unnest(:'jobs'::bigint[]) AS jobs(job);
-SELECT is(count(DISTINCT alol_logprob(name, 'say 1: ', 'b')), 8::bigint,
+SELECT is(count(DISTINCT alol_logprob(name, 'say 1: ', 'b')), 11::bigint,
 	'all have learnt something else') FROM alol_models
 	WHERE base = 'lora_gpt2';
 
@@ -181,6 +182,12 @@ SELECT isnt(ref_logprob, alol_logprob('lora_base', prompt, response),
 	WHERE output = 'lora_nf4' AND row_number = 1;
 SELECT isnt(alol_logprob('lora_nf4', 'say 1: ', 'b'),
 	alol_logprob('lora_base', 'say 1: ', 'b'), 'the adapter is one');
+
+-- Evaluated as any policy.
+SELECT alol_evaluate('SELECT prompt FROM pairs WHERE key < 5', 'lora_a',
+	'length(response)::float8', options => '{"max_response_tokens": 4}')
+	AS job \gset
+SELECT is(alol_wait(:job), 'succeeded', 'an adapter is evaluated');
 
 -- Value models of adapters, and references.
 SELECT alol_train_value('SELECT prompt FROM pairs', 'lora_a', 'lora_value',
