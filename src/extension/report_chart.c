@@ -174,7 +174,10 @@ fit_axes(Chart *chart, const Series *series, int count)
 	chart->plane.is_log =
 		chart->kind->may_be_log && low > 0 && high / low > LOG_FROM;
 	if (chart->kind->from_zero && !chart->plane.is_log)
+	{
 		low = Min(low, 0);
+		high = high > low ? high : low + 1;
+	}
 	chart->plane.x = axis_fit_steps(first <= 1 ? 0 : first, last, X_TICKS);
 	if (chart->plane.is_log)
 		chart->plane.y = axis_fit_steps(log10(low), log10(high), Y_TICKS);
