@@ -131,44 +131,21 @@ read_pair(const uint8_t *packed, int i, float *scale, float *least)
 	*least = (float) ((packed[i + 4] >> 4) | (packed[i] >> 6) << 4);
 }
 
-CPU_KERNEL static void
-read_q4_k(float *restrict dst, const uint8_t *restrict src, int64_t blocks)
+/* Blocks of eight parts with a pair each, and a fifth bit or not. */
+__attribute__((always_inline)) static inline void
+read_parts(float *restrict dst, const uint8_t *restrict src, int64_t blocks,
+           bool has_fifth)
 {
-	for (int64_t b = 0; b < blocks; b++, src += 144, dst += 256)
-	{
-		float d = read_half(src);
-		float m = read_half(src + 2);
-
-		for (int part = 0; part < 8; part++)
-		{
-			const uint8_t *q = src + 16 + part / 2 * 32;
-			int shift = part % 2 * 4;
-			float *to = dst + part * 32;
-			float scale;
-			float least;
-
-			read_pair(src + 4, part, &scale, &least);
-			scale *= d;
-			least *= m;
-#pragma omp simd
-			for (int i = 0; i < 32; i++)
-				to[i] = scale * (float) (q[i] >> shift & 15) - least;
-		}
-	}
-}
-
-CPU_KERNEL static void
-read_q5_k(float *restrict dst, const uint8_t *restrict src, int64_t blocks)
-{
-	for (int64_t b = 0; b < blocks; b++, src += 176, dst += 256)
+	for (int64_t b = 0; b < blocks; b++, dst += 256)
 	{
 		const uint8_t *high = src + 16;
+		const uint8_t *low = has_fifth ? high + 32 : high;
 		float d = read_half(src);
 		float m = read_half(src + 2);
 
 		for (int part = 0; part < 8; part++)
 		{
-			const uint8_t *q = src + 48 + part / 2 * 32;
+			const uint8_t *q = low + part / 2 * 32;
 			int shift = part % 2 * 4;
 			float *to = dst + part * 32;
 			float scale;
@@ -180,12 +157,27 @@ read_q5_k(float *restrict dst, const uint8_t *restrict src, int64_t blocks)
 #pragma omp simd
 			for (int i = 0; i < 32; i++)
 			{
-				int n = (q[i] >> shift & 15) | (high[i] >> part & 1) << 4;
+				int n = q[i] >> shift & 15;
 
+				if (has_fifth)
+					n |= (high[i] >> part & 1) << 4;
 				to[i] = scale * (float) n - least;
 			}
 		}
+		src = low + 128;
 	}
+}
+
+CPU_KERNEL static void
+read_q4_k(float *restrict dst, const uint8_t *restrict src, int64_t blocks)
+{
+	read_parts(dst, src, blocks, false);
+}
+
+CPU_KERNEL static void
+read_q5_k(float *restrict dst, const uint8_t *restrict src, int64_t blocks)
+{
+	read_parts(dst, src, blocks, true);
 }
 
 CPU_KERNEL static void

@@ -400,16 +400,16 @@ describe(Source *source, json_t *tokenizer, json_t *config)
 		            "the tokenizer of \"%s\" is of the kind \"%s\", which is "
 		            "not supported",
 		            gguf_path(source->file), source->kind);
-	/* Where a file says nothing, the families that always have one. */
-	has_bos = is_llama || strcmp(source->pre, "llama-bpe") == 0 ||
-	          strcmp(source->pre, "tekken") == 0;
+	if (!(is_llama ? describe_pieces(source, config, tokenizer, model)
+	               : describe_bytes(source, tokenizer, model)))
+		return false;
+	/* Where a file says nothing, LLaMA and those that ignore merges have it. */
+	has_bos = is_llama || json_is_true(json_object_get(model, "ignore_merges"));
 	return gguf_get_bool(source->file, "tokenizer.ggml.add_bos_token", has_bos,
 	                     &source->adds_bos, source->failure) &&
 	       gguf_get_bool(source->file, "tokenizer.ggml.add_eos_token", false,
 	                     &source->adds_eos, source->failure) &&
-	       describe_template(source, config, tokenizer) &&
-	       (is_llama ? describe_pieces(source, config, tokenizer, model)
-	                 : describe_bytes(source, tokenizer, model));
+	       describe_template(source, config, tokenizer);
 }
 
 bool

@@ -72,8 +72,9 @@ encode_remembered(const TextModel *model, Arena *arena, Arena *scratch,
 	if (!model->type->encode(model, arena, scratch, text, length, list,
 	                         failure))
 		return false;
-	piece_cache_keep(model->cache, text, length, list->ids + before,
-	                 list->count - before);
+	if (list->count > before)
+		piece_cache_keep(model->cache, text, length, list->ids + before,
+		                 list->count - before);
 	return true;
 }
 
