@@ -33,7 +33,7 @@ SELECT format('COPY template TO %L', :'directory' || '/chat_template.jinja')
 :copy;
 SELECT alol_model_load('chat', :'directory') \gset
 
-SELECT plan(46);
+SELECT plan(49);
 
 -- Prompts
 SELECT is(alol_chat_prompt('chat', '[{"role": "user", "content": " Hi! "}]'),
@@ -152,6 +152,20 @@ SELECT matches(context, 'row 1 of the source', 'and its row')
 SELECT alol_sft('chats', 'chat_bare', 'chat_d', steps => 1) AS job \gset
 SELECT throws_matching('SELECT alol_wait(' || :job || ')',
 	'the model has no chat template', 'a job needs a template, too');
+
+-- Pairs and evaluations
+SELECT alol_train('SELECT prompt, response AS chosen, ''no'' AS rejected FROM
+	chats', 'chat', 'chat_e', 'dpo', steps => 1, batch_size => 4) AS job \gset
+SELECT is(alol_wait(:job), 'succeeded', 'pairs may have chats');
+SELECT alol_evaluate('SELECT * FROM chats LIMIT 5', 'chat',
+	'length(alol_chat_prompt(''chat'', prompt)) + length(response)',
+	options => '{"generation": {"num_beams": 3, "max_tokens": 6}}') AS job \gset
+SELECT is(alol_wait(:job), 'succeeded', 'evaluations, too');
+SELECT results_eq('SELECT response FROM alol_samples WHERE job = ' || :job
+		|| ' ORDER BY prompt',
+	'SELECT alol_chat(''chat'', prompt, 6, num_beams => 3) FROM chats
+		WHERE key <= 5 ORDER BY prompt::text',
+	'whose responses are those of alol_chat()');
 
 SELECT * FROM finish();
 

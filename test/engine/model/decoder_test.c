@@ -154,6 +154,14 @@ static const Mode modes[] = {
 	{"beam3_patient", 1, 3, BEAM_END_PATIENT},
 };
 
+/* The reference is decoded as a text of its own, which some tokenizers begin
+ * without the space that a continuation has. */
+static void
+assert_continues(const char *got, const char *expected)
+{
+	assert_string_equal(got + (got[0] == ' ' && expected[0] != ' '), expected);
+}
+
 static void
 check_generation(Arena *arena, Model *model, json_t *prompts, const Mode *mode)
 {
@@ -184,9 +192,14 @@ check_generation(Arena *arena, Model *model, json_t *prompts, const Mode *mode)
 			mode->name);
 		TokenList ids = token_list(arena, json_object_get(expected, "ids"));
 		json_t *score = json_object_get(expected, "score");
+		json_t *text = json_object_get(expected, "text");
 
 		if (expected == NULL)
 			continue;
+		/* A zero byte comes out as U+FFFD. */
+		if (text != NULL &&
+		    strlen(json_string_value(text)) == json_string_length(text))
+			assert_continues(results[i].text, json_string_value(text));
 		if (score != NULL)
 			assert_near(results[i].score, json_number_value(score), TOLERANCE);
 		assert_int_equal(results[i].count, ids.count);
