@@ -60,8 +60,9 @@ typedef enum WireType
 	WIRE_MODEL_CREATE,
 	/* {"model", "directory": existing empty directory, "format":
 	 * "safetensors" (an adapter is merged)|"peft"|"gguf" (as "model.gguf"),
-	 * "dtype": "auto" (as stored where that is plain floats, else f32)|"f32"|
-	 * "f16"|"bf16"|"q8_0" (GGUF only)} -> {"files"} */
+	 * "dtype": "auto" (as stored where that is plain floats, else f32, and so
+	 * where an adapter is merged)|"f32"|"f16"|"bf16"|"q8_0" (GGUF only)} ->
+	 * {"files"} */
 	WIRE_MODEL_EXPORT,
 	/* {"model", "add_special"} n x (text) -> {} n x (m x (u32 id)) */
 	WIRE_TOKENIZE,

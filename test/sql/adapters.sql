@@ -32,7 +32,7 @@ CREATE FUNCTION directory(name text) RETURNS text LANGUAGE sql AS
 $$ SELECT current_setting('data_directory') || '/pgsql_tmp_alol/temporary/'
 	|| pg_backend_pid() || '.' || name $$;
 
-SELECT plan(69);
+SELECT plan(71);
 
 -- What a call asks for.
 BEGIN;
@@ -119,6 +119,21 @@ SELECT cmp_ok(abs(alol_logprob('lora_merged', 'say 1: ', 'b') -
 SELECT is(alol_generate('lora_merged', prompt, max_tokens => 8),
 	alol_generate('lora_a', prompt, max_tokens => 8), 'word by word')
 	FROM pairs WHERE key = 1;
+
+-- Merged into weights of 16 bits it loses nothing either.
+SELECT alol_model_export('lora_base', directory('half'), options =>
+	'{"dtype": "bf16"}'), alol_model_load('lora_half', directory('half')),
+	alol_model_load('lora_halved', directory('peft'),
+		options => '{"base": "lora_half"}'),
+	alol_model_export('lora_halved', directory('whole')),
+	alol_model_load('lora_whole', directory('whole')) \gset
+SELECT results_eq($$SELECT name, dtype FROM alol_models
+	WHERE name IN ('lora_half', 'lora_whole') ORDER BY 1$$,
+	$$VALUES ('lora_half', 'bf16'), ('lora_whole', 'fp32')$$,
+	'a base of 16 bits');
+SELECT cmp_ok(abs(alol_logprob('lora_whole', 'say 1: ', 'b') -
+	alol_logprob('lora_halved', 'say 1: ', 'b')), '<', 1e-4::float8,
+	'is merged with the adapter''s small numbers');
 
 -- An adapter goes on as it is.
 SELECT throws_ok(call($$'lora_a', 'o', lora_rank => 8$$), '22023',

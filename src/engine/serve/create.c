@@ -149,14 +149,18 @@ read_dtype(const char *name, DType *dtype, Failure *failure)
 	            name);
 }
 
-/* An adapter is merged into its base, or written alone. */
+/* An adapter is merged into its base, or written alone.  Merged weights keep
+ * all that it changes unless the caller asks for fewer bits. */
 static bool
 export_model(Arena *arena, Model *model, const ModelRef *ref,
              const char *format, DType dtype, const char *directory,
              Failure *failure)
 {
 	AdapterView adapter;
+	bool is_adapter = adapter_view(model, &adapter);
 
+	if (is_adapter && dtype == DTYPE_OTHER)
+		dtype = DTYPE_F32;
 	if (strcmp(format, "gguf") == 0)
 		return model_save_gguf(model, dtype, ref->name,
 		                       arena_printf(arena, "%s/model.gguf", directory),
@@ -171,7 +175,7 @@ export_model(Arena *arena, Model *model, const ModelRef *ref,
 		            "format \"%s\" is not available, only \"safetensors\", "
 		            "\"peft\" and \"gguf\"",
 		            format);
-	if (!adapter_view(model, &adapter))
+	if (!is_adapter)
 		return fail(failure, FAILURE_UNSUPPORTED, "\"%s\" is no adapter",
 		            ref->name);
 	return adapter_save(model, NULL, directory, failure);
