@@ -145,7 +145,8 @@ unicode_repair(TextBuffer *out, const char *text, size_t length)
 		i += (size_t) -size;
 		start = i;
 	}
-	buffer_append(out, text + start, length - start);
+	if (start < length)
+		buffer_append(out, text + start, length - start);
 }
 
 bool

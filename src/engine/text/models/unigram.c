@@ -13,6 +13,8 @@
 #include "text/models/trie.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #define UNKNOWN_PENALTY 10.0
 #define FEW_BYTES 256 /* up to here the paths lie on the stack */
@@ -179,6 +181,53 @@ unigram_encode(const TextModel *model, Arena *arena, Arena *scratch,
 	return add_path(model, arena, text, length, paths, list, failure);
 }
 
+/* 10 to a power of at most 308. */
+static double
+power_of_ten(int exponent)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "1e%d", exponent);
+	return strtod(text, NULL);
+}
+
+/*
+ * A score as the library reads it.  Its parser takes the digits for an integer
+ * and divides, which rounds twice where there are more than fifteen; ties
+ * between ways to cut a text hang on that last bit.
+ */
+static double
+library_score(double score)
+{
+	char text[40];
+	uint64_t digits = 0;
+	char *at = text;
+	int exponent;
+	double value;
+
+	for (int count = 15; count <= 17; count++)
+	{
+		snprintf(text, sizeof(text), "%.*e", count - 1, fabs(score));
+		if (strtod(text, NULL) == fabs(score))
+			break;
+	}
+	for (; *at != 'e'; at++)
+		if (*at != '.')
+			digits = digits * 10 + (uint64_t) (*at - '0');
+	exponent = atoi(at + 1) - (int) (at - text - 2);
+	while (digits != 0 && digits % 10 == 0)
+	{
+		digits /= 10;
+		exponent++;
+	}
+	value = (double) digits;
+	for (; exponent < -308; exponent += 308)
+		value /= 1e308;
+	value = exponent < 0 ? value / power_of_ten(-exponent)
+	                     : value * power_of_ten(exponent);
+	return copysign(value, score);
+}
+
 /* Scores by id, and the entries of the trie. */
 static bool
 read_tokens(Arena *arena, const json_t *vocab, const Vocabulary *vocabulary,
@@ -200,7 +249,7 @@ read_tokens(Arena *arena, const json_t *vocab, const Vocabulary *vocabulary,
 			return fail(
 				failure, FAILURE_BAD_FILE, "score of token \"%s\" is %s", text,
 				json_is_number(score) ? "not finite" : json_type_name(score));
-		unigram->scores[i] = json_number_value(score);
+		unigram->scores[i] = library_score(json_number_value(score));
 		lowest = fmin(lowest, unigram->scores[i]);
 		entries[i] = (TrieEntry){text, length, (int32_t) i};
 	}

@@ -9,6 +9,7 @@
 #include "text/steps/decoder.h"
 
 #include "text/bytes.h"
+#include "text/steps/cleanup.h"
 #include "text/steps/pattern.h"
 #include "text/steps/steps.h"
 #include "text/unicode.h"
@@ -265,56 +266,6 @@ run_metaspace(const Step *step, Work *work, const Texts *in, Texts *out)
 	return true;
 }
 
-/* Appends text with every what in it replaced, from left to right. */
-static void
-append_replaced(TextBuffer *out, TokenText text, const char *what,
-                const char *by)
-{
-	size_t length = strlen(what);
-	size_t done = 0;
-
-	while (length > 0 && done < text.length)
-	{
-		const char *found =
-			memmem(text.text + done, text.length - done, what, length);
-
-		if (found == NULL)
-			break;
-		buffer_append(out, text.text + done,
-		              (size_t) (found - text.text) - done);
-		buffer_append(out, by, strlen(by));
-		done = (size_t) (found - text.text) + length;
-	}
-	buffer_append(out, text.text + done, text.length - done);
-}
-
-/* What English writes without the space that lies between tokens; one after
- * the other. */
-static const char *const cleanups[][2] = {
-	{" .", "."},   {" ?", "?"},     {" !", "!"},     {" ,", ","},
-	{" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},   {" do not", " don't"},
-	{" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
-};
-
-static TokenText
-clean_up(Work *work, TokenText text)
-{
-	for (size_t i = 0; i < sizeof(cleanups) / sizeof(cleanups[0]); i++)
-	{
-		TextBuffer buffer;
-
-		if (memmem(text.text, text.length, cleanups[i][0],
-		           strlen(cleanups[i][0])) == NULL)
-			continue;
-		buffer_start(&buffer, work->arena, work->failure);
-		append_replaced(&buffer, text, cleanups[i][0], cleanups[i][1]);
-		if (buffer.failed)
-			break;
-		text = (TokenText){buffer.data, buffer.length};
-	}
-	return text;
-}
-
 /* WordPiece: a space before what does not go on with a word. */
 static bool
 run_wordpiece(const Step *step, Work *work, const Texts *in, Texts *out)
@@ -343,7 +294,7 @@ run_wordpiece(const Step *step, Work *work, const Texts *in, Texts *out)
 			}
 		}
 		if (step->cleans)
-			token = clean_up(work, token);
+			token = clean_up(work->arena, token, work->failure);
 		buffer_append(&out->buffer, token.text, token.length);
 		if (!end_text(work, out))
 			return false;
@@ -391,7 +342,8 @@ run_ctc(const Step *step, Work *work, const Texts *in, Texts *out)
 		if (token.length == 0)
 			continue;
 		if (step->cleans)
-			append_replaced(&out->buffer, clean_up(work, token),
+			append_replaced(&out->buffer,
+			                clean_up(work->arena, token, work->failure),
 			                step->delimiter, " ");
 		else
 			buffer_append(&out->buffer, token.text, token.length);

@@ -12,6 +12,7 @@
 #include "text/steps/pattern.h"
 #include "text/steps/scripts.h"
 #include "text/steps/steps.h"
+#include "text/steps/words.h"
 #include "text/unicode.h"
 
 #include <string.h>
@@ -71,6 +72,7 @@ struct Step
 	char replacement[4];    /* Metaspace */
 	size_t replaced_length; /* its bytes */
 	bool split;             /* Metaspace */
+	WordCutter cut;         /* Whitespace, BertPreTokenizer, FixedLength */
 	int64_t characters;     /* FixedLength */
 };
 
@@ -83,15 +85,8 @@ struct Pretokenizer
 static bool
 add_piece(Work *work, const char *text, size_t length, bool at_start)
 {
-	PieceList *out = work->out;
-
-	if (length == 0)
-		return true;
-	if (!list_reserve(work->arena, (void **) &out->pieces, out->count,
-	                  &out->capacity, sizeof(Piece), work->failure))
-		return false;
-	out->pieces[out->count++] = (Piece){text, length, at_start};
-	return true;
+	return piece_list_add(work->out, work->arena,
+	                      (Piece){text, length, at_start}, work->failure);
 }
 
 /* Ranges of single characters that are members. */
@@ -328,87 +323,14 @@ open_behavior(const json_t *json, Behavior fallback, Step *step,
 	            "\"%s\" is not a behavior of a split", name);
 }
 
-/* 0: space, 1: part of a word, 2: other. */
-static int
-word_class(uint32_t code)
-{
-	return unicode_is_space(code) ? 0 : unicode_is_word(code) ? 1 : 2;
-}
-
-/* Whitespace: words, and what lies between words without space. */
+/* Steps that look at one character after the other. */
 static bool
-run_whitespace(const Step *step, Work *work, const PieceList *in)
+run_words(const Step *step, Work *work, const PieceList *in)
 {
-	(void) step;
 	for (size_t i = 0; i < in->count; i++)
-	{
-		const Piece *piece = &in->pieces[i];
-
-		for (size_t start = 0, at = 0; start < piece->length; start = at)
-		{
-			int class = word_class(unicode_next(piece->text, &at));
-
-			for (size_t next = at; next < piece->length; at = next)
-				if (word_class(unicode_next(piece->text, &next)) != class)
-					break;
-			if (class != 0 && !add_piece(work, piece->text + start, at - start,
-			                             piece->at_start && start == 0))
-				return false;
-		}
-	}
-	return true;
-}
-
-/* BertPreTokenizer: words, and each punctuation mark on its own. */
-static bool
-run_bert(const Step *step, Work *work, const PieceList *in)
-{
-	(void) step;
-	for (size_t i = 0; i < in->count; i++)
-	{
-		const Piece *piece = &in->pieces[i];
-		size_t start = 0; /* of the word that is growing */
-
-		for (size_t at = 0, next = 0; at < piece->length; at = next)
-		{
-			uint32_t code = unicode_next(piece->text, &next);
-			bool is_space = unicode_is_space(code);
-
-			if (!is_space && !unicode_is_punctuation(code))
-				continue;
-			if (!add_piece(work, piece->text + start, at - start,
-			               piece->at_start && start == 0))
-				return false;
-			if (!is_space && !add_piece(work, piece->text + at, next - at,
-			                            piece->at_start && at == 0))
-				return false;
-			start = next;
-		}
-		if (!add_piece(work, piece->text + start, piece->length - start,
-		               piece->at_start && start == 0))
+		if (!step->cut(work->out, work->arena, &in->pieces[i], step->characters,
+		               work->failure))
 			return false;
-	}
-	return true;
-}
-
-/* FixedLength: so many characters each. */
-static bool
-run_fixed_length(const Step *step, Work *work, const PieceList *in)
-{
-	for (size_t i = 0; i < in->count; i++)
-	{
-		const Piece *piece = &in->pieces[i];
-
-		for (size_t start = 0, end = 0; start < piece->length; start = end)
-		{
-			for (int64_t j = 0; j < step->characters && end < piece->length;
-			     j++)
-				unicode_next(piece->text, &end);
-			if (!add_piece(work, piece->text + start, end - start,
-			               piece->at_start && start == 0))
-				return false;
-		}
-	}
 	return true;
 }
 
@@ -502,12 +424,22 @@ open_whitespace_split(Arena *arena, const json_t *json, Step *step,
 }
 
 static bool
-open_nothing(Arena *arena, const json_t *json, Step *step, Failure *failure)
+open_whitespace(Arena *arena, const json_t *json, Step *step, Failure *failure)
 {
 	(void) arena;
 	(void) json;
-	(void) step;
 	(void) failure;
+	step->cut = cut_whitespace;
+	return true;
+}
+
+static bool
+open_bert(Arena *arena, const json_t *json, Step *step, Failure *failure)
+{
+	(void) arena;
+	(void) json;
+	(void) failure;
+	step->cut = cut_bert;
 	return true;
 }
 
@@ -524,6 +456,7 @@ open_fixed_length(Arena *arena, const json_t *json, Step *step,
                   Failure *failure)
 {
 	(void) arena;
+	step->cut = cut_fixed_length;
 	return json_get_int(json, "length", 5, 1, INT64_MAX, &step->characters,
 	                    failure);
 }
@@ -552,12 +485,12 @@ static const StepType types[] = {
 	{"Split", open_split, run_split},
 	{"Digits", open_digits, run_split},
 	{"Punctuation", open_punctuation, run_split},
-	{"Whitespace", open_nothing, run_whitespace},
+	{"Whitespace", open_whitespace, run_words},
 	{"WhitespaceSplit", open_whitespace_split, run_split},
-	{"BertPreTokenizer", open_nothing, run_bert},
+	{"BertPreTokenizer", open_bert, run_words},
 	{"CharDelimiterSplit", open_delimiter, run_split},
 	{"UnicodeScripts", open_scripts, run_split},
-	{"FixedLength", open_fixed_length, run_fixed_length},
+	{"FixedLength", open_fixed_length, run_words},
 };
 
 /* StepReader */
