@@ -4,8 +4,9 @@
     python3 make_tokenizers.py [FOLDER]
 
 needs what make_golden.py needs, and sentencepiece for a character map.  Small
-tokenizers of every model and of most other parts are trained on its texts;
-what the library `tokenizers` makes of texts and ids is written beside them.
+tokenizers of every model and of most other parts are trained on its texts (two
+runs may number equals differently); what the library `tokenizers` makes of
+texts and ids is written beside them.
 """
 import os
 import random
@@ -248,8 +249,11 @@ def main():
         "wordpiece": ("WordPiece", word_pieces(), {}),
         "unigram": ("Unigram", unigram(False), {}),
         "unigram_map": ("Unigram", unigram(True), {}),
-        "roberta": ("BPE", roberta(), {"bos_token": "<s>",
-                                       "eos_token": "</s>"}),
+        "roberta": ("BPE", roberta(), {
+            "bos_token": "<s>", "eos_token": "</s>", "cls_token": "<s>",
+            "sep_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>",
+            "mask_token": {"content": "<mask>", "lstrip": True},
+            "add_prefix_space": True}),
         "word_level": ("WordLevel", words(), {}),
         "bpe_suffix": ("BPE", suffixes(), {}),
         "added": ("WordPiece", added(), {}),
@@ -258,8 +262,11 @@ def main():
     for name, (kind, tokenizer, settings) in cases.items():
         folder = os.path.join(root, "tokenizers", name)
         make(folder, kind, tokenizer, settings)
-        if name == "bert":
+        if name in ("bert", "roberta"):
             tokenizer.model.save(folder)
+        if name == "roberta":
+            write_json(os.path.join(folder, "added_tokens.json"),
+                       {"<mask>": tokenizer.token_to_id("<mask>")})
         print(name)
 
 

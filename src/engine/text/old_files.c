@@ -81,21 +81,21 @@ own(const OldFiles *files, json_t *json)
 	return json;
 }
 
-const char *
-special_content(const json_t *const settings[2], const char *name, bool *said)
+const json_t *
+special_setting(const json_t *const settings[2], const char *name)
 {
-	for (int i = 0; i < 2; i++)
-	{
-		const json_t *value = json_object_get(settings[i], name);
+	const json_t *value = json_object_get(settings[0], name);
 
-		if (value == NULL)
-			continue;
-		*said = true;
-		if (json_is_object(value))
-			value = json_object_get(value, "content");
-		return json_string_value(value);
-	}
-	return NULL;
+	return value != NULL ? value : json_object_get(settings[1], name);
+}
+
+const char *
+special_content(const json_t *const settings[2], const char *name)
+{
+	const json_t *value = special_setting(settings, name);
+
+	return json_string_value(
+		json_is_object(value) ? json_object_get(value, "content") : value);
 }
 
 /* The merges of merges.txt as an array of strings. */
@@ -147,38 +147,42 @@ read_vocabulary(const OldFiles *files, json_t *vocabulary)
 	return true;
 }
 
-/* Whether the settings name content as a special token. */
+/* Whether a setting, a text or an object with "content", is of this token. */
 static bool
-is_special(const OldFiles *files, const char *content)
+is_about(const json_t *setting, const char *content)
+{
+	const json_t *text =
+		json_is_object(setting) ? json_object_get(setting, "content") : setting;
+
+	return json_is_string(text) &&
+	       strcmp(json_string_value(text), content) == 0;
+}
+
+/* The setting that makes a token special, or NULL: any "..._token", or one of
+ * "additional_special_tokens". */
+static const json_t *
+find_setting(const OldFiles *files, const char *content)
 {
 	for (int i = 0; i < 2; i++)
 	{
+		json_t *settings = (json_t *) files->settings[i];
 		const char *key;
 		json_t *value;
-		const json_t *more =
-			json_object_get(files->settings[i], "additional_special_tokens");
 		size_t j;
 
-		json_object_foreach((json_t *) files->settings[i], key, value)
+		json_object_foreach(settings, key, value)
 		{
-			const json_t *named = json_object_get(value, "content");
-			const char *text = json_string_value(named == NULL ? value : named);
 			size_t length = strlen(key);
 
-			if (text != NULL && strcmp(text, content) == 0 && length > 6 &&
-			    strcmp(key + length - 6, "_token") == 0)
-				return true;
+			if (length > 6 && strcmp(key + length - 6, "_token") == 0 &&
+			    is_about(value, content))
+				return value;
 		}
-		json_array_foreach((json_t *) more, j, value)
-		{
-			const json_t *named = json_object_get(value, "content");
-			const char *text = json_string_value(named == NULL ? value : named);
-
-			if (text != NULL && strcmp(text, content) == 0)
-				return true;
-		}
+		json_array_foreach(
+			json_object_get(settings, "additional_special_tokens"), j,
+			value) if (is_about(value, content)) return value;
 	}
-	return false;
+	return NULL;
 }
 
 /* The tokens of added_tokens.json, which may be missing, as an array. */
@@ -192,20 +196,40 @@ read_added(const OldFiles *files, json_t *added)
 	if (!has_file(files, "added_tokens.json"))
 		return true;
 	if (!json_open_file(files->arena, path_of(files, "added_tokens.json"),
-	                    LARGEST_TOKENIZER_FILE, &tokens, files->failure))
+	                    JSON_CONFIG_SIZE, &tokens, files->failure))
 		return false;
-	json_object_foreach(tokens, content, id) json_array_append_new(
-		added, json_pack("{sssOsbsb}", "content", content, "id", id, "special",
-	                     (int) is_special(files, content), "normalized", 0));
+	json_object_foreach(tokens, content, id)
+	{
+		const json_t *setting = find_setting(files, content);
+		json_t *token = json_pack("{sssOsbsb}", "content", content, "id", id,
+		                          "special", setting != NULL, "normalized", 0);
+
+		if (json_is_object(setting))
+			json_object_update_missing(token, (json_t *) setting);
+		json_array_append_new(added, token);
+	}
 	return true;
 }
 
-/* GPT-2's byte-level BPE. */
+/* [CLS] A [SEP] and the like, by a classic post-processor. */
+static json_t *
+processor(const char *type, const json_t *vocabulary, const char *cls,
+          const char *sep)
+{
+	return json_pack("{sss[sO]s[sO]}", "type", type, "cls", cls,
+	                 json_object_get(vocabulary, cls), "sep", sep,
+	                 json_object_get(vocabulary, sep));
+}
+
+/* GPT-2's byte-level BPE; with a CLS and a SEP it is RoBERTa's. */
 static json_t *
 read_gpt2(const OldFiles *files)
 {
 	json_t *merges = own(files, json_array());
 	json_t *added = own(files, json_array());
+	const char *cls = special_content(files->settings, "cls_token");
+	const char *sep = special_content(files->settings, "sep_token");
+	json_t *around = NULL;
 	json_t *vocabulary;
 	bool prefix;
 
@@ -215,11 +239,16 @@ read_gpt2(const OldFiles *files)
 	                    LARGEST_TOKENIZER_FILE, &vocabulary, files->failure) ||
 	    !read_merges(files, merges) || !read_added(files, added))
 		return NULL;
-	return own(files, json_pack("{sOs{sssb}s{ss}s{sssOsO}}", "added_tokens",
-	                            added, "pre_tokenizer", "type", "ByteLevel",
-	                            "add_prefix_space", (int) prefix, "decoder",
-	                            "type", "ByteLevel", "model", "type", "BPE",
-	                            "vocab", vocabulary, "merges", merges));
+	if (cls != NULL && sep != NULL &&
+	    json_object_get(vocabulary, cls) != NULL &&
+	    json_object_get(vocabulary, sep) != NULL)
+		around = processor("RobertaProcessing", vocabulary, cls, sep);
+	return own(files,
+	           json_pack("{sOs{sssb}so*s{ss}s{sssOsO}}", "added_tokens", added,
+	                     "pre_tokenizer", "type", "ByteLevel",
+	                     "add_prefix_space", (int) prefix, "post_processor",
+	                     around, "decoder", "type", "ByteLevel", "model",
+	                     "type", "BPE", "vocab", vocabulary, "merges", merges));
 }
 
 /* Adds BERT's special tokens, by their names or as the settings call them;
@@ -236,9 +265,7 @@ add_bert_specials(const OldFiles *files, const json_t *vocabulary,
 
 	for (int i = 0; i < 5; i++)
 	{
-		bool said = false;
-		const char *content =
-			special_content(files->settings, names[i][0], &said);
+		const char *content = special_content(files->settings, names[i][0]);
 		json_t *id;
 
 		contents[i] = content == NULL ? names[i][1] : content;
@@ -253,15 +280,6 @@ add_bert_specials(const OldFiles *files, const json_t *vocabulary,
 			                                "id", id, "special", 1));
 	}
 	return true;
-}
-
-/* [CLS] A [SEP], [CLS] A [SEP] B [SEP]. */
-static json_t *
-bert_processor(const json_t *vocabulary, const char *cls, const char *sep)
-{
-	return json_pack("{sss[sO]s[sO]}", "type", "BertProcessing", "cls", cls,
-	                 json_object_get(vocabulary, cls), "sep", sep,
-	                 json_object_get(vocabulary, sep));
 }
 
 /* BERT's WordPiece. */
@@ -288,15 +306,15 @@ read_bert(const OldFiles *files)
 		return NULL;
 	return own(
 		files,
-		json_pack("{sOs{sssbsbsbsb}s{ss}sos{ss}s{sssssO}}", "added_tokens",
-	              added, "normalizer", "type", "BertNormalizer", "clean_text",
-	              1, "handle_chinese_chars", (int) parts_chinese,
-	              "strip_accents", (int) strips_accents, "lowercase",
-	              (int) lowers, "pre_tokenizer", "type", "BertPreTokenizer",
-	              "post_processor",
-	              bert_processor(vocabulary, contents[1], contents[2]),
-	              "decoder", "type", "WordPiece", "model", "type", "WordPiece",
-	              "unk_token", contents[0], "vocab", vocabulary));
+		json_pack(
+			"{sOs{sssbsbsbsb}s{ss}sos{ss}s{sssssO}}", "added_tokens", added,
+			"normalizer", "type", "BertNormalizer", "clean_text", 1,
+			"handle_chinese_chars", (int) parts_chinese, "strip_accents",
+			(int) strips_accents, "lowercase", (int) lowers, "pre_tokenizer",
+			"type", "BertPreTokenizer", "post_processor",
+			processor("BertProcessing", vocabulary, contents[1], contents[2]),
+			"decoder", "type", "WordPiece", "model", "type", "WordPiece",
+			"unk_token", contents[0], "vocab", vocabulary));
 }
 
 bool

@@ -1,7 +1,7 @@
 /*
  * old_files.h
  *		Directories older than tokenizer.json: vocab.json with merges.txt (GPT-2
- *		and its kin), or vocab.txt (BERT).
+ *		and RoBERTa), or vocab.txt (BERT).
  */
 #pragma once
 
@@ -19,6 +19,11 @@ extern bool old_files_read(Arena *arena, const char *directory,
                            const json_t *const settings[2], const json_t **json,
                            Failure *failure);
 
-/* What the settings say of a special token; *said: null counts too. */
+/* What the settings say of a special token: its text, null, or an object with
+ * "content" and the keys of an added token; NULL if they say nothing. */
+extern const json_t *special_setting(const json_t *const settings[2],
+                                     const char *name);
+
+/* Its text, or NULL. */
 extern const char *special_content(const json_t *const settings[2],
-                                   const char *name, bool *said);
+                                   const char *name);

@@ -101,11 +101,12 @@ find_added(const Source *source, const char *content)
 
 /*
  * The id of a special token, or -1.  One that is only in the vocabulary
- * becomes an added token, as `transformers` does it.
+ * becomes an added token, as `transformers` does it; described: its settings,
+ * or NULL.
  */
 static int
 special_id(Arena *arena, Source *source, const Vocabulary *vocabulary,
-           const char *content)
+           const char *content, const json_t *described)
 {
 	const AddedToken *known;
 	int32_t id;
@@ -117,11 +118,17 @@ special_id(Arena *arena, Source *source, const Vocabulary *vocabulary,
 		return known->id;
 	id = vocabulary_find(vocabulary, content, strlen(content));
 	if (id >= 0)
-		source->added[source->added_count++] =
-			(AddedToken){.content = arena_strdup(arena, content),
-		                 .length = strlen(content),
-		                 .id = id,
-		                 .special = true};
+		source->added[source->added_count++] = (AddedToken){
+			.content = arena_strdup(arena, content),
+			.length = strlen(content),
+			.id = id,
+			.single_word =
+				json_is_true(json_object_get(described, "single_word")),
+			.lstrip = json_is_true(json_object_get(described, "lstrip")),
+			.rstrip = json_is_true(json_object_get(described, "rstrip")),
+			.normalized =
+				json_is_true(json_object_get(described, "normalized")),
+			.special = true};
 	return id;
 }
 
@@ -140,21 +147,22 @@ find_specials(Arena *arena, Source *source, Tokenizer *tokenizer)
 
 	for (int i = 0; i < SPECIAL_NAMES; i++)
 	{
-		bool ignored = false;
-		bool *which = i < 2 ? &said : &ignored;
+		const json_t *setting =
+			special_setting(source->settings, special_names[i]);
 
-		ids[i] = special_id(
-			arena, source, vocabulary,
-			special_content(source->settings, special_names[i], which));
+		said |= i < 2 && setting != NULL;
+		ids[i] = special_id(arena, source, vocabulary,
+		                    special_content(source->settings, special_names[i]),
+		                    setting);
 	}
 	tokenizer->bos = ids[0];
 	tokenizer->eos = ids[1];
 	for (int i = 0; i < 2 && !said && tokenizer->eos < 0; i++)
 	{
-		tokenizer->eos = special_id(arena, source, vocabulary, ends[i]);
+		tokenizer->eos = special_id(arena, source, vocabulary, ends[i], NULL);
 		if (tokenizer->eos >= 0)
 			tokenizer->bos =
-				special_id(arena, source, vocabulary, beginnings[i]);
+				special_id(arena, source, vocabulary, beginnings[i], NULL);
 	}
 }
 

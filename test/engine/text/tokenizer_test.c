@@ -359,26 +359,47 @@ older_directories_have_two_files(void **state)
 		unlink(arena_printf(arena, "%s/%s", directory, names[i]));
 }
 
-/* The oldest directories of BERT are but a list of tokens. */
+/* The files of a golden tokenizer that are not tokenizer.json say as much. */
 static void
-a_list_of_tokens_is_a_bert_tokenizer(void **state)
+check_old_files(const char *name, const char *const *names, int count)
 {
-	char *folder = test_golden_path(arena, "tokenizers/bert");
-	static const char *const names[] = {"vocab.txt", "tokenizer_config.json"};
+	char *folder =
+		test_golden_path(arena, arena_printf(arena, "tokenizers/%s", name));
 	json_t *golden = test_read_json(arena, folder, "golden.json");
 	Tokenizer *tokenizer;
 	size_t i;
 	json_t *row;
 
-	(void) state;
-	copy_old_files(folder, names, 2);
+	copy_old_files(folder, names, count);
 	assert_ok(tokenizer_open(arena, directory, &tokenizer, &failure), failure);
 	json_array_foreach(json_object_get(golden, "strings"), i, row)
 		check_string(tokenizer, row);
 	json_array_foreach(json_object_get(golden, "pairs"), i, row)
 		check_pair(tokenizer, row);
-	for (int j = 0; j < 2; j++)
+	for (int j = 0; j < count; j++)
 		unlink(arena_printf(arena, "%s/%s", directory, names[j]));
+}
+
+/* The oldest directories of BERT are but a list of tokens. */
+static void
+a_list_of_tokens_is_a_bert_tokenizer(void **state)
+{
+	static const char *const names[] = {"vocab.txt", "tokenizer_config.json"};
+
+	(void) state;
+	check_old_files("bert", names, 2);
+}
+
+/* Those of RoBERTa look like GPT-2's, but name a CLS and a SEP. */
+static void
+two_files_with_a_cls_are_a_roberta_tokenizer(void **state)
+{
+	static const char *const names[] = {"vocab.json", "merges.txt",
+	                                    "added_tokens.json",
+	                                    "tokenizer_config.json"};
+
+	(void) state;
+	check_old_files("roberta", names, 4);
 }
 
 /* Tokens that were added to an old directory lie in a file of their own. */
@@ -567,6 +588,7 @@ main(void)
 		cmocka_unit_test(classifiers_read_what_the_reference_reads),
 		cmocka_unit_test(older_directories_have_two_files),
 		cmocka_unit_test(a_list_of_tokens_is_a_bert_tokenizer),
+		cmocka_unit_test(two_files_with_a_cls_are_a_roberta_tokenizer),
 		cmocka_unit_test(older_directories_may_have_added_tokens),
 		cmocka_unit_test(pieces_of_a_response_join_to_its_text),
 		cmocka_unit_test(unknown_ids_give_nothing_and_zeros_are_replaced),
