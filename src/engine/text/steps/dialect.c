@@ -25,12 +25,19 @@
 
 #define HEX_DIGITS "0-9A-Fa-f"
 
+/* \b and \B, by these words. */
+#define WORD "[" WORDS LATIN_NUMBERS "]"
+#define BORDER "(?:(?<=" WORD ")(?!" WORD ")|(?<!" WORD ")(?=" WORD "))"
+#define NO_BORDER "(?:(?<=" WORD ")(?=" WORD ")|(?<!" WORD ")(?!" WORD "))"
+
 typedef struct Translation
 {
 	TextBuffer *out;
 	const char *pattern;
 	size_t at;
-	int depth; /* of classes: [a[b]] is 2 deep at b */
+	int depth;          /* of classes: [a[b]] is 2 deep at b */
+	size_t class_start; /* in out, of the class that is open */
+	const char *lacks;  /* members that "\\W" or the like in it takes away */
 	Failure *failure;
 } Translation;
 
@@ -80,8 +87,12 @@ translate_escape(Translation *translation)
 
 	translation->at += 2;
 
-	/* A negated class within brackets cannot be spelled out. */
-	if (members != NULL && !(in_class && negated))
+	if (members != NULL && in_class && negated)
+	{
+		translation->lacks = members; /* see close_class() */
+		return;
+	}
+	if (members != NULL)
 	{
 		if (!in_class)
 			buffer_append(out, negated ? "[^" : "[", negated ? 2 : 1);
@@ -90,6 +101,13 @@ translate_escape(Translation *translation)
 			buffer_append(out, LATIN_NUMBERS, sizeof(LATIN_NUMBERS) - 1);
 		if (!in_class)
 			buffer_append(out, "]", 1);
+		return;
+	}
+	if (!in_class && (letter == 'b' || letter == 'B'))
+	{
+		const char *border = letter == 'b' ? BORDER : NO_BORDER;
+
+		buffer_append(out, border, strlen(border));
 		return;
 	}
 	buffer_append(out, "\\", 1);
@@ -115,13 +133,25 @@ translate_escape(Translation *translation)
 static bool
 translate_posix(Translation *translation)
 {
+	static const char *const names[][2] = {
+		{"[:punct:]", "\\p{P}\\p{S}"},
+		{"[:space:]", SPACES},
+		{"[:word:]", WORDS},
+		{"[:alpha:]", "\\p{Alphabetic}"},
+		{"[:^alpha:]", "\\P{Alphabetic}"},
+		{"[:alnum:]", "\\p{Alphabetic}\\p{Nd}"},
+	};
+	const char *members = NULL;
 	const char *rest = translation->pattern + translation->at;
 	const char *end = strncmp(rest, "[:", 2) == 0 ? strstr(rest, ":]") : NULL;
 
 	if (end == NULL)
 		return false;
-	if (strncmp(rest, "[:punct:]", 9) == 0)
-		buffer_append(translation->out, "\\p{P}\\p{S}", 10);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strncmp(rest, names[i][0], strlen(names[i][0])) == 0)
+			members = names[i][1];
+	if (members != NULL)
+		buffer_append(translation->out, members, strlen(members));
 	else
 		buffer_append(translation->out, rest, (size_t) (end + 2 - rest));
 	translation->at += (size_t) (end + 2 - rest);
@@ -147,6 +177,7 @@ open_class(Translation *translation)
 		return true;
 	}
 	translation->depth = 1;
+	translation->class_start = out->length;
 	buffer_append(out, "[", 1);
 	translation->at++;
 
@@ -164,6 +195,45 @@ open_class(Translation *translation)
 	return true;
 }
 
+/*
+ * The bracket that closes a class.  What [x\\W] has, or [^x\\W] has not, cannot
+ * be spelled out within brackets: it is (?:[^w]|[x]), or (?:(?![x])[w]).
+ */
+static void
+close_class(Translation *translation)
+{
+	TextBuffer *out = translation->out;
+	size_t length = out->length - translation->class_start;
+	const char *members = translation->lacks;
+	const char *class;
+	bool negated;
+
+	translation->at++;
+	if (--translation->depth > 0)
+		return;
+	if (members == NULL)
+	{
+		buffer_append(out, "]", 1);
+		return;
+	}
+	class =
+		arena_strndup(out->arena, out->data + translation->class_start, length);
+	negated = length > 1 && class[1] == '^';
+	class += negated ? 2 : 1;
+	out->length = translation->class_start;
+	translation->lacks = NULL;
+	buffer_append(out, "(?:", 3);
+	if (class[0] != '\0')
+	{
+		buffer_append(out, negated ? "(?![" : "[", negated ? 4 : 1);
+		buffer_append(out, class, strlen(class));
+		buffer_append(out, negated ? "])" : "]|", 2);
+	}
+	buffer_append(out, negated ? "[" : "[^", negated ? 1 : 2);
+	buffer_append(out, members, strlen(members));
+	buffer_append(out, "])", 2);
+}
+
 /* (?m) lets a dot match the end of a line, which PCRE2 calls (?s). */
 static void
 translate_options(Translation *translation)
@@ -178,6 +248,49 @@ translate_options(Translation *translation)
 	translation->at += length;
 }
 
+static bool translate_element(Translation *translation);
+
+/*
+ * [a&&[^b]], the members of both: a look ahead at the right class, then the
+ * left one.
+ */
+static bool
+translate_intersection(Translation *translation)
+{
+	TextBuffer *out = translation->out;
+	const char *pattern = translation->pattern;
+	size_t length = out->length - translation->class_start;
+	char *left =
+		arena_strndup(out->arena, out->data + translation->class_start, length);
+	bool is_class = pattern[translation->at + 2] == '[';
+
+	if (translation->depth != 1 || left[1] == '^' || translation->lacks != NULL)
+		return fail(translation->failure, FAILURE_UNSUPPORTED,
+		            "pattern \"%s\" has an intersection in a negated or inner "
+		            "class",
+		            pattern);
+	out->length = translation->class_start;
+	buffer_append(out, "(?:(?=", 6);
+	translation->at += 2;
+	translation->depth = is_class ? 0 : 1;
+	translation->class_start = out->length;
+	if (!is_class)
+		buffer_append(out, "[", 1);
+	do
+		if (!translate_element(translation))
+			return false;
+	while (translation->depth > 0 && pattern[translation->at] != '\0');
+	if (is_class && pattern[translation->at++] != ']')
+		return fail(translation->failure, FAILURE_UNSUPPORTED,
+		            "pattern \"%s\" has more than two classes in an "
+		            "intersection",
+		            pattern);
+	buffer_append(out, ")", 1);
+	buffer_append(out, left, length);
+	buffer_append(out, "])", 2);
+	return true;
+}
+
 static bool
 translate_element(Translation *translation)
 {
@@ -188,18 +301,12 @@ translate_element(Translation *translation)
 	if (rest[0] == '\\' && rest[1] != '\0')
 		translate_escape(translation);
 	else if (in_class && rest[0] == '&' && rest[1] == '&')
-		return fail(translation->failure, FAILURE_UNSUPPORTED,
-		            "pattern \"%s\" has an intersection of classes",
-		            translation->pattern);
+		return translate_intersection(translation);
 	else if (rest[0] == '[')
 		return (in_class && translate_posix(translation)) ||
 		       open_class(translation);
 	else if (in_class && rest[0] == ']')
-	{
-		if (--translation->depth == 0)
-			buffer_append(out, "]", 1);
-		translation->at++;
-	}
+		close_class(translation);
 	else if (!in_class && rest[0] == '(' && rest[1] == '?')
 		translate_options(translation);
 	else
