@@ -17,6 +17,7 @@
 
 #include "bootstrap.h"
 #include "job.h"
+#include "job_compare.h"
 #include "srf.h"
 #include "statement.h"
 
@@ -51,23 +52,8 @@ typedef struct Comparison
 	int count;             /* of pairs */
 	int *place[2];         /* [count] of their rows, in row number order */
 	MemoryContext context; /* SPI leaves us in its own */
-	Tuplestorestate *rows;
-	TupleDesc columns;
+	List *lines;           /* Compared's */
 } Comparison;
-
-/* A line of the result; NaN and -1 where there is nothing. */
-typedef struct Line
-{
-	const char *metric;
-	double a;
-	double b;
-	double low;
-	double high;
-	int64 wins;
-	int64 ties;
-	int64 losses;
-	int64 prompts;
-} Line;
 
 /* ------------------------------------------------------------------ pairs */
 
@@ -107,7 +93,8 @@ pairs_query(bool by_key)
 			   : "a.row_number = b.row_number AND a.prompt = b.prompt");
 }
 
-static void
+/* False when there is none. */
+static bool
 find_pairs(Comparison *comparison)
 {
 	uint64 count;
@@ -115,15 +102,7 @@ find_pairs(Comparison *comparison)
 	comparison->by_key = all_have_keys(comparison);
 	count = read_both(comparison, pairs_query(comparison->by_key));
 	if (count == 0)
-		ereport(ERROR,
-		        (errcode(ERRCODE_NO_DATA),
-		         errmsg("jobs " INT64_FORMAT " and " INT64_FORMAT
-		                " have no row in common",
-		                comparison->job[0], comparison->job[1]),
-		         errdetail(comparison->by_key
-		                       ? "Rows are paired by their keys."
-		                       : "Rows without keys are paired by number and "
-		                         "prompt.")));
+		return false;
 	comparison->count = (int) count;
 	for (int side = 0; side < 2; side++)
 	{
@@ -132,6 +111,7 @@ find_pairs(Comparison *comparison)
 		for (uint64 i = 0; i < count; i++)
 			comparison->place[side][i] = (int) result_int(i, side + 1);
 	}
+	return true;
 }
 
 /* --------------------------------------------------------------- measures */
@@ -198,7 +178,7 @@ read_sample(const Comparison *comparison, const Measure *measure,
 
 /* At how many prompts a is better, equal, or worse. */
 static void
-count_wins(const PairedSample *sample, const Measure *measure, Line *line)
+count_wins(const PairedSample *sample, const Measure *measure, Compared *line)
 {
 	for (int i = 0; i < sample->count; i++)
 	{
@@ -215,40 +195,25 @@ count_wins(const PairedSample *sample, const Measure *measure, Line *line)
 }
 
 static void
-put_number(Datum *datum, bool *isnull, double value)
+add_line(Comparison *comparison, const Compared *line)
 {
-	*isnull = isnan(value);
-	*datum = Float8GetDatum(value);
-}
+	MemoryContext saved = MemoryContextSwitchTo(comparison->context);
+	Compared *copy = palloc(sizeof(Compared));
 
-static void
-put_line(const Comparison *comparison, const Line *line)
-{
-	Datum values[COLUMNS] = {CStringGetTextDatum(line->metric)};
-	bool nulls[COLUMNS] = {false};
-	int64 counts[4] = {line->wins, line->ties, line->losses, line->prompts};
-
-	put_number(&values[1], &nulls[1], line->a);
-	put_number(&values[2], &nulls[2], line->b);
-	put_number(&values[3], &nulls[3], line->a - line->b);
-	put_number(&values[4], &nulls[4], line->low);
-	put_number(&values[5], &nulls[5], line->high);
-	for (int i = 0; i < 4; i++)
-	{
-		nulls[6 + i] = counts[i] < 0;
-		values[6 + i] = Int64GetDatum(counts[i]);
-	}
-	tuplestore_putvalues(comparison->rows, comparison->columns, values, nulls);
+	*copy = *line;
+	copy->metric = pstrdup(line->metric);
+	comparison->lines = lappend(comparison->lines, copy);
+	MemoryContextSwitchTo(saved);
 }
 
 /* A line, unless no pair has the measure. */
 static void
-compare_measure(const Comparison *comparison, const Measure *measure,
+compare_measure(Comparison *comparison, const Measure *measure,
                 const char *component)
 {
-	Line line = {.metric = component == NULL
-	                           ? measure->metric
-	                           : psprintf("reward/%s", component)};
+	Compared line = {.metric = component == NULL
+	                               ? measure->metric
+	                               : psprintf("reward/%s", component)};
 	PairedSample sample;
 
 	read_sample(comparison, measure, component, &sample);
@@ -259,12 +224,12 @@ compare_measure(const Comparison *comparison, const Measure *measure,
 	paired_interval(&sample, measure->of, comparison->seed, &line.low,
 	                &line.high);
 	count_wins(&sample, measure, &line);
-	put_line(comparison, &line);
+	add_line(comparison, &line);
 }
 
 /* The named components that both have, in order. */
 static void
-compare_components(const Comparison *comparison)
+compare_components(Comparison *comparison)
 {
 	uint64 count = read_both(
 		comparison,
@@ -284,15 +249,15 @@ compare_components(const Comparison *comparison)
 /* Diversity is of all responses together: no prompt has it, and resampled
  * prompts, some of which come twice, would have less of it. */
 static void
-compare_diversity(const Comparison *comparison, int n)
+compare_diversity(Comparison *comparison, int n)
 {
-	Line line = {.metric = psprintf("distinct_%d", n),
-	             .low = NAN,
-	             .high = NAN,
-	             .wins = -1,
-	             .ties = -1,
-	             .losses = -1,
-	             .prompts = comparison->count};
+	Compared line = {.metric = psprintf("distinct_%d", n),
+	                 .low = NAN,
+	                 .high = NAN,
+	                 .wins = -1,
+	                 .ties = -1,
+	                 .losses = -1,
+	                 .prompts = comparison->count};
 	double *result[2] = {&line.a, &line.b};
 
 	for (int side = 0; side < 2; side++)
@@ -315,7 +280,34 @@ compare_diversity(const Comparison *comparison, int n)
 			"($3)");
 		*result[side] = result_float(0, 1);
 	}
-	put_line(comparison, &line);
+	add_line(comparison, &line);
+}
+
+List *
+evaluations_compare(int64 a, int64 b, uint64 seed, bool *by_key)
+{
+	Comparison comparison = {
+		.job = {a, b}, .seed = seed, .context = CurrentMemoryContext};
+	OwnerScope scope;
+
+	owner_begin(&scope);
+	/* The planner cannot know how many rows a job has, and might compare
+	 * each with each.  Undone by owner_end(). */
+	(void) set_config_option("enable_nestloop", "off", PGC_USERSET,
+	                         PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	if (find_pairs(&comparison))
+	{
+		compare_measure(&comparison, &reward_measure, NULL);
+		compare_components(&comparison);
+		for (size_t i = 0; i < lengthof(other_measures); i++)
+			compare_measure(&comparison, &other_measures[i], NULL);
+		for (int n = 1; n <= 3; n++)
+			compare_diversity(&comparison, n);
+	}
+	owner_end(&scope);
+	if (by_key != NULL)
+		*by_key = comparison.by_key;
+	return comparison.lines;
 }
 
 /* ------------------------------------------------------------ the function */
@@ -350,33 +342,58 @@ check_same_reward(const Job *a, const Job *b)
 		                         a->id, b->id)));
 }
 
+static void
+put_number(Datum *datum, bool *isnull, double value)
+{
+	*isnull = isnan(value);
+	*datum = Float8GetDatum(value);
+}
+
+static void
+put_line(Tuplestorestate *rows, TupleDesc columns, const Compared *line)
+{
+	Datum values[COLUMNS] = {CStringGetTextDatum(line->metric)};
+	bool nulls[COLUMNS] = {false};
+	int64 counts[4] = {line->wins, line->ties, line->losses, line->prompts};
+
+	put_number(&values[1], &nulls[1], line->a);
+	put_number(&values[2], &nulls[2], line->b);
+	put_number(&values[3], &nulls[3], line->a - line->b);
+	put_number(&values[4], &nulls[4], line->low);
+	put_number(&values[5], &nulls[5], line->high);
+	for (int i = 0; i < 4; i++)
+	{
+		nulls[6 + i] = counts[i] < 0;
+		values[6 + i] = Int64GetDatum(counts[i]);
+	}
+	tuplestore_putvalues(rows, columns, values, nulls);
+}
+
 ALOL_FUNCTION(alol_compare);
 Datum
 alol_compare(PG_FUNCTION_ARGS)
 {
-	Comparison comparison = {
-		.job = {PG_GETARG_INT64(0), PG_GETARG_INT64(1)},
-		.seed = (uint64) PG_GETARG_INT64(2),
-		.context = CurrentMemoryContext,
-	};
-	const Job *a = evaluation(comparison.job[0]);
-	const Job *b = evaluation(comparison.job[1]);
-	OwnerScope scope;
+	const Job *a = evaluation(PG_GETARG_INT64(0));
+	const Job *b = evaluation(PG_GETARG_INT64(1));
+	TupleDesc columns;
+	Tuplestorestate *rows;
+	bool by_key;
+	List *lines;
+	ListCell *cell;
 
 	check_same_reward(a, b);
-	comparison.rows = srf_open(fcinfo, &comparison.columns);
-	owner_begin(&scope);
-	/* The planner cannot know how many rows a job has, and might compare
-	 * each with each.  Undone by owner_end(). */
-	(void) set_config_option("enable_nestloop", "off", PGC_USERSET,
-	                         PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	find_pairs(&comparison);
-	compare_measure(&comparison, &reward_measure, NULL);
-	compare_components(&comparison);
-	for (size_t i = 0; i < lengthof(other_measures); i++)
-		compare_measure(&comparison, &other_measures[i], NULL);
-	for (int n = 1; n <= 3; n++)
-		compare_diversity(&comparison, n);
-	owner_end(&scope);
+	rows = srf_open(fcinfo, &columns);
+	lines =
+		evaluations_compare(a->id, b->id, (uint64) PG_GETARG_INT64(2), &by_key);
+	if (lines == NIL)
+		ereport(ERROR, (errcode(ERRCODE_NO_DATA),
+		                errmsg("jobs " INT64_FORMAT " and " INT64_FORMAT
+		                       " have no row in common",
+		                       a->id, b->id),
+		                errdetail(by_key ? "Rows are paired by their keys."
+		                                 : "Rows without keys are paired by "
+		                                   "number and prompt.")));
+	foreach (cell, lines)
+		put_line(rows, columns, lfirst(cell));
 	return (Datum) 0;
 }

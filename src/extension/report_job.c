@@ -79,3 +79,13 @@ report_job_subject(const ReportJob *shown)
 {
 	return shown->job->output != NULL ? shown->job->output : shown->job->model;
 }
+
+void
+report_job_heading(StringInfo out, const ReportJob *shown, int columns)
+{
+	appendStringInfo(out,
+	                 "<th scope=\"col\" style=\"width:%d%%\"><i class=\"key "
+	                 "c%d d%d\"></i>job " INT64_FORMAT "</th>",
+	                 78 / columns, shown->index % REPORT_COLOURS,
+	                 shown->index % REPORT_DASHES, shown->job->id);
+}

@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include "lib/stringinfo.h"
+
 #include "job.h"
 #include "report_series.h"
 
@@ -36,3 +38,7 @@ extern ReportJob *report_job_read(int64 id, int index);
 
 /* What it is about: the model that it made or, for an evaluation, asked. */
 extern const char *report_job_subject(const ReportJob *shown);
+
+/* The heading of its column, one of so many, in a table. */
+extern void report_job_heading(StringInfo out, const ReportJob *shown,
+                               int columns);

@@ -14,6 +14,7 @@
 
 #include "report_axis.h"
 #include "report_chart.h"
+#include "report_compare.h"
 #include "report_evaluation.h"
 #include "report_histogram.h"
 #include "report_html.h"
@@ -222,8 +223,9 @@ write_page(ReportJob *const *jobs, int count)
 	appendStringInfoString(&out, "</header>\n");
 	put_figures(&out, "Evaluation",
 	            "Mean over all prompts, with its 95&#8201;% interval "
-	            "(bootstrap). alol_compare() has the differences.",
+	            "(bootstrap).",
 	            report_evaluations, jobs, count);
+	(void) report_comparisons(&out, jobs, count);
 	put_figures(&out, "Course",
 	            "Lines are running means, within bands from the least to the "
 	            "greatest value; &#9671; is the best step.",

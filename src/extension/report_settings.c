@@ -57,12 +57,7 @@ put_head(StringInfo out, const char *caption, ReportJob *const *jobs, int count)
 	                 "<tr><td></td>",
 	                 caption);
 	for (int i = 0; i < count; i++)
-		appendStringInfo(
-			out,
-			"<th scope=\"col\" style=\"width:%d%%\"><i class=\"key c%d d%d\"></i>job " INT64_FORMAT
-			"</th>",
-			78 / count, jobs[i]->index % REPORT_COLOURS,
-			jobs[i]->index % REPORT_DASHES, jobs[i]->job->id);
+		report_job_heading(out, jobs[i], count);
 	appendStringInfoString(out, "</tr></thead><tbody>\n");
 }
 

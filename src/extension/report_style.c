@@ -90,6 +90,7 @@ const char report_style[] =
 	".c6{color:var(--c6)}\n"
 	".scroll{overflow-x:auto;background:var(--card);border:1px solid "
 	"var(--line);border-radius:8px;margin-bottom:14px}"
+	"section+.scroll{margin-top:14px}"
 	"table{border-collapse:collapse;width:100%;font-size:.875rem}"
 	"caption{text-align:left;font-weight:600;padding:.6rem .8rem}"
 	"th,td{padding:.34rem .8rem;text-align:left;vertical-align:top;"

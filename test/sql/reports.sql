@@ -24,7 +24,7 @@ SELECT alol_train('pairs', 'reports_<i>', 'reports_<script>alert("1")</script>',
 		"sample_prompts": 4}') AS job \gset
 SELECT alol_wait(:job) \gset
 
-SELECT plan(38);
+SELECT plan(39);
 
 -- Charts for the terminal. Hand-made values are metrics of their own.
 CREATE FUNCTION put(job bigint, metric text, steps bigint[], vals float8[])
@@ -159,6 +159,11 @@ SELECT alol_wait(:named) \gset
 SELECT is(xpath('//figure[contains(.//title, "Mean rewards")]/figcaption/text()',
 	alol_report(:named)::xml)::text, '{" in all"," &lt;a&gt;"," b"}',
 	'and each of its components');
+SELECT is((xpath('string(//table[contains(caption, "Differences from")]
+	//tr[th="words"]/td/span[2])', alol_report(:evaluated, :named)::xml))[1]::text,
+	format('longer %s, equal %s, shorter %s', wins, ties, losses),
+	'evaluations are compared') FROM alol_compare(:named, :evaluated)
+	WHERE metric = 'words';
 SELECT throws_ok('SELECT alol_report(0)', '42704', 'job 0 does not exist');
 SELECT throws_ok('SELECT alol_report(' || :job || ', NULL)', '22004',
 	'job must not be null');
