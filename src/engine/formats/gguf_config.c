@@ -91,11 +91,20 @@ copy_double(const Metadata *m, const char *name, const char *member,
 	return true;
 }
 
-/* Layers may differ in their heads; those of what we know do not. */
+/* What would be opened and be another model. */
 static bool
 refuse_variants(const Metadata *m)
 {
-	int64_t experts;
+	int64_t experts, parts;
+
+	if (!gguf_get_int(m->file, "split.count", 1, 0, INT32_MAX, &parts,
+	                  m->failure))
+		return false;
+	if (parts > 1)
+		return fail(m->failure, FAILURE_UNSUPPORTED,
+		            "\"%s\" is one of %lld files of a model, which is not "
+		            "supported",
+		            gguf_path(m->file), (long long) parts);
 
 	if (!get_int(m, "expert_count", 0, &experts))
 		return false;

@@ -4,6 +4,9 @@
  *		type of weights.
  */
 #include "on_cpu.h"
+
+#include "model/lora.h"
+#include "weighted_sum.h"
 #include "responses.h"
 
 /* fp32 noise of either side, see the golden set's README. */
@@ -259,6 +262,63 @@ written_files_may_be_shorter(void **state)
 	arena_destroy(arena);
 }
 
+/*
+ * An adapter that has learned a step over blocks of a file, merged into a
+ * directory and into another file: both compute what base and adapter do.
+ */
+static void
+check_adapter(const char *path)
+{
+	static const LoraOptions lora = {.rank = 3, .alpha = 6, .seed = 1};
+	static const AdamW adamw = {.learning_rate = 0.1f,
+	                            .beta1 = 0.9f,
+	                            .beta2 = 0.999f,
+	                            .eps = 1e-6f,
+	                            .correction1 = 0.1f,
+	                            .correction2 = 0.001f,
+	                            .gradient_scale = 1};
+	Arena *arena = arena_create();
+	Batch batch = tiny_batch(arena, 3);
+	int32_t groups[4] = {0, 1, 2, 3};
+	Seen seen = {.batch = &batch};
+	char *directory = test_directory(arena);
+	char *file = arena_printf(arena, "%s/model.gguf", directory);
+	Failure failure = {0};
+	Model *model;
+	double norm;
+
+	assert_ok(model_open(arena, device, path, NULL, &model, &failure), failure);
+	assert_ok(model_make_trainable(model, &lora, &failure), failure);
+	model_zero_gradients(model);
+	assert_ok(model_accumulate(model, &batch, 3, groups, NULL, weighted_sum,
+	                           &seen, &failure),
+	          failure);
+	assert_ok(model_gradient_norm(model, &norm, &failure), failure);
+	assert_true(isfinite(norm) && norm > 0);
+	assert_ok(model_update(model, &adamw, &failure), failure);
+	assert_ok(model_save_gguf(model, DTYPE_F32, "merged", file, &failure),
+	          failure);
+	compare_models(arena, model, file, 5e-5);
+	unlink(file);
+	assert_ok(model_save(model, NULL, directory, &failure), failure);
+	compare_models(arena, model, directory, 5e-5);
+	tiny_remove(directory);
+	arena_destroy(arena);
+}
+
+static void
+adapters_over_files_are_merged(void **state)
+{
+	static const char *const names[] = {"q5", "gpt2", "qwen3", "gptneox"};
+	Arena *arena = arena_create();
+	char *root = test_golden_path(arena, "gguf");
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		check_adapter(arena_printf(arena, "%s/%s/model.gguf", root, names[i]));
+	arena_destroy(arena);
+}
+
 static void
 own_files_give_the_golden_numbers(void **state)
 {
@@ -283,6 +343,7 @@ main(void)
 		cmocka_unit_test(written_files_hold_the_same_model),
 		cmocka_unit_test(written_files_may_be_shorter),
 		cmocka_unit_test(what_gguf_cannot_say_is_an_error),
+		cmocka_unit_test(adapters_over_files_are_merged),
 	};
 
 	return run_on_cpu(tests);
