@@ -294,7 +294,9 @@ describe_bytes(const Source *source, json_t *tokenizer, json_t *model)
 		            source->pre, gguf_path(source->file));
 	json_object_set_new(tokenizer, "pre_tokenizer", pretokenizer);
 	json_object_set_new(tokenizer, "decoder",
-	                    json_pack("{s:s}", "type", "ByteLevel"));
+	                    json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel",
+	                              "add_prefix_space", 0, "trim_offsets", 1,
+	                              "use_regex", 0));
 	if (is_nfc)
 		json_object_set_new(tokenizer, "normalizer",
 		                    json_pack("{s:s}", "type", "NFC"));

@@ -143,6 +143,18 @@ compare_models(Arena *arena, Model *model, const char *path, double tolerance)
 	assert_int_equal(model_config(model)->eos, model_config(again)->eos);
 }
 
+/* Other readers of tokenizer.json want all members of a ByteLevel. */
+static void
+check_decoder(Arena *arena, const char *directory)
+{
+	json_t *decoder = json_object_get(
+		test_read_json(arena, directory, "tokenizer.json"), "decoder");
+
+	if (strcmp(json_string_value(json_object_get(decoder, "type")),
+	           "ByteLevel") == 0)
+		assert_int_equal(json_object_size(decoder), 4);
+}
+
 /* Files as a directory has them; the same model again, in fp32. */
 static void
 check_saved(const char *path)
@@ -155,6 +167,7 @@ check_saved(const char *path)
 	assert_ok(model_open(arena, device, path, NULL, &model, &failure), failure);
 	assert_ok(model_save(model, NULL, copy, &failure), failure);
 	compare_models(arena, model, copy, 2e-5);
+	check_decoder(arena, copy);
 	tiny_remove(copy);
 	arena_destroy(arena);
 }
