@@ -30,7 +30,9 @@ is($standby->safe_psql('postgres', "SELECT state FROM alol_jobs WHERE job = $job
 is($standby->safe_psql('postgres', "SELECT count(*) FROM alol_score('pairs', 'tiny', reward => 'reward')"),
 	'240', 'rows can be scored');
 is($standby->safe_psql('postgres', "SELECT alol_distinct('a b a b', 1)"), '0.5', 'texts too');
-foreach my $call ("alol_train('pairs', 'tiny', 'x', reward => 'reward')",
+is($standby->safe_psql('postgres', "SELECT alol_plot($job) ~ 'at step 10' AND alol_report($job) ~ '</html>'"),
+	't', 'and reports written');
+foreach my $call ("alol_evaluate('pairs', 'tiny')", "alol_train('pairs', 'tiny', 'x', reward => 'reward')",
 	"alol_model_rename('tiny', 'x')", "alol_model_drop('tiny')",
 	"alol_resume($job)", "alol_job_drop($job)",
 	"alol_cancel($job)", "alol_model_grant('tiny', NULL)",
