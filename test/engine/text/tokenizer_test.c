@@ -495,6 +495,33 @@ unknown_ids_give_nothing_and_zeros_are_replaced(void **state)
 	assert_false(tokenizer_is_special(tokenizer, 99));
 }
 
+/* Values of the library. */
+static void
+stripped_white_space_is_seen_again(void **state)
+{
+	Tokenizer *tokenizer = open_text(
+		"{\"model\":{\"type\":\"WordLevel\",\"unk_token\":\"u\",\"vocab\":"
+		"{\"u\":0}},\"added_tokens\":["
+		"{\"id\":1,\"content\":\"<r>\",\"rstrip\":true,\"normalized\":false},"
+		"{\"id\":2,\"content\":\"\\n\",\"rstrip\":true,\"normalized\":false},"
+		"{\"id\":3,\"content\":\"\\t\",\"lstrip\":true,\"rstrip\":true,"
+		"\"normalized\":false}]}");
+	static const char *const texts[] = {"<r>\n\nx", "\n \nx", "\t\r\tx"};
+	static const int32_t ids[][4] = {{1, 2, 2, 0}, {2, 2, 0}, {3, 0}};
+
+	(void) state;
+	for (int i = 0; i < 3; i++)
+	{
+		TokenList list = {0};
+
+		assert_ok(tokenizer_encode(tokenizer, arena, texts[i], strlen(texts[i]),
+		                           true, &list, &failure),
+		          failure);
+		assert_int_equal(list.count, 4 - i);
+		assert_memory_equal(list.ids, ids[i], (size_t) (4 - i) * 4);
+	}
+}
+
 static void
 a_vocabulary_may_have_holes(void **state)
 {
@@ -592,6 +619,7 @@ main(void)
 		cmocka_unit_test(older_directories_may_have_added_tokens),
 		cmocka_unit_test(pieces_of_a_response_join_to_its_text),
 		cmocka_unit_test(unknown_ids_give_nothing_and_zeros_are_replaced),
+		cmocka_unit_test(stripped_white_space_is_seen_again),
 		cmocka_unit_test(a_vocabulary_may_have_holes),
 		cmocka_unit_test(bytes_that_are_not_utf8_are_repaired),
 		cmocka_unit_test(a_long_piece_is_merged_like_its_parts),

@@ -163,7 +163,9 @@ static bool
 split_segment(const AddedTokens *added, const Trie *trie, Arena *arena,
               const Segment *segment, SegmentList *list, Failure *failure)
 {
-	size_t done = 0; /* what lies before is in the list */
+	size_t done = 0;         /* what lies before is in the list */
+	size_t space = SIZE_MAX; /* white space that was looked through */
+	size_t space_end = 0;
 
 	for (size_t i = 0; trie->count > 1 && i < segment->length;)
 	{
@@ -184,18 +186,25 @@ split_segment(const AddedTokens *added, const Trie *trie, Arena *arena,
 		i = end;
 		if (token->single_word && !is_single_word(segment, start, end))
 			continue;
-		if (start < done) /* taken by a token that strips to its right */
-			start = done;
 		if (token->lstrip)
-			start = strip_left(segment, start, done);
-		if (token->rstrip)
-			end = strip_right(segment, end);
+			start = start < done ? done : strip_left(segment, start, done);
+		if (token->rstrip && end >= space && end <= space_end)
+			end = space_end;
+		else if (token->rstrip)
+		{
+			space = end;
+			space_end = end = strip_right(segment, end);
+		}
+		if (end < start)
+			continue;
 		if (start > done &&
 		    !add_segment(list, arena, segment, done, start, -1, failure))
 			return false;
-		if (end < start)
-			end = start;
-		if (!add_segment(list, arena, segment, start, end, token->id, failure))
+
+		/* White space that the token before took is seen again, as in
+		 * `tokenizers`; only a token that is left with nothing is none. */
+		if (end > start &&
+		    !add_segment(list, arena, segment, start, end, token->id, failure))
 			return false;
 		done = end;
 	}
