@@ -41,6 +41,7 @@ CASES = {
     "bert_body": ("encoders/bert_body", "regression", 1),
     "llama_body": ("training/llama", "pairwise", 1),
     "qwen2_lora": ("classifiers/qwen2", "classification", 4),
+    "deberta": ("classifiers/deberta_v2", "classification", 2),
 }
 
 
