@@ -180,6 +180,20 @@ arena_try(Arena *arena, size_t count, size_t size, Failure *failure)
 	return memory;
 }
 
+bool
+arena_try_tables(Arena *arena, const ArenaTable *tables, size_t count,
+                 Failure *failure)
+{
+	for (size_t i = 0; i < count; i++)
+	{
+		*tables[i].memory =
+			arena_try(arena, (size_t) tables[i].count, tables[i].size, failure);
+		if (*tables[i].memory == NULL)
+			return false;
+	}
+	return true;
+}
+
 void *
 arena_alloc(Arena *arena, size_t size)
 {

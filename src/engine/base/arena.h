@@ -34,6 +34,18 @@ extern void *arena_alloc(Arena *arena, size_t size);
 extern void *arena_try(Arena *arena, size_t count, size_t size,
                        Failure *failure);
 
+/* One of several tables that are wanted together: count elements. */
+typedef struct ArenaTable
+{
+	void **memory; /* receives it */
+	int64_t count;
+	size_t size; /* of an element */
+} ArenaTable;
+
+/* arena_try() for each of count tables; false at the first that fails. */
+extern bool arena_try_tables(Arena *arena, const ArenaTable *tables,
+                             size_t count, Failure *failure);
+
 extern char *arena_strdup(Arena *arena, const char *text);
 extern char *arena_strndup(Arena *arena, const char *text, size_t length);
 extern char *arena_printf(Arena *arena, const char *format, ...)

@@ -38,6 +38,8 @@ plan_head(Plan *plan, const Model *model, int rows, bool is_training,
 	head->logits = plan_tensor(plan, head->chunk, model->config.vocabulary);
 	head->logp = plan_tensor(plan, 1, head->chunk);
 	head->lse = plan_tensor(plan, 1, head->chunk);
+	if (model->has_values)
+		head->value = plan_tensor(plan, rows, 1);
 	if (!is_training)
 		return;
 	head->coefficient = plan_tensor(plan, 1, head->chunk);

@@ -77,6 +77,12 @@ typedef struct Layer
 /* Weights and biases of a classifier's head at most. */
 #define HEAD_PARAMETERS 4
 
+/* Every parameter starts on a 64-byte line of its own: so many numbers. */
+#define PARAMETER_LINE 16
+
+/* Weight and bias of the value of a token, behind all others. */
+#define VALUE_PARAMETERS 2
+
 /* Low-rank changes of a model's linear maps (lora.c, adapter.c). */
 typedef struct Adapter
 {
@@ -156,6 +162,8 @@ struct Model
 	Parameter *head;   /* the embedding where tied; NULL: no language model */
 	Linear pooler;     /* a classifier's first map, or a bare encoder's */
 	Linear classifier; /* its last, or only one */
+	bool has_values;   /* a value of every token is trained, too */
+	Linear value;      /* the map to it; weight NULL until trainable */
 
 	float *angles; /* device, [angle_rows, rotary] */
 	int angle_rows;
@@ -450,6 +458,7 @@ typedef struct Head
 	Tensor logp;        /* [1, chunk] */
 	Tensor lse;         /* [1, chunk] */
 	Tensor coefficient; /* [1, chunk], training */
+	Tensor value;       /* [rows, 1], where the model has values */
 	int32_t *row;       /* device, [rows]: which tokens */
 	int32_t *target;    /* device, [rows]: what follows them */
 } Head;
@@ -461,6 +470,11 @@ typedef bool (*PartFunction)(Model *model, Arena *arena, const Batch *part,
 /* Runs over the batch in micro-batches of the token budget (score.c). */
 extern bool batch_run_parts(Model *model, const Batch *batch, PartFunction run,
                             float *out, Failure *failure);
+
+/* Log-probabilities of all targets of one micro-batch, and where value is not
+ * NULL their values (host). */
+extern bool score_targets(Model *model, Arena *arena, const Batch *batch,
+                          float *logp, float *value, Failure *failure);
 
 /* The position before each target of the batch, and the targets. */
 extern void batch_list_targets(const Batch *batch, int32_t *row,
@@ -502,6 +516,16 @@ extern void rows_gather(Pass *pass, Tensor output, const int32_t *row,
                         Tensor hidden, Tensor stat, Tensor normed);
 extern void rows_scatter_backward(Pass *pass, const int32_t *row, Tensor hidden,
                                   Tensor stat, Tensor dnormed);
+
+/* ----------------------------- values of tokens (token_value.c) */
+
+/* Lists the map's parameters behind those that are trained. */
+extern void token_values_list(Model *model);
+/* Of all rows of the head, into head->value and to the host. */
+extern void token_values_forward(Head *head, Model *model, float *value);
+/* From their gradient (host): adds to head->dnormed and the map's. */
+extern void token_values_backward(Head *head, Model *model,
+                                  const float *dvalue);
 
 /* ------------------------------ the classifier's head (classifier.c) */
 

@@ -20,13 +20,19 @@ ParameterList
 trained_parameters(const Model *model)
 {
 	const Adapter *adapter = model->adapter;
+	ParameterList list = {model->parameters, model->parameter_count,
+	                      model->parameter_total};
 
 	if (adapter != NULL)
-		return (ParameterList){adapter->parameters,
+		list = (ParameterList){adapter->parameters,
 		                       2 * adapter->loras + adapter->wholes,
 		                       adapter->parameter_total};
-	return (ParameterList){model->parameters, model->parameter_count,
-	                       model->parameter_total};
+	if (model->value.weight != NULL)
+	{
+		list.count += VALUE_PARAMETERS;
+		list.total = model->value.bias->offset + PARAMETER_LINE;
+	}
+	return list;
 }
 
 void
@@ -217,7 +223,8 @@ adapter_attach(Model *model, Adapter *adapter, LoraChooser choose,
 		            model->config.architecture);
 	adapter->lora = arena_alloc(model->arena, most * sizeof(Lora));
 	adapter->parameters = arena_alloc(
-		model->arena, (2 * most + HEAD_PARAMETERS) * sizeof(Parameter));
+		model->arena,
+		(2 * most + HEAD_PARAMETERS + VALUE_PARAMETERS) * sizeof(Parameter));
 	for (int i = 0; i < model->config.layers; i++)
 	{
 		Linear *linears[LAYER_LINEARS];

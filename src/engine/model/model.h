@@ -275,6 +275,31 @@ extern bool model_accumulate(Model *model, const Batch *batch, int groups,
                              LogprobGradient gradient, void *argument,
                              Failure *failure);
 
+/*
+ * Has model_make_trainable(), which comes later, add a linear map from the
+ * last hidden state to a number: the value of the token that follows.  It
+ * begins at 0, is trained with the rest, is the last of the trained state, and
+ * goes into no file but that.
+ */
+extern void model_add_values(Model *model);
+
+/* Log-probability and value of every target, side by side into
+ * valued[targets, 2] (host). */
+extern bool model_valued(Model *model, const Batch *batch, float *valued,
+                         Failure *failure);
+
+/* A LogprobGradient that is also given values, and gives dL/dvalue. */
+typedef bool (*ValuedGradient)(void *argument, int first, int count,
+                               const float *logp, const float *value,
+                               float *dlogp, float *dvalue, Failure *failure);
+
+/* model_accumulate() of a model with values. */
+extern bool model_accumulate_valued(Model *model, const Batch *batch,
+                                    int groups, const int32_t *group_offset,
+                                    const uint64_t *key,
+                                    ValuedGradient gradient, void *argument,
+                                    Failure *failure);
+
 /* Given logits[S, labels] of a whole micro-batch, writes dL/dlogits. */
 typedef bool (*LogitGradient)(void *argument, int sequences,
                               const float *logits, float *grad,

@@ -37,8 +37,8 @@ add(Lister *lister, const char *name, int64_t rows, int64_t cols,
 		parameter->decays = cols != 0;
 	}
 	lister->count++;
-	/* Every parameter starts on a 64-byte line of its own. */
-	lister->total += (count + 15) / 16 * 16;
+	lister->total +=
+		(count + PARAMETER_LINE - 1) / PARAMETER_LINE * PARAMETER_LINE;
 	return parameter;
 }
 
@@ -255,7 +255,8 @@ model_list_parameters(Model *model, const char *prefix, bool has_pooler)
 	model->parameters = NULL;
 	walk(&lister);
 	model->parameters =
-		arena_alloc(model->arena, (size_t) lister.count * sizeof(Parameter));
+		arena_alloc(model->arena, (size_t) (lister.count + VALUE_PARAMETERS) *
+	                                  sizeof(Parameter));
 	model->layers = arena_alloc(model->arena,
 	                            (size_t) model->config.layers * sizeof(Layer));
 	walk(&lister);

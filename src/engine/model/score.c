@@ -121,9 +121,9 @@ batch_run_parts(Model *model, const Batch *batch, PartFunction run, float *out,
 	return done;
 }
 
-static bool
-logprobs_of_part(Model *model, Arena *arena, const Batch *batch, float **out,
-                 Failure *failure)
+bool
+score_targets(Model *model, Arena *arena, const Batch *batch, float *logp,
+              float *value, Failure *failure)
 {
 	Device *device = model->device;
 	int targets = batch_targets(batch, 0, batch->sequences);
@@ -141,17 +141,29 @@ logprobs_of_part(Model *model, Arena *arena, const Batch *batch, float **out,
 		return false;
 	head_begin(&head, &pass, pass_forward(&pass), targets, row, target, false,
 	           memory);
+	if (value != NULL)
+		token_values_forward(&head, model, value);
 	for (int first = 0; first < targets; first += head.chunk)
 	{
 		int count = first + head.chunk < targets ? head.chunk : targets - first;
 
 		head_logprobs(&head, model, first, count);
-		device->download(device, *out + first, head.logp.data,
+		device->download(device, logp + first, head.logp.data,
 		                 (size_t) count * sizeof(float));
 	}
-	*out += targets;
 	return device->sync(device, failure) &&
-	       outputs_are_finite(*out - targets, targets, failure);
+	       outputs_are_finite(logp, targets, failure) &&
+	       (value == NULL || outputs_are_finite(value, targets, failure));
+}
+
+static bool
+logprobs_of_part(Model *model, Arena *arena, const Batch *batch, float **out,
+                 Failure *failure)
+{
+	float *logp = *out;
+
+	*out += batch_targets(batch, 0, batch->sequences);
+	return score_targets(model, arena, batch, logp, NULL, failure);
 }
 
 bool

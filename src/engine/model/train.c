@@ -43,8 +43,8 @@ allocate_state(Model *model, ModelState state, Failure *failure)
 	        fail(failure, FAILURE_OUT_OF_MEMORY, "no memory for training"));
 }
 
-/* The first values of a parameter that no file has: of a new adapter, or of a
- * new classifier's head. */
+/* The first values of a parameter that no file has: of a new adapter, of a new
+ * classifier's head, or of the map to values of tokens. */
 static void
 upload_new(Model *model, int index, float *target)
 {
@@ -62,8 +62,11 @@ upload_new(Model *model, int index, float *target)
 
 		if (is_lora)
 			lora_initialize(model->adapter, index, first, count, part);
-		else
+		else if (model->plan != NULL)
 			relabel_initialize(model, parameter, first, count, part);
+		else
+			/* Values of tokens begin at 0. */
+			memset(part, 0, (size_t) count * sizeof(float));
 		device->upload(device, target + first, part,
 		               (size_t) count * sizeof(float));
 	}
@@ -103,6 +106,8 @@ model_make_trainable(Model *model, const LoraOptions *lora, Failure *failure)
 		if (model->plan != NULL)
 			relabel_train_head(model);
 	}
+	if (model->has_values)
+		token_values_list(model);
 	if (!memory_check(4 * (uint64_t) state_bytes(model), failure) ||
 	    !allocate_state(model, MODEL_WEIGHTS, failure))
 		return fail_while(failure,
@@ -130,11 +135,25 @@ typedef struct Step
 	const Batch *batch;
 	const int32_t *group_offset;
 	Head *head;
-	float *logp;  /* [targets] */
-	float *dlogp; /* [targets] */
+	float *logp;   /* [targets] */
+	float *dlogp;  /* [targets] */
+	float *value;  /* [targets], where there are values */
+	float *dvalue; /* [targets] */
 	LogprobGradient gradient;
+	ValuedGradient valued; /* in place of gradient, where there are values */
 	void *argument;
 } Step;
+
+static bool
+ask_gradient(Step *step, int row, int first, int count, Failure *failure)
+{
+	if (step->valued == NULL)
+		return step->gradient(step->argument, first, count, step->logp + row,
+		                      step->dlogp + row, failure);
+	return step->valued(step->argument, first, count, step->logp + row,
+	                    step->value + row, step->dlogp + row,
+	                    step->dvalue + row, failure);
+}
 
 /* Log-probabilities of rows [first, first + count), in chunks. */
 static void
@@ -196,8 +215,7 @@ run_groups(Step *step, int groups, Failure *failure)
 		}
 		show_rows(step, row, rows);
 		if (!step->model->device->sync(step->model->device, failure) ||
-		    !step->gradient(step->argument, first, last - first,
-		                    step->logp + row, step->dlogp + row, failure))
+		    !ask_gradient(step, row, first, last - first, failure))
 			return false;
 		return_rows(step, row, rows);
 		row += rows;
@@ -205,28 +223,30 @@ run_groups(Step *step, int groups, Failure *failure)
 	return true;
 }
 
-bool
-model_accumulate(Model *model, const Batch *batch, int groups,
-                 const int32_t *group_offset, const uint64_t *key,
-                 LogprobGradient gradient, void *argument, Failure *failure)
+/* Forward and backward of the step's batch, whose callbacks are set. */
+static bool
+accumulate(Step *step, int groups, const uint64_t *key, Failure *failure)
 {
+	Model *model = step->model;
+	const Batch *batch = step->batch;
 	int targets = batch_targets(batch, 0, batch->sequences);
+	size_t bytes = (size_t) targets * sizeof(float);
 	Arena *arena = arena_create();
 	int32_t *row = arena_alloc(arena, (size_t) targets * sizeof(int32_t));
 	int32_t *target = arena_alloc(arena, (size_t) targets * sizeof(int32_t));
 	Head head;
 	Pass pass;
-	Step step = {.model = model,
-	             .batch = batch,
-	             .group_offset = group_offset,
-	             .head = &head,
-	             .logp = arena_alloc(arena, (size_t) targets * sizeof(float)),
-	             .dlogp = arena_alloc(arena, (size_t) targets * sizeof(float)),
-	             .gradient = gradient,
-	             .argument = argument};
 	void *memory;
 	bool done;
 
+	step->head = &head;
+	step->logp = arena_alloc(arena, bytes);
+	step->dlogp = arena_alloc(arena, bytes);
+	if (step->valued != NULL)
+	{
+		step->value = arena_alloc(arena, bytes);
+		step->dvalue = arena_alloc(arena, bytes);
+	}
 	batch_list_targets(batch, row, target);
 	done = model_require(model, MODEL_LANGUAGE, failure) &&
 	       pass_begin(&pass, model, batch, true,
@@ -236,16 +256,49 @@ model_accumulate(Model *model, const Batch *batch, int groups,
 	{
 		head_begin(&head, &pass, pass_forward(&pass), targets, row, target,
 		           true, memory);
-		done = run_groups(&step, groups, failure);
+		if (step->valued != NULL)
+			token_values_forward(&head, model, step->value);
+		done = run_groups(step, groups, failure);
 	}
 	if (done)
 	{
+		if (step->valued != NULL)
+			token_values_backward(&head, model, step->dvalue);
 		head_end_backward(&head, &pass);
 		pass_backward(&pass);
 		done = model->device->sync(model->device, failure);
 	}
 	arena_destroy(arena);
 	return done;
+}
+
+bool
+model_accumulate(Model *model, const Batch *batch, int groups,
+                 const int32_t *group_offset, const uint64_t *key,
+                 LogprobGradient gradient, void *argument, Failure *failure)
+{
+	Step step = {.model = model,
+	             .batch = batch,
+	             .group_offset = group_offset,
+	             .gradient = gradient,
+	             .argument = argument};
+
+	return accumulate(&step, groups, key, failure);
+}
+
+bool
+model_accumulate_valued(Model *model, const Batch *batch, int groups,
+                        const int32_t *group_offset, const uint64_t *key,
+                        ValuedGradient gradient, void *argument,
+                        Failure *failure)
+{
+	Step step = {.model = model,
+	             .batch = batch,
+	             .group_offset = group_offset,
+	             .valued = gradient,
+	             .argument = argument};
+
+	return accumulate(&step, groups, key, failure);
 }
 
 bool

@@ -47,12 +47,7 @@ static bool
 make_room(Arena *arena, MicroBatch *micro, int64_t sequences, int64_t tokens,
           Failure *failure)
 {
-	struct
-	{
-		void **memory;
-		int64_t count;
-		size_t size;
-	} parts[] = {
+	const ArenaTable tables[] = {
 		{(void **) &micro->row, sequences, sizeof(DatasetRow *)},
 		{(void **) &micro->offset, sequences + 1, sizeof(int32_t)},
 		{(void **) &micro->target, sequences, sizeof(int32_t)},
@@ -66,14 +61,8 @@ make_room(Arena *arena, MicroBatch *micro, int64_t sequences, int64_t tokens,
 		{(void **) &micro->advantage, sequences, sizeof(double)},
 	};
 
-	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
-	{
-		*parts[i].memory =
-			arena_try(arena, (size_t) parts[i].count, parts[i].size, failure);
-		if (*parts[i].memory == NULL)
-			return false;
-	}
-	return true;
+	return arena_try_tables(arena, tables, sizeof(tables) / sizeof(tables[0]),
+	                        failure);
 }
 
 /* One more sequence; place tells it from the others of the step. */
@@ -329,6 +318,23 @@ adamw_settings(const TrainOptions *options, int64_t update, double rate,
 }
 
 bool
+step_update(Model *model, const TrainOptions *options, int64_t update,
+            double rate, double loss, double *grad_norm, Failure *failure)
+{
+	AdamW settings;
+
+	if (!model_gradient_norm(model, grad_norm, failure))
+		return false;
+	if (!isfinite(loss))
+		return fail_diverged("loss", loss, update, failure);
+	if (!isfinite(*grad_norm))
+		return fail_diverged("norm of the gradient", *grad_norm, update,
+		                     failure);
+	settings = adamw_settings(options, update, rate, *grad_norm);
+	return model_update(model, &settings, failure);
+}
+
+bool
 step_run(Model *model, const TrainOptions *options, const Dataset *dataset,
          const int32_t *drawn, int count, int64_t budget, int64_t update,
          double learning_rate, StepReport *report, Failure *failure)
@@ -341,21 +347,11 @@ step_run(Model *model, const TrainOptions *options, const Dataset *dataset,
 	                    .update = update,
 	                    .report = report};
 	bool done;
-	AdamW settings;
 
 	memset(report, 0, sizeof(StepReport));
 	model_zero_gradients(model);
-	done = accumulate(arena, model, &micro, drawn, count, budget, failure) &&
-	       model_gradient_norm(model, &report->grad_norm, failure);
+	done = accumulate(arena, model, &micro, drawn, count, budget, failure);
 	arena_destroy(arena);
-	if (!done)
-		return false;
-	if (!isfinite(report->loss))
-		return fail_diverged("loss", report->loss, update, failure);
-	if (!isfinite(report->grad_norm))
-		return fail_diverged("norm of the gradient", report->grad_norm, update,
-		                     failure);
-	settings =
-		adamw_settings(options, update, learning_rate, report->grad_norm);
-	return model_update(model, &settings, failure);
+	return done && step_update(model, options, update, learning_rate,
+	                           report->loss, &report->grad_norm, failure);
 }

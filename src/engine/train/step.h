@@ -33,3 +33,12 @@ extern bool step_run(Model *model, const TrainOptions *options,
                      const Dataset *dataset, const int32_t *drawn, int count,
                      int64_t budget, int64_t update, double learning_rate,
                      StepReport *report, Failure *failure);
+
+/*
+ * Updates the weights by the gradient that is there, whose norm it gives, at
+ * this learning rate; update counts from 1.  Fails, before the update, when
+ * loss or gradient is not finite.
+ */
+extern bool step_update(Model *model, const TrainOptions *options,
+                        int64_t update, double rate, double loss,
+                        double *grad_norm, Failure *failure);
