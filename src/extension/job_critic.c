@@ -469,6 +469,13 @@ critic_take_rows(JobRun *run)
 	report_rows(run, skipped, answer.head);
 }
 
+/* Without the trifle by which the engine decides between equal measures. */
+static double
+shown(double measure)
+{
+	return rint(measure * 1e6) / 1e6 + 0;
+}
+
 void
 critic_report(JobRun *run, Jsonb *result)
 {
@@ -485,9 +492,10 @@ critic_report(JobRun *run, Jsonb *result)
 	if (isnan(best) || isnan(first) || best <= first ||
 	    !json_bool(run->job->settings, "keep_best", true))
 		return;
-	job_record_notice(
-		run->job, "notice",
-		psprintf("the weights of step " INT64_FORMAT " are kept: %s %.4g on "
-	             "held-out rows, %.4g before training",
-	             json_int(result, "step", 0), measure, best, first));
+	job_record_notice(run->job, "notice",
+	                  psprintf("the weights of step " INT64_FORMAT
+	                           " are kept: %s %.4g on "
+	                           "held-out rows, %.4g before training",
+	                           json_int(result, "step", 0), measure,
+	                           shown(best), shown(first)));
 }

@@ -59,7 +59,7 @@ BEGIN
 	RETURN pg_read_file(path || '/config.json')::jsonb;
 END $$;
 
-SELECT plan(75);
+SELECT plan(76);
 
 -- Calls that cannot work.
 SELECT throws_ok(call($$NULL, 'critic_llama', 'o'$$), '22004',
@@ -264,6 +264,15 @@ SELECT alol_train_reward('texts', 'critic_bert', 'critic_f', steps => 1,
 SELECT is(alol_wait(:job), 'succeeded', 'a label more in the validation');
 SELECT is(notices(:job), '1 rows are skipped: 1 with a label that the source '
 	'does not have; labels are "neg" (60), "pos" (60)', 'is left out');
+
+-- Nothing to learn: as many labels as rows.
+SELECT alol_train_reward('texts', 'critic_bert', 'critic_h', 'key', steps => 1)
+	AS job \gset
+SELECT alol_wait(:job) \gset
+SELECT ok(notice ~ ('is not better than a constant answer on 6 held-out rows: '
+	'evaluation/accuracy is 0, that of the constant 0'),
+	'a classifier that is no better than a constant says so')
+FROM alol_jobs WHERE job = :job;
 
 -- What cannot become one, and what can go on.
 SELECT alol_train_value('texts', 'critic_llama', 'critic_value',

@@ -232,7 +232,7 @@ compare_to_baseline(Training *training, const TrainResult *result,
 	         "the classifier is not better than a constant answer on %d "
 	         "held-out rows: %s is %.4g, that of the constant %.4g",
 	         training->job->held.dataset.selected, critic->measure,
-	         result->best_reward, training->baseline);
+	         train_shown(result->best_reward), training->baseline);
 	return send_warning(training, message, failure);
 }
 

@@ -64,6 +64,13 @@ train_steps(const TrainOptions *options, int64_t groups)
 	return schedule_steps(options->epochs, groups, options->batch_size);
 }
 
+double
+train_shown(double measure)
+{
+	/* Adding 0 makes of -0 what it is. */
+	return rint(measure * 1e6) / 1e6 + 0;
+}
+
 TrainPlan
 train_plan(const Model *model)
 {
@@ -443,7 +450,8 @@ choose(Run *run, TrainResult *result, Failure *failure)
 		snprintf(message, sizeof(message),
 		         "no step was better on held-out rows than the beginning (%s "
 		         "%.4g); the weights are those of the last step",
-		         run->options->critic->measure, state->reference_reward);
+		         run->options->critic->measure,
+		         train_shown(state->reference_reward));
 	else
 		snprintf(message, sizeof(message),
 		         "no step earned more reward than the reference (%.4g); the "

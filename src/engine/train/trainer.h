@@ -49,6 +49,10 @@ typedef struct TrainResult
 /* How many steps a run over so many groups takes. */
 extern int64_t train_steps(const TrainOptions *options, int64_t groups);
 
+/* A measure of held-out rows for messages: without the trifle that decides
+ * between equal ones (held.h). */
+extern double train_shown(double measure);
+
 /* What this process would compute with; without a token budget. */
 extern TrainPlan train_plan(const Model *model);
 
