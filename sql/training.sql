@@ -12,7 +12,7 @@ CREATE FUNCTION @extschema@.alol_train(source text, model text, output text,
 	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.alol_train(text, text, text, text, text, text,
 	float8, int, int, float8, int, text, bigint, jsonb) IS
-	'starts a job that trains a model (all weights, or with lora_rank an adapter over it) on the rows or pairs of a table or SELECT into model output; returns the job''s id';
+	'starts a job that trains a model (all weights, or with lora_rank an adapter over it) on the rows or pairs of a table or SELECT, or with method ppo on its own responses to their prompts, into model output; returns the job''s id';
 
 CREATE FUNCTION @extschema@.alol_sft(source text, model text, output text,
 		reward text DEFAULT NULL, epochs float8 DEFAULT 1,

@@ -127,10 +127,10 @@ take_rewards(const RewardRows *names, double *reward, const bool *isnull,
 }
 
 static void
-evaluate_chunk(JobRun *run, Reward *reward, const Response *responses,
-               int count, double *result, double *component)
+evaluate_chunk(JobRun *run, JobRows *rows, Reward *reward,
+               const Response *responses, int count, double *result,
+               double *component)
 {
-	JobRows *rows = run->validation;
 	Tuplestorestate *store = tuplestore_begin_heap(true, false, work_mem);
 	bool isnull[CHUNK];
 	int64 numbers[CHUNK];
@@ -173,8 +173,8 @@ name_components(Components *component, const Reward *reward, int count,
 }
 
 void
-evaluate_responses(JobRun *run, const Response *responses, int count,
-                   double *reward, Components *component)
+evaluate_responses(JobRun *run, JobRows *rows, const Response *responses,
+                   int count, double *reward, Components *component)
 {
 	MemoryContext context = CurrentMemoryContext;
 
@@ -188,11 +188,12 @@ evaluate_responses(JobRun *run, const Response *responses, int count,
 
 		CHECK_FOR_INTERRUPTS();
 		saved = job_begin_read();
-		opened = reward_open(run->job->reward, run->validation->names->columns,
-		                     run->validation->names);
+		opened =
+			reward_open(run->job->reward, rows->names->columns, rows->names);
 		if (component != NULL && first == 0)
 			name_components(component, opened, count, context);
-		evaluate_chunk(run, opened, responses + first, chunk, reward + first,
+		evaluate_chunk(run, rows, opened, responses + first, chunk,
+		               reward + first,
 		               component == NULL ? NULL
 		                                 : component->value +
 		                                       (Size) first * component->count);

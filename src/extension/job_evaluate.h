@@ -17,7 +17,7 @@ typedef struct Components
 /* A generated response, in UTF-8, borrowed, to the prompt of a row. */
 typedef struct Response
 {
-	int64 row; /* number in run->validation, from 0 */
+	int64 row; /* its number, from 0 */
 	const char *utf8;
 	size_t length;
 	uint32 tokens;  /* of generate_responses(), the end included; 0: the */
@@ -43,14 +43,14 @@ extern void generate_responses(JobRun *run, const Generating *how,
                                Response *responses);
 
 /*
- * reward[count] of the responses, each in the place of its row's own; NaN
+ * reward[count] of the responses to rows, each in the place of its row's own; NaN
  * where the reward is NULL.  NaN and infinite rewards raise.  component, if
  * not NULL, receives the named components in the current memory context.  In
  * transactions of its own, READ ONLY, as the job's owner.
  */
-extern void evaluate_responses(JobRun *run, const Response *responses,
-                               int count, double *reward,
-                               Components *component);
+extern void evaluate_responses(JobRun *run, JobRows *rows,
+                               const Response *responses, int count,
+                               double *reward, Components *component);
 
 /* The column "reward" of rows [first, first + count): the data policy. */
 extern void evaluate_stored(JobRun *run, JobRows *rows, int64 first, int count,

@@ -144,7 +144,7 @@ static bool
 has_advantages(const JobRun *run)
 {
 	return run->has_method && run->rows->names->advantage != 0 &&
-	       !method_ranks(&run->method);
+	       !method_ranks(&run->method) && !method_rolls_out(&run->method);
 }
 
 /*

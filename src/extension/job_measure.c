@@ -123,8 +123,8 @@ reward_chunk(Measuring *measuring)
 		return;
 	for (int i = 0; i < measuring->count; i++)
 		responses[i] = chunk->row[measuring->used[i]].response;
-	evaluate_responses(measuring->run, responses, measuring->count, reward,
-	                   &chunk->component);
+	evaluate_responses(measuring->run, measuring->run->validation, responses,
+	                   measuring->count, reward, &chunk->component);
 	for (int i = 0; i < measuring->count; i++)
 	{
 		MeasuredRow *row = &chunk->row[measuring->used[i]];

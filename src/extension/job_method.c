@@ -12,9 +12,6 @@
 
 const Method method_evaluate = {.rows = METHOD_ALL, .only_prompts = true};
 
-/* Methods of later releases: better named than unknown. */
-static const char *const coming[] = {"ppo"};
-
 static void
 describe(Jsonb *entry, Method *method)
 {
@@ -23,6 +20,7 @@ describe(Jsonb *entry, Method *method)
 		[METHOD_POSITIVE_ADVANTAGE] = "positive_advantage",
 		[METHOD_PAIRS] = "pairs",
 		[METHOD_LISTS] = "lists",
+		[METHOD_PROMPTS] = "prompts",
 	};
 	char *rows = json_text(entry, "rows");
 
@@ -32,6 +30,7 @@ describe(Jsonb *entry, Method *method)
 		if (names[i] != NULL && strcmp(rows, names[i]) == 0)
 			method->rows = (MethodRows) i;
 	method->uses_value = json_bool(entry, "value", false);
+	method->only_prompts = method->rows == METHOD_PROMPTS;
 }
 
 /* What the engine lists under a key, and what that is called. */
@@ -57,14 +56,6 @@ refuse(const MethodList *list, const char *name, const char *const *names,
 	initStringInfo(&all);
 	for (int i = 0; i < count; i++)
 		appendStringInfo(&all, "%s%s", i == 0 ? "" : ", ", names[i]);
-	for (size_t i = 0; i < lengthof(coming); i++)
-	{
-		if (strcmp(coming[i], name) == 0)
-			ereport(ERROR,
-			        (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			         errmsg("%s \"%s\" is not available yet", list->what, name),
-			         errhint("%s are %s.", list->plural, all.data)));
-	}
 	ereport(ERROR,
 	        (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 	         errmsg("%s \"%s\" does not exist", list->what, name),
@@ -128,4 +119,10 @@ bool
 method_ranks(const Method *method)
 {
 	return method->rows == METHOD_PAIRS || method->rows == METHOD_LISTS;
+}
+
+bool
+method_rolls_out(const Method *method)
+{
+	return method->rows == METHOD_PROMPTS;
 }

@@ -11,8 +11,9 @@ typedef enum MethodRows
 	METHOD_ALL,
 	METHOD_POSITIVE_REWARD,
 	METHOD_POSITIVE_ADVANTAGE,
-	METHOD_PAIRS, /* of the source, or of rows with one prompt by reward */
-	METHOD_LISTS  /* rows with one prompt, by reward */
+	METHOD_PAIRS,  /* of the source, or of rows with one prompt by reward */
+	METHOD_LISTS,  /* rows with one prompt, by reward */
+	METHOD_PROMPTS /* all; responses are the policy's own, step by step */
 } MethodRows;
 
 typedef struct Method
@@ -30,6 +31,9 @@ extern bool method_is_uniform(const Method *method);
 
 /* True where it compares responses to the same prompt. */
 extern bool method_ranks(const Method *method);
+
+/* True where it trains on responses that the policy makes meanwhile. */
+extern bool method_rolls_out(const Method *method);
 
 /* Raises for a method that this engine lacks, naming the nearest it has. */
 extern void method_get(Engine *engine, const char *name, Method *method);

@@ -64,11 +64,13 @@ take_columns(JobRun *run, HeapTuple tuple, ScoredRow *row)
 	return SCORE_USED;
 }
 
-/* The rows of pairs have no rewards, whatever new responses have. */
+/* The rows of pairs, and prompts, have no rewards, whatever new responses
+ * have. */
 static bool
 scores_rows(const JobRun *run)
 {
-	return run->uses_reward && !run->has_pairs;
+	return run->uses_reward && !run->has_pairs &&
+	       !method_rolls_out(&run->method);
 }
 
 static char *
@@ -137,6 +139,8 @@ take_row(JobRun *run, int64 number, bool no_reward, double reward,
 		row->reward = reward;
 		row->flags |= WIRE_ROW_HAS_REWARD;
 	}
+	if (method_rolls_out(&run->method))
+		response = "";
 	if (run->has_pairs && !rows_pair(run->rows, tuple, &response, &rejected))
 		response = NULL;
 	row->skip = look_at_row(run, tuple, prompt, response, no_reward, row);

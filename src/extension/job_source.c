@@ -22,6 +22,8 @@ job_uses_reward(const char *reward, const Method *method, const Source *source)
 		return source->advantage == 0;
 	if (method_ranks(method))
 		return !job_takes_pairs(method, source);
+	if (method_rolls_out(method))
+		return true;
 	return method->rows == METHOD_POSITIVE_REWARD;
 }
 
@@ -70,7 +72,11 @@ open_rewards(const char *reward, const Method *method, JobSources *sources)
 		         errmsg("reward says nothing of new responses"),
 		         errdetail("It reads columns of the row, but not its response "
 		                   "\"%s\", in whose place the model's own comes.",
-		                   source->response_column)));
+		                   source->response_column),
+		         method_rolls_out(method)
+		             ? errhint("Method ppo trains on new responses: give an "
+		                       "expression over their text as reward.")
+		             : 0));
 	/* The same rows with another response must make sense to it, too. */
 	if (sources->validation != NULL &&
 	    (sources->needs_value || !reward_is_stored(sources->reward)))

@@ -113,9 +113,12 @@ static Jsonb *
 resolve_settings(const JobCall *call, const Model *policy, const Method *method)
 {
 	int rank = call->method == NULL ? 0 : resolve_rank(call, policy);
-	bool is_uniform = method != NULL && method_is_uniform(method);
-	Jsonb *options = options_check(option_kind(call->kind), is_uniform,
-	                               rank > 0, call->options);
+	const OptionContext context = {
+		.is_uniform = method != NULL && method_is_uniform(method),
+		.has_lora = rank > 0,
+		.rolls_out = method != NULL && method_rolls_out(method)};
+	Jsonb *options =
+		options_check(option_kind(call->kind), &context, call->options);
 	StringInfoData json;
 	Datum merged;
 

@@ -35,12 +35,14 @@ typedef struct Training
 
 /* ------------------------------------------------------------- responses */
 
-/* The responses in an event's items, by evaluation prompt. */
+/* The responses in an event's items: to rows of the source, or by evaluation
+ * prompt. */
 static Response *
-read_responses(Training *training, EngineFrame *event, uint32 **number,
-               uint32 *count)
+read_responses(Training *training, EngineFrame *event, bool is_rollout,
+               uint32 **number, uint32 *count)
 {
 	Response *responses;
+	int64 known = is_rollout ? training->run->rows->count : training->count;
 
 	*count = wire_get_count(&event->items, 4 + 4);
 	responses = palloc((*count + 1) * sizeof(Response));
@@ -49,10 +51,11 @@ read_responses(Training *training, EngineFrame *event, uint32 **number,
 	{
 		(*number)[i] = wire_get_u32(&event->items);
 		responses[i].utf8 = wire_get_text(&event->items, &responses[i].length);
-		if (event->items.broken || (*number)[i] >= (uint32) training->count)
+		if (event->items.broken || (int64) (*number)[i] >= known)
 			ereport(ERROR, (errcode(ERRCODE_PROTOCOL_VIOLATION),
 			                errmsg("the engine sent broken responses")));
-		responses[i].row = training->prompts[(*number)[i]];
+		responses[i].row =
+			is_rollout ? (*number)[i] : training->prompts[(*number)[i]];
 	}
 	return responses;
 }
@@ -88,17 +91,22 @@ store_samples(Training *training, int64 step, const Response *responses,
 static void
 answer(Training *training, Engine *engine, EngineFrame *event)
 {
-	Job *job = training->run->job;
+	JobRun *run = training->run;
 	int64 step = json_int(event->head, "step", 0);
+	char *kind = json_text(event->head, "kind");
+	bool is_rollout = kind != NULL && strcmp(kind, "rollout") == 0;
 	uint32 count;
 	uint32 *number;
-	Response *responses = read_responses(training, event, &number, &count);
+	Response *responses =
+		read_responses(training, event, is_rollout, &number, &count);
 	double *rewards = palloc((count + 1) * sizeof(double));
 	WireBuffer payload;
 
-	job_record_flush(job);
-	evaluate_responses(training->run, responses, (int) count, rewards, NULL);
-	store_samples(training, step, responses, number, count, rewards);
+	job_record_flush(run->job);
+	evaluate_responses(run, is_rollout ? run->rows : run->validation, responses,
+	                   (int) count, rewards, NULL);
+	if (!is_rollout)
+		store_samples(training, step, responses, number, count, rewards);
 	payload = engine_payload("{}");
 	wire_put_u32(&payload, count);
 	for (uint32 i = 0; i < count; i++)
@@ -156,7 +164,8 @@ take_samples(Training *training, EngineFrame *event)
 {
 	uint32 count;
 	uint32 *number;
-	Response *responses = read_responses(training, event, &number, &count);
+	Response *responses =
+		read_responses(training, event, false, &number, &count);
 
 	store_samples(training, json_int(event->head, "step", 0), responses, number,
 	              count, NULL);

@@ -74,7 +74,7 @@ generate_chunk(Progress *shown, int first, int count, int sample, int samples,
 	Response *responses = palloc(count * sizeof(Response));
 
 	generate_responses(run, &how, run->prompts + first, count, responses);
-	evaluate_responses(run, responses, count, reward, NULL);
+	evaluate_responses(run, run->validation, responses, count, reward, NULL);
 	shown->before += count;
 }
 

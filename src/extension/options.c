@@ -102,6 +102,16 @@ static const Option known_options[] = {
 	CHOICE_OPTION("sampling", TRAIN, "\"priority\"", ",priority,uniform,", NULL),
 	CHOICE_OPTION("pairs", TRAIN | REWARD, "\"best_worst\"", ",best_worst,adjacent,all,", NULL),
 	{"max_list", TRAIN, OPTION_INT, "8", 2, 1024},
+	{"ppo_epochs", TRAIN, OPTION_INT, "4", 1, 1000},
+	INT_OPTION("mini_batch_size", TRAIN, "null", 1),
+	FLOAT_OPTION("cliprange_value", TRAIN, "0.2", 0, 1e6, CLOSED),
+	FLOAT_OPTION("vf_coef", TRAIN, "0.1", 0, 1e6, CLOSED),
+	FLOAT_OPTION("gamma", TRAIN, "1", 0, 1, CLOSED),
+	FLOAT_OPTION("lam", TRAIN, "0.95", 0, 1, CLOSED),
+	FLOAT_OPTION("init_kl_coef", TRAIN, "0.2", 0, 1e6, CLOSED),
+	FLOAT_OPTION("target_kl", TRAIN, "6", 1e-6, 1e6, CLOSED),
+	FLOAT_OPTION("kl_horizon", TRAIN, "10000", 1, 1e12, CLOSED),
+	BOOL_OPTION("score_norm", TRAIN, "true"),
 
 	/* Optimiser; for adapters see lora_defaults. */
 	INT_OPTION("warmup_steps", TRAIN | REWARD, "0", 0),
@@ -151,16 +161,25 @@ static const Option known_options[] = {
 };
 /* clang-format on */
 
-/* Where an adapter is trained (QLoRA, arXiv 2305.14314). */
-static const struct
+typedef struct OptionDefault
 {
 	const char *key;
 	const char *fallback;
-} lora_defaults[] = {
+} OptionDefault;
+
+/* Where an adapter is trained (QLoRA, arXiv 2305.14314). */
+static const OptionDefault lora_defaults[] = {
 	{"schedule", "\"constant\""},
 	{"weight_decay", "0"},
 	{"max_grad_norm", "0.3"},
 	{"adam_eps", "1e-6"},
+};
+
+/* Where responses are the policy's own: its ratio is of tokens, and what
+ * dropout does to it would be taken for a change of the policy. */
+static const OptionDefault rollout_defaults[] = {
+	{"clip_range", "0.2"},
+	{"lora_dropout", "0"},
 };
 
 #define NEAREST_MAX 3
@@ -466,7 +485,7 @@ given_value(Jsonb *options, const char *name)
 
 /* What one option alone does not show: a beam search draws nothing. */
 static void
-check_generation(Jsonb *options)
+check_generation(Jsonb *options, const OptionContext *context)
 {
 	Jsonb *generation = json_member(options, "generation");
 	int64 samples = json_int(options, "value_samples", 1);
@@ -480,6 +499,15 @@ check_generation(Jsonb *options)
 		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 		         errmsg("option \"generation.num_beams\" does not go with a "
 		                "temperature above 0")));
+	if (context->rolls_out &&
+	    (beams > 1 || json_float(generation, "temperature", 1) == 0))
+		ereport(ERROR,
+		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		         errmsg("option \"generation.%s\" does not go with a method "
+		                "that draws its own responses",
+		                beams > 1 ? "num_beams" : "temperature"),
+		         errdetail("A response that is not drawn by its probability "
+		                   "says nothing of others.")));
 	if (beams > 1 && samples > 1)
 		ereport(ERROR,
 		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -488,27 +516,42 @@ check_generation(Jsonb *options)
 		         errdetail("All samples of a prompt would be the same.")));
 }
 
+/* What the list says of the option, or NULL. */
+static const char *
+find_default(const OptionDefault *list, int count, const Option *option)
+{
+	for (int i = 0; i < count; i++)
+		if (strcmp(option->key, list[i].key) == 0)
+			return list[i].fallback;
+	return NULL;
+}
+
 /* What the option is where it is not given. */
 static const char *
-fallback_of(const Option *option, bool is_uniform, bool has_lora)
+fallback_of(const Option *option, const OptionContext *context)
 {
-	for (int i = 0; has_lora && i < (int) lengthof(lora_defaults); i++)
-		if (strcmp(option->key, lora_defaults[i].key) == 0)
-			return lora_defaults[i].fallback;
-	if (is_uniform && strcmp(option->key, "sampling") == 0)
+	const char *special = NULL;
+
+	if (context->rolls_out)
+		special =
+			find_default(rollout_defaults, lengthof(rollout_defaults), option);
+	if (special == NULL && context->has_lora)
+		special = find_default(lora_defaults, lengthof(lora_defaults), option);
+	if (special != NULL)
+		return special;
+	if (context->is_uniform && strcmp(option->key, "sampling") == 0)
 		return "\"uniform\"";
 	return option->fallback;
 }
 
 /* The value given, or else the default, as JSON text. */
 static const char *
-final_value(const Option *option, Jsonb *options, bool is_uniform,
-            bool has_lora)
+final_value(const Option *option, Jsonb *options, const OptionContext *context)
 {
 	JsonbValue *value = given_value(options, option->key);
 
 	if (value == NULL || (value->type == jbvNull && !option->is_nullable))
-		return fallback_of(option, is_uniform, has_lora);
+		return fallback_of(option, context);
 	/* 2.0 and 2e3 are integers, too: write them as such. */
 	if (option->type == OPTION_INT)
 		return psprintf(
@@ -531,7 +574,7 @@ options_refuse(Jsonb *options, const char *key, const char *why)
 }
 
 Jsonb *
-options_check(const char *kind, bool is_uniform, bool has_lora, Jsonb *options)
+options_check(const char *kind, const OptionContext *context, Jsonb *options)
 {
 	int kind_bit = kind_of(kind);
 	StringInfoData json;
@@ -542,15 +585,14 @@ options_check(const char *kind, bool is_uniform, bool has_lora, Jsonb *options)
 	if (options != NULL)
 	{
 		check_members(kind_bit, "", &options->root);
-		check_generation(options);
+		check_generation(options, context);
 	}
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '{');
 	for (int i = 0; i < (int) lengthof(known_options); i++)
 		if ((known_options[i].kinds & kind_bit) != 0)
-			json_add_json(
-				&json, known_options[i].key,
-				final_value(&known_options[i], options, is_uniform, has_lora));
+			json_add_json(&json, known_options[i].key,
+			              final_value(&known_options[i], options, context));
 	appendStringInfoChar(&json, '}');
 	return DatumGetJsonbP(
 		DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));

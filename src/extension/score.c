@@ -78,6 +78,7 @@ static Score *
 open_score(FunctionCallInfo fcinfo)
 {
 	Score *score = palloc0(sizeof(Score));
+	const OptionContext context = {false};
 	Source *source;
 	char *reward = NULL;
 
@@ -85,7 +86,7 @@ open_score(FunctionCallInfo fcinfo)
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 		                errmsg("source must not be null")));
 	score->settings = options_check(
-		"score", false, false, PG_ARGISNULL(4) ? NULL : PG_GETARG_JSONB_P(4));
+		"score", &context, PG_ARGISNULL(4) ? NULL : PG_GETARG_JSONB_P(4));
 	source = source_open_session(text_to_cstring(PG_GETARG_TEXT_PP(0)),
 	                             "source", score->settings);
 	score->source = source;

@@ -34,7 +34,8 @@ typedef enum WireType
 	/* {"version", "extension": version text, "parent": pid, "threads": 0 for
 	 * all, "memory_limit": bytes or 0, "device": "auto", "cpu"} -> {"version",
 	 * "methods": [{"name", "rows": "all"|"positive_reward"|
-	 * "positive_advantage"|"pairs"|"lists", "reference": bool, "value": bool}],
+	 * "positive_advantage"|"pairs"|"lists"|"prompts", "reference": bool,
+	 * "value": bool}],
 	 * "objectives": [{"name", "rows"}] of classifiers, "architectures": [text],
 	 * "formats": [text], "pid", "device": what it computes on} */
 	WIRE_HELLO = 1,
@@ -132,7 +133,8 @@ typedef enum WireType
 	 * A classifier's rows have their label (an index of "labels", or a number)
 	 * as reward, single or pairs as above; {"rows", "selected", "held",
 	 * "empty": without any token, "groups" and so on, "steps"} is all of the
-	 * reply. */
+	 * reply.
+	 * Where a method trains on prompts, responses are not looked at. */
 	WIRE_JOB_ROWS,
 	/* {"evaluate": bool, "samples": how many prompts give samples} n x (text
 	 * prompt, evaluation prompts) -> {"directory": of the trained model or
@@ -156,8 +158,9 @@ typedef enum WireType
 	WIRE_NOTICE,
 	/* {"step"} n x (u32 evaluation prompt, text response) */
 	WIRE_SAMPLES,
-	/* {"kind": "reward", "step"} n x (u32 evaluation prompt, text response);
-	 * wants WIRE_ANSWER {} n x (f64 reward, NaN for NULL) with the same id */
+	/* {"kind": "reward" or "rollout", "step"} n x (u32 evaluation prompt, or of
+	 * a rollout the number of the prompt's row less 1, text response); wants
+	 * WIRE_ANSWER {} n x (f64 reward, NaN for NULL) with the same id */
 	WIRE_ASK
 } WireType;
 

@@ -47,8 +47,8 @@ SELECT throws_ok(call($$'pairs', 'jobs_policy', ''$$), '22023',
 	'name of a model is empty');
 SELECT throws_ok(call($$'pairs', 'jobs_policy', 'o', 'a_lolly'$$), '22023',
 	'method "a_lolly" does not exist');
-SELECT throws_ok(call($$'pairs', 'jobs_policy', 'o', 'ppo'$$), '0A000',
-	'method "ppo" is not available yet');
+SELECT throws_ok(call($$'pairs', 'jobs_policy', 'o', 'ppo'$$), '22023',
+	'reward says nothing of new responses');
 SELECT throws_ok(call($$'pairs', 'jobs_policy', 'o', epochs => 0$$), '22023',
 	'epochs must be greater than 0 and at most 1000000, not 0');
 SELECT throws_ok(call($$'pairs', 'jobs_policy', 'o', epochs => 'NaN'$$),

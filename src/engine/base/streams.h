@@ -9,15 +9,17 @@
 
 typedef enum RandomPurpose
 {
-	RANDOM_SHUFFLE = 1,   /* of the rows: index = epoch */
-	RANDOM_DRAW,          /* of rows by priority: index = step */
-	RANDOM_VALUE_WEIGHTS, /* a value head's: index = tensor */
-	RANDOM_VALUE_SPLIT,   /* its held-out prompts */
-	RANDOM_VALUE_SHUFFLE, /* its prompts: index = epoch */
-	RANDOM_VALUE_DROPOUT, /* index = epoch * prompts + prompt */
-	RANDOM_LORA_WEIGHTS,  /* an adapter's A: index = site */
-	RANDOM_LORA_DROPOUT,  /* index = step; its numbers are keys of rows */
-	RANDOM_HEAD_WEIGHTS   /* a new classifier's: index = map of its head */
+	RANDOM_SHUFFLE = 1,    /* of the rows: index = epoch */
+	RANDOM_DRAW,           /* of rows by priority: index = step */
+	RANDOM_VALUE_WEIGHTS,  /* a value head's: index = tensor */
+	RANDOM_VALUE_SPLIT,    /* its held-out prompts */
+	RANDOM_VALUE_SHUFFLE,  /* its prompts: index = epoch */
+	RANDOM_VALUE_DROPOUT,  /* index = epoch * prompts + prompt */
+	RANDOM_LORA_WEIGHTS,   /* an adapter's A: index = site */
+	RANDOM_LORA_DROPOUT,   /* index = step; its numbers are keys of rows */
+	RANDOM_HEAD_WEIGHTS,   /* a new classifier's: index = map of its head */
+	RANDOM_ROLLOUT,        /* a seed for generation: index = step */
+	RANDOM_ROLLOUT_SHUFFLE /* of its responses: index = update before */
 } RandomPurpose;
 
 /* The stream of a purpose; models and generation number theirs from 0. */

@@ -203,6 +203,7 @@ static const Objective objectives[] = {
 	{"dpo", ROWS_PAIRS, true, dpo_loss},
 	{"dpo_ref_free", ROWS_PAIRS, false, dpo_ref_free_loss},
 	{"pro", ROWS_LISTS, false, pro_loss},
+	{"ppo", ROWS_PROMPTS, false, NULL},
 };
 
 const Objective *
@@ -235,6 +236,7 @@ objective_rows_name(ObjectiveRows rows)
 		[ROWS_POSITIVE_ADVANTAGE] = "positive_advantage",
 		[ROWS_PAIRS] = "pairs",
 		[ROWS_LISTS] = "lists",
+		[ROWS_PROMPTS] = "prompts",
 	};
 
 	return names[rows];
@@ -244,4 +246,10 @@ bool
 objective_ranks(const Objective *objective)
 {
 	return objective->rows == ROWS_PAIRS || objective->rows == ROWS_LISTS;
+}
+
+bool
+objective_rolls_out(const Objective *objective)
+{
+	return objective->rows == ROWS_PROMPTS;
 }

@@ -75,7 +75,8 @@ typedef enum ObjectiveRows
 	ROWS_POSITIVE_REWARD,    /* R > 0, in proportion to R */
 	ROWS_POSITIVE_ADVANTAGE, /* A > 0, in proportion to A */
 	ROWS_PAIRS,              /* two responses to a prompt, uniformly */
-	ROWS_LISTS               /* two or more, by falling reward, uniformly */
+	ROWS_LISTS,              /* two or more, by falling reward, uniformly */
+	ROWS_PROMPTS             /* uniformly; responses are the policy's own */
 } ObjectiveRows;
 
 typedef struct Objective
@@ -83,7 +84,7 @@ typedef struct Objective
 	const char *name; /* in SQL */
 	ObjectiveRows rows;
 	bool needs_reference; /* reads ref_logp */
-	ObjectiveLoss loss;
+	ObjectiveLoss loss;   /* NULL where rows are prompts: see ppo.h */
 } Objective;
 
 /* The objective that SQL calls `name`, in static storage, or NULL. */
@@ -92,8 +93,12 @@ extern const Objective *objective_find(const char *name);
 extern int objective_count(void);
 extern const Objective *objective_at(int index);
 
-/* "all", "positive_reward", "positive_advantage", "pairs", "lists". */
+/* "all", "positive_reward", "positive_advantage", "pairs", "lists",
+ * "prompts". */
 extern const char *objective_rows_name(ObjectiveRows rows);
 
 /* True where a group is more than one response. */
 extern bool objective_ranks(const Objective *objective);
+
+/* True where the policy's own responses are trained on, step by step. */
+extern bool objective_rolls_out(const Objective *objective);

@@ -114,19 +114,13 @@ read_prompts(Request *request, const Model *model, int max_tokens,
 	return !request->items.broken || fail_items(request, failure);
 }
 
-typedef struct Progress
+void
+generation_show(void *argument, int done, int total, int64_t tokens)
 {
-	Request *request;
-	int64_t started_ms;
-} Progress;
+	ShownGeneration *shown = argument;
+	double seconds = (double) (clock_ms() - shown->started_ms) / 1000;
 
-static void
-show_progress(void *argument, int done, int total, int64_t tokens)
-{
-	Progress *progress = argument;
-	double seconds = (double) (clock_ms() - progress->started_ms) / 1000;
-
-	reply_progress(progress->request, "generating", done, total,
+	reply_progress(shown->request, shown->phase, done, total,
 	               seconds > 0 ? (double) tokens / seconds : 0, NAN);
 }
 
@@ -134,7 +128,7 @@ bool
 handle_generate(Request *request, Failure *failure)
 {
 	Arena *arena = request->arena;
-	Progress progress = {request, clock_ms()};
+	ShownGeneration shown = {request, "generating", clock_ms()};
 	ModelRef ref;
 	Model *model;
 	GenerateOptions options;
@@ -158,7 +152,7 @@ handle_generate(Request *request, Failure *failure)
 	    !read_prompts(request, model, options.max_tokens, count, lists, usable,
 	                  &prompts, failure) ||
 	    !generate(model, arena, &options, prompts, lists, results,
-	              show_progress, &progress, failure))
+	              generation_show, &shown, failure))
 		return false;
 	reply = reply_begin(request, WIRE_RESULT, NULL);
 	wire_put_u32(reply, count);

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "model/generate.h"
 #include "serve/models.h"
 #include "train/held.h"
 #include "train/trainer.h"
@@ -15,6 +16,7 @@ struct Job
 	TrainOptions options;
 	const char *directory;
 	Model *model;          /* a copy of its own, to be trained */
+	Model *frozen;         /* of methods that roll out: the reference */
 	const char *reference; /* JSON text of the reference's ModelRef, or NULL */
 	DatasetWriter writer;
 	bool is_writing;  /* rows are coming */
@@ -50,6 +52,32 @@ extern bool job_open_rows(Job *job, const char *name, Failure *failure);
 
 /* Path of a file in the job's directory, in its arena. */
 extern const char *job_path(const Job *job, const char *name);
+
+/* -------------------------- rewards of new responses (job_rollout.c) */
+
+/*
+ * Has the other side, to which number[count] names their prompts, say what the
+ * responses are worth, reward[count]: NaN where that is null.  kind: "reward",
+ * of evaluation prompts, or "rollout", of rows.
+ */
+extern bool job_ask_rewards(Request *request, const char *kind, int64_t step,
+                            int count, const uint32_t *number,
+                            const Generation *responses, double *reward,
+                            Failure *failure);
+
+/* How responses are generated: at this temperature, unless option "generation"
+ * says otherwise. */
+extern bool job_read_generation(const Job *job, Arena *arena,
+                                double temperature, GenerateOptions *options,
+                                Failure *failure);
+
+/* n x (u32 number, text response) at the end of a frame. */
+extern void put_responses(WireBuffer *frame, int count, const uint32_t *number,
+                          const Generation *responses);
+
+/* RolloutFunction of a job that is training; argument is the request of it. */
+extern bool job_roll_out(void *argument, Arena *arena, int64_t step, int count,
+                         Rollout *rollouts, Failure *failure);
 
 /* ------------------------------------ jobs of classifiers (job_critic.c) */
 

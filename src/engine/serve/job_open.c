@@ -85,40 +85,82 @@ copy_head(Request *request, Job *job, Failure *failure)
 
 /* A policy as it is, or any model as what a classifier is made of. */
 static bool
-open_base(Request *request, Job *job, const ModelRef *base, Failure *failure)
+open_base(Request *request, Job *job, const ModelRef *base, Model **model,
+          Failure *failure)
 {
 	Device *device = request->serve->device;
 
 	if (job->options.critic == NULL)
 		return model_open(job->arena, device, base->path, base->tokenizer,
-		                  &job->model, failure);
+		                  model, failure);
 	return critic_read_plan(request, job, failure) &&
 	       model_open_classifier(job->arena, device, base->path,
-	                             base->tokenizer, &job->plan, &job->model,
-	                             failure);
+	                             base->tokenizer, &job->plan, model, failure);
 }
 
+/* Responses are of the policy's tokens: the reference must know them. */
 static bool
-open_model(Request *request, Job *job, Failure *failure)
+check_alike(const Job *job, Failure *failure)
+{
+	int known = model_config(job->frozen)->vocabulary;
+	int needed = model_config(job->model)->vocabulary;
+
+	if (known < needed)
+		return fail(failure, FAILURE_BAD_INPUT,
+		            "the reference has a vocabulary of %d, the model one of %d",
+		            known, needed);
+	if (model_config(job->frozen)->context < model_config(job->model)->context)
+		return fail(failure, FAILURE_BAD_INPUT,
+		            "the reference has a context of %d, the model one of %d",
+		            model_config(job->frozen)->context,
+		            model_config(job->model)->context);
+	return true;
+}
+
+/* The model that the request calls `key`, to be trained or to be like it. */
+static bool
+open_model(Request *request, Job *job, const char *key, DType quantize,
+           Model **model, Failure *failure)
 {
 	ModelKind kind =
 		job->options.critic == NULL ? MODEL_LANGUAGE : MODEL_CLASSIFIER;
 	ModelRef ref, base;
 	bool is_adapter, done;
 
-	if (!model_ref_of(request, "model", &ref, failure))
+	if (!model_ref_of(request, key, &ref, failure))
 		return false;
 	base = ref;
 	is_adapter = adapter_is_at(ref.path);
 	if (is_adapter && !model_ref_base(&ref, &base, failure))
 		return false;
-	done = open_base(request, job, &base, failure) &&
-	       (job->options.quantize == DTYPE_F32 ||
-	        model_quantize(job->model, job->options.quantize, failure)) &&
-	       (!is_adapter || adapter_open(job->arena, job->model, ref.path,
-	                                    &job->model, failure)) &&
-	       model_require(job->model, kind, failure);
+	done =
+		open_base(request, job, &base, model, failure) &&
+		(quantize == DTYPE_F32 || model_quantize(*model, quantize, failure)) &&
+		(!is_adapter ||
+	     adapter_open(job->arena, *model, ref.path, model, failure)) &&
+		model_require(*model, kind, failure);
 	return done || fail_while(failure, "loading model \"%s\"", ref.name);
+}
+
+/*
+ * What is trained, and where it rolls out what its new responses are compared
+ * to: it a second time, which shares the files' memory, or the reference.
+ */
+static bool
+open_models(Request *request, Job *job, Failure *failure)
+{
+	DType quantize = job->options.quantize;
+
+	if (!open_model(request, job, "model", quantize, &job->model, failure))
+		return false;
+	if (!objective_rolls_out(job->options.objective))
+		return true;
+	if (job->reference == NULL)
+		return open_model(request, job, "model", quantize, &job->frozen,
+		                  failure);
+	return open_model(request, job, "reference", DTYPE_F32, &job->frozen,
+	                  failure) &&
+	       check_alike(job, failure);
 }
 
 /*
@@ -162,7 +204,7 @@ open_job(Request *request, Job *job, json_t **reply, Failure *failure)
 	char notice[FAILURE_TEXT + 64];
 
 	if (!copy_head(request, job, failure) ||
-	    !open_model(request, job, failure) ||
+	    !open_models(request, job, failure) ||
 	    !find_earlier(job, &state, notice, sizeof(notice), failure))
 		return false;
 	job->is_recorded = job->is_ready;

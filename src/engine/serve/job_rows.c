@@ -91,6 +91,32 @@ check_halves(const Scoring *scoring, Failure *failure)
 	       fail(failure, FAILURE_PROTOCOL, "rows and pairs are mixed");
 }
 
+/* A prompt to which the policy is to respond. */
+static bool
+encode_prompt(Scoring *scoring, int limit, const WireRow *row, Pair *pair,
+              Failure *failure)
+{
+	TokenList list = {0};
+
+	if (!prompt_encode(scoring->job->model, scoring->arena, limit, true,
+	                   row->prompt, row->prompt_length, &list, failure))
+		return false;
+	*pair = (Pair){list.count == 0 ? PAIR_EMPTY_PROMPT : PAIR_WHOLE, list.ids,
+	               list.count, list.count};
+	return true;
+}
+
+static bool
+encode_row(Scoring *scoring, const PairLimits *limits, const WireRow *row,
+           Pair *pair, Failure *failure)
+{
+	if (objective_rolls_out(scoring->job->options.objective))
+		return encode_prompt(scoring, limits->prompt, row, pair, failure);
+	return pair_encode(scoring->job->model, scoring->arena, limits, row->prompt,
+	                   row->prompt_length, row->response, row->response_length,
+	                   pair, failure);
+}
+
 static bool
 read_rows(Scoring *scoring, Failure *failure)
 {
@@ -118,9 +144,7 @@ read_rows(Scoring *scoring, Failure *failure)
 		wire_get_row(&request->items, row);
 		if (request->items.broken)
 			break;
-		if (!pair_encode(job->model, arena, &limits, row->prompt,
-		                 row->prompt_length, row->response,
-		                 row->response_length, &scoring->pair[i], failure))
+		if (!encode_row(scoring, &limits, row, &scoring->pair[i], failure))
 			return fail_while(failure, "row %lld", (long long) row->row_number);
 	}
 	return (!request->items.broken || fail_items(request, failure)) &&
@@ -206,7 +230,7 @@ select_row(Scoring *scoring, int i, Failure *failure)
 		return fail(failure, FAILURE_BAD_INPUT, "row %lld has no reward",
 		            (long long) row->row_number);
 	scoring->is_kept[i] =
-		rows == ROWS_ALL || ranks ||
+		rows == ROWS_ALL || rows == ROWS_PROMPTS || ranks ||
 		(rows == ROWS_POSITIVE_REWARD && result->reward > 0) ||
 		(rows == ROWS_POSITIVE_ADVANTAGE && result->advantage > 0);
 	/* Whether it finds its like is known when all rows are there. */

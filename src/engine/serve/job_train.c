@@ -8,7 +8,6 @@
  * mean of the rewards.
  */
 #include "formats/json.h"
-#include "model/generate.h"
 #include "model/lora.h"
 #include "model/pair.h"
 #include "serve/generation.h"
@@ -30,9 +29,7 @@ typedef struct Training
 	int count;         /* prompts that get responses */
 	TokenList *prompt; /* [count] */
 	uint32_t *number;  /* [count] of each among the request's prompts */
-	int64_t step;      /* shown while evaluating */
 	double baseline;   /* of a classifier: what a constant would score */
-	int64_t started_ms;
 } Training;
 
 static bool
@@ -87,85 +84,40 @@ send_warning(void *argument, const char *message, Failure *failure)
 
 /* ----------------------------------------------------------- evaluation */
 
-static void
-show_evaluation(void *argument, int done, int total, int64_t tokens)
-{
-	Training *training = argument;
-	double seconds = (double) (clock_ms() - training->started_ms) / 1000;
-
-	reply_progress(training->request, "evaluating", done, total,
-	               seconds > 0 ? (double) tokens / seconds : 0, NAN);
-}
-
 static bool
-put_responses(Training *training, WireType type, const Generation *results,
-              json_t *head, Failure *failure)
+send_samples(Training *training, int64_t step, const Generation *results,
+             Failure *failure)
 {
-	WireBuffer *reply = reply_begin(training->request, type, head);
+	WireBuffer *reply =
+		reply_begin(training->request, WIRE_SAMPLES,
+	                json_pack("{s:I}", "step", (json_int_t) step));
 
-	wire_put_u32(reply, (uint32_t) training->count);
-	for (int i = 0; i < training->count; i++)
-	{
-		wire_put_u32(reply, training->number[i]);
-		wire_put_text(reply, results[i].text, results[i].length);
-	}
+	put_responses(reply, training->count, training->number, results);
 	return reply_end(training->request, failure);
 }
 
 /* The mean of the rewards that are there; NaN if none is. */
 static bool
-receive_rewards(Training *training, double *reward, Failure *failure)
+ask_mean(Training *training, Arena *arena, int64_t step,
+         const Generation *results, double *mean, Failure *failure)
 {
-	Frame *frame = serve_await(training->request, failure);
-	Arena *arena;
-	json_t *head;
+	double *reward =
+		arena_try(arena, (size_t) training->count, sizeof(double), failure);
 	double total = 0;
 	int rewards = 0;
-	uint32_t count;
-	bool done;
 
-	if (frame == NULL)
+	if (reward == NULL ||
+	    !job_ask_rewards(training->request, "reward", step, training->count,
+	                     training->number, results, reward, failure))
 		return false;
-	arena = arena_create();
-	done = frame_head(arena, &frame->payload, &head, failure);
-	count = wire_get_count(&frame->payload, sizeof(double));
-	if (done && (frame->payload.broken || count != (uint32_t) training->count))
-		done = fail(failure, FAILURE_PROTOCOL, "%u rewards for %d responses",
-		            count, training->count);
-	for (uint32_t i = 0; done && i < count; i++)
+	for (int i = 0; i < training->count; i++)
 	{
-		double value = wire_get_f64(&frame->payload);
-
-		if (isinf(value))
-			done = fail(failure, FAILURE_BAD_INPUT,
-			            "the reward of a response to evaluation prompt %u is "
-			            "%g",
-			            training->number[i] + 1, value);
-		else if (!isnan(value))
-		{
-			total += value;
-			rewards++;
-		}
+		if (isnan(reward[i]))
+			continue;
+		total += reward[i];
+		rewards++;
 	}
-	arena_destroy(arena);
-	frame_free(frame);
-	*reward = rewards > 0 ? total / rewards : NAN;
-	return done;
-}
-
-/* Greedy, unless option "generation" says otherwise. */
-static bool
-read_generation(Training *training, Arena *arena, GenerateOptions *options,
-                Failure *failure)
-{
-	const Job *job = training->job;
-	json_t *given;
-
-	if (!json_get_object(job->settings, "generation", &given, failure) ||
-	    !generation_read(arena, given, job->model,
-	                     job->options.max_response_tokens, options, failure))
-		return false;
-	options->seed = job->options.seed;
+	*mean = rewards > 0 ? total / rewards : NAN;
 	return true;
 }
 
@@ -174,30 +126,33 @@ evaluate(void *argument, int64_t step, double *reward, Failure *failure)
 {
 	Training *training = argument;
 	Arena *arena = arena_create();
+	ShownGeneration shown = {training->request, "evaluating", clock_ms()};
 	GenerateOptions options;
 	Generation *results =
 		arena_try(arena, (size_t) training->count, sizeof(Generation), failure);
-	bool done =
-		results != NULL && read_generation(training, arena, &options, failure);
+	bool done = results != NULL &&
+	            job_read_generation(training->job, arena, 0, &options, failure);
 
 	*reward = NAN;
-	training->step = step;
-	training->started_ms = clock_ms();
 	done = done && generate(training->job->model, arena, &options,
 	                        training->count, training->prompt, results,
-	                        show_evaluation, training, failure);
+	                        generation_show, &shown, failure);
 	if (done && training->evaluates)
-		done = put_responses(training, WIRE_ASK, results,
-		                     json_pack("{s:s, s:I}", "kind", "reward", "step",
-		                               (json_int_t) step),
-		                     failure) &&
-		       receive_rewards(training, reward, failure);
+		done = ask_mean(training, arena, step, results, reward, failure);
 	else if (done)
-		done = put_responses(training, WIRE_SAMPLES, results,
-		                     json_pack("{s:I}", "step", (json_int_t) step),
-		                     failure);
+		done = send_samples(training, step, results, failure);
 	arena_destroy(arena);
 	return done;
+}
+
+static bool
+roll_out(void *argument, Arena *arena, int64_t step, int count,
+         Rollout *rollouts, Failure *failure)
+{
+	Training *training = argument;
+
+	return job_roll_out(training->request, arena, step, count, rollouts,
+	                    failure);
 }
 
 /* What a classifier makes of the held-out rows. */
@@ -342,7 +297,8 @@ handle_job_train(Request *request, Failure *failure)
 	                      .progress = send_progress,
 	                      .metrics = send_metrics,
 	                      .checkpoint = send_checkpoint,
-	                      .warning = send_warning};
+	                      .warning = send_warning,
+	                      .rollout = roll_out};
 	TrainResult result;
 	const char *directory;
 	Job *job = training.job = job_of(request, failure);
@@ -356,6 +312,7 @@ handle_job_train(Request *request, Failure *failure)
 	job->has_trained = true;
 	if (!name_rows(job, failure) || !read_prompts(&training, failure))
 		return false;
+	events.reference = job->frozen;
 	events.evaluate = training.count > 0 ? evaluate : NULL;
 	if (job->options.critic != NULL)
 	{

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "method/ppo.h"
 #include "model/model.h"
 
 /* What a run computes with; another plan gives other roundings. */
@@ -28,6 +29,11 @@ typedef struct TrainState
 	double best_reward;
 	double reference_reward;
 	uint64_t rows_checksum; /* of the rows trained on */
+
+	/* Of a method that rolls out. */
+	int64_t updates; /* several a step */
+	double kl_coefficient;
+	ScoreMoments scores;
 	TrainPlan plan;
 } TrainState;
 

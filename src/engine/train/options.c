@@ -47,6 +47,7 @@ read_method(const json_t *settings, TrainOptions *options, Failure *failure)
 	/* Without a weight there is nothing to draw by. */
 	options->is_uniform = strcmp(sampling, "uniform") == 0 ||
 	                      options->objective->rows == ROWS_ALL ||
+	                      objective_rolls_out(options->objective) ||
 	                      objective_ranks(options->objective);
 	return true;
 }
@@ -78,6 +79,36 @@ read_groups(const json_t *settings, TrainOptions *options, Failure *failure)
 	}
 	return fail(failure, FAILURE_BAD_INPUT,
 	            "pairs must be best_worst, adjacent or all, not \"%s\"", pairs);
+}
+
+static bool
+read_ppo(const json_t *settings, TrainOptions *options, Failure *failure)
+{
+	PpoOptions *ppo = &options->ppo;
+	int64_t epochs, mini_batch;
+
+	if (!json_get_int(settings, "ppo_epochs", 4, 1, 1000, &epochs, failure) ||
+	    !json_get_int(settings, "mini_batch_size", 0, 0, INT32_MAX, &mini_batch,
+	                  failure) ||
+	    !json_get_double(settings, "cliprange_value", 0.2, 0, 1e9,
+	                     &ppo->clip_value, failure) ||
+	    !json_get_double(settings, "vf_coef", 0.1, 0, 1e9, &ppo->value_weight,
+	                     failure) ||
+	    !json_get_double(settings, "gamma", 1, 0, 1, &ppo->gamma, failure) ||
+	    !json_get_double(settings, "lam", 0.95, 0, 1, &ppo->lambda, failure) ||
+	    !json_get_double(settings, "init_kl_coef", 0.2, 0, 1e9,
+	                     &ppo->kl_coefficient, failure) ||
+	    !json_get_double(settings, "target_kl", 6, 1e-9, 1e9, &ppo->kl_target,
+	                     failure) ||
+	    !json_get_double(settings, "kl_horizon", 10000, 1, 1e18,
+	                     &ppo->kl_horizon, failure) ||
+	    !json_get_bool(settings, "score_norm", true, &ppo->normalizes_scores,
+	                   failure))
+		return false;
+	ppo->epochs = (int) epochs;
+	ppo->mini_batch = (int) mini_batch;
+	ppo->clip_range = options->objective_options.clip_range;
+	return true;
 }
 
 /* Known to SQL, but not built yet: better refused than ignored. */
@@ -203,6 +234,7 @@ train_options_read(const json_t *settings, TrainOptions *options,
 	return refuse_refresh(settings, failure) &&
 	       read_method(settings, options, failure) &&
 	       read_groups(settings, options, failure) &&
+	       read_ppo(settings, options, failure) &&
 	       read_length(settings, options, failure) &&
 	       read_optimizer(settings, options, failure) &&
 	       read_lora(settings, options, failure) &&

@@ -7,6 +7,7 @@
 #include "base/failure.h"
 #include "method/critic.h"
 #include "method/group.h"
+#include "method/ppo.h"
 #include "model/lora.h"
 #include "train/schedule.h"
 
@@ -19,6 +20,7 @@ typedef struct TrainOptions
 	                       * NULL: a language model is trained */
 	ObjectiveOptions objective_options;
 	GroupOptions group_options; /* where the objective ranks */
+	PpoOptions ppo;             /* where it rolls out */
 	bool is_uniform;            /* rows are shuffled, not drawn by weight */
 	int batch_size;             /* responses, pairs or lists of a step */
 	double epochs;

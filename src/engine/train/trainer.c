@@ -10,6 +10,7 @@
 
 #include "base/poll.h"
 #include "method/sampler.h"
+#include "train/ppo.h"
 #include "train/step.h"
 
 #include <math.h>
@@ -156,12 +157,14 @@ begin(Run *run, Failure *failure)
 		       warn_of_other_plan(run, &plan, failure);
 	}
 	plan.token_budget = model_token_budget(run->model, true);
-	run->state = (TrainState){.evaluated_step = -1,
-	                          .best_step = -1,
-	                          .best_reward = NAN,
-	                          .reference_reward = NAN,
-	                          .rows_checksum = run->dataset->checksum,
-	                          .plan = plan};
+	run->state =
+		(TrainState){.evaluated_step = -1,
+	                 .best_step = -1,
+	                 .best_reward = NAN,
+	                 .reference_reward = NAN,
+	                 .rows_checksum = run->dataset->checksum,
+	                 .kl_coefficient = run->options->ppo.kl_coefficient,
+	                 .plan = plan};
 	return true;
 }
 
@@ -338,11 +341,12 @@ policy_metrics(const StepReport *report, TrainMetric *metric)
 }
 
 static bool
-send_metrics(Run *run, const StepReport *report, double rate, Failure *failure)
+send_metrics(Run *run, const StepReport *report, const PpoReport *ppo,
+             double rate, Failure *failure)
 {
 	const ObjectiveStats *stats = &report->stats;
 	bool is_policy = run->options->critic == NULL;
-	TrainMetric metric[24];
+	TrainMetric metric[24 + PPO_METRICS];
 	int count = 0;
 
 	ADD("loss", report->loss);
@@ -378,6 +382,8 @@ send_metrics(Run *run, const StepReport *report, double rate, Failure *failure)
 		ADD("logps/chosen", stats->best_logp / (double) stats->groups);
 		ADD("logps/rejected", stats->worst_logp / (double) stats->groups);
 	}
+	if (objective_rolls_out(run->options->objective))
+		count += ppo_metrics(ppo, metric + count);
 #undef ADD
 	return run->events->metrics(run->events->argument, run->state.step, metric,
 	                            count, failure);
@@ -404,20 +410,27 @@ one_step(Run *run, Failure *failure)
 	                              run->steps, options->warmup_steps);
 	int count = sampler_draw(run->sampler, run->state.step, run->drawn);
 	StepReport report;
+	PpoReport ppo = {0};
+	bool done;
 
 	if (count == 0)
 		return fail(failure, FAILURE_INTERNAL, "no rows for step %lld",
 		            (long long) run->state.step + 1);
-	if (!step_run(run->model, options, run->dataset, run->drawn, count,
-	              run->state.plan.token_budget, run->state.step + 1, rate,
-	              &report, failure))
+	if (objective_rolls_out(options->objective))
+		done = ppo_step(run->model, options, events, run->dataset, run->drawn,
+		                count, rate, &run->state, &report, &ppo, failure);
+	else
+		done = step_run(run->model, options, run->dataset, run->drawn, count,
+		                run->state.plan.token_budget, run->state.step + 1, rate,
+		                &report, failure);
+	if (!done)
 		return false;
 	run->state.step++;
 	run->state.tokens += report.tokens;
 	measure_speed(run, &report, now() - started);
 	if ((run->state.step % options->log_every == 0 ||
 	     run->state.step == run->steps) &&
-	    !send_metrics(run, &report, rate, failure))
+	    !send_metrics(run, &report, &ppo, rate, failure))
 		return false;
 	return events->progress(events->argument, run->state.step, run->steps,
 	                        run->speed, report.loss, failure);
@@ -501,6 +514,8 @@ train_run(Arena *arena, Model *model, const char *directory,
 	           .steps = train_steps(options, dataset->groups.count),
 	           .checkpoint_time = now()};
 
+	if (objective_rolls_out(options->objective))
+		model_add_values(model);
 	if (!model_make_trainable(
 			model, options->lora.rank > 0 ? &options->lora : NULL, failure) ||
 	    !begin(&run, failure) || !make_sampler(&run, failure))

@@ -12,6 +12,7 @@
 #include "train/checkpoint.h"
 #include "train/dataset.h"
 #include "train/options.h"
+#include "train/rollout.h"
 
 typedef struct TrainMetric
 {
@@ -35,6 +36,9 @@ typedef struct TrainEvents
 	 * evaluation. */
 	bool (*evaluate)(void *argument, int64_t step, double *reward,
 	                 Failure *failure);
+	/* Of methods that roll out; else unused. */
+	RolloutFunction rollout;
+	Model *reference; /* the policy as it was */
 } TrainEvents;
 
 typedef struct TrainResult

@@ -187,7 +187,7 @@ names_are_found(void **state)
 	(void) state;
 	assert_string_equal(objective_find("a_lol_seq")->name, "a_lol_seq");
 	assert_null(objective_find("A_LOL"));
-	assert_null(objective_find("ppo"));
+	assert_null(objective_find("grpo"));
 	assert_string_equal(objective_rows_name(objective_find("nll")->rows),
 	                    "all");
 }

@@ -24,7 +24,7 @@ the_handshake_lists_methods(void **state)
 	(void) state;
 	greet();
 	methods = json_object_get(peer.head, "methods");
-	assert_int_equal(json_array_size(methods), 11);
+	assert_int_equal(json_array_size(methods), 12);
 	assert_string_equal(
 		json_string_value(json_object_get(json_array_get(methods, 0), "name")),
 		"nll");

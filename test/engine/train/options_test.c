@@ -119,7 +119,7 @@ static void
 what_cannot_be_is_refused(void **state)
 {
 	(void) state;
-	refuse("{\"method\": \"ppo\"}", FAILURE_UNSUPPORTED, "\"ppo\"");
+	refuse("{\"method\": \"grpo\"}", FAILURE_UNSUPPORTED, "\"grpo\"");
 	refuse("{\"sampling\": \"random\"}", FAILURE_BAD_INPUT, "\"random\"");
 	refuse("{\"schedule\": \"step\"}", FAILURE_BAD_INPUT, "\"step\"");
 	refuse("{\"refresh_reference\": 0.1}", FAILURE_UNSUPPORTED,

@@ -193,9 +193,12 @@ run(Arena *arena, const char *directory, const TrainOptions *options, Log *log)
 	Outcome outcome = {0};
 	Arena *life = arena_create();
 	Dataset dataset = make_rows(life, options);
-	TrainEvents events = {log,         log_progress,
-	                      log_metrics, log_checkpoint,
-	                      log_warning, log_evaluation};
+	TrainEvents events = {.argument = log,
+	                      .progress = log_progress,
+	                      .metrics = log_metrics,
+	                      .checkpoint = log_checkpoint,
+	                      .warning = log_warning,
+	                      .evaluate = log_evaluation};
 	Model *model;
 
 	assert_ok(model_open(life, device, model_path(life), NULL, &model,
