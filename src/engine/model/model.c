@@ -313,6 +313,47 @@ settle_kind(Model *model, const Architecture *names)
 		config->kind = MODEL_ENCODER;
 }
 
+static bool
+holds_same(const StoredTensor *a, const StoredTensor *b)
+{
+	float left[4096], right[4096];
+	int64_t size = sizeof(left) / sizeof(left[0]);
+
+	if (a->count != b->count || a->dtype == DTYPE_OTHER ||
+	    b->dtype == DTYPE_OTHER)
+		return false;
+	for (int64_t first = 0; first < a->count; first += size)
+	{
+		int64_t count = a->count - first < size ? a->count - first : size;
+
+		dtype_read(left, a->data, a->dtype, first, count);
+		dtype_read(right, b->data, b->dtype, first, count);
+		if (memcmp(left, right, (size_t) count * sizeof(float)) != 0)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * A file of a tied model may hold both matrices; as in `transformers`, they
+ * are two where their values differ, whatever config.json says.
+ */
+static void
+settle_tie(Model *model, const Architecture *names, const char *prefix)
+{
+	ModelConfig *config = &model->config;
+	const StoredTensor *embedding = stored_model_find(
+		model->stored,
+		arena_printf(model->arena, "%s%s", prefix, names->embedding));
+	const StoredTensor *head;
+
+	if (!config->tied || config->kind != MODEL_LANGUAGE)
+		return;
+	head = stored_model_find(model->stored, names->head);
+	if (embedding != NULL && head != NULL && !holds_same(embedding, head))
+		config->tied = false;
+}
+
 /* BERT's oldest files call a norm's weight and bias gamma and beta. */
 static const StoredTensor *
 find_stored(Model *model, Parameter *parameter)
@@ -342,7 +383,8 @@ find_stored(Model *model, Parameter *parameter)
 }
 
 /* Finds each parameter in the files: what is missing, or has not the planned
- * shape, may only be of a new head. */
+ * shape, may only be of a new head.  Of a tied model's matrix some writers keep
+ * the head's name. */
 static bool
 find_all_stored(Model *model, Failure *failure)
 {
@@ -351,6 +393,11 @@ find_all_stored(Model *model, Failure *failure)
 		Parameter *parameter = &model->parameters[i];
 
 		parameter->stored = find_stored(model, parameter);
+		if (parameter->stored == NULL && parameter == model->embedding &&
+		    model->config.tied)
+			parameter->stored = stored_model_find(
+				model->stored,
+				architecture_find(model->config.architecture)->head);
 		if (relabel_makes(model, parameter))
 			parameter->stored = NULL;
 		else if (parameter->stored == NULL)
@@ -388,6 +435,7 @@ open_weights(Model *model, Failure *failure)
 		                                   names->embedding)))
 			prefix = names->prefixes[i];
 	settle_kind(model, names);
+	settle_tie(model, names, prefix);
 	if (model->plan != NULL)
 		relabel_config(model);
 	model_list_parameters(

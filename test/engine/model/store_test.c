@@ -313,11 +313,78 @@ linear_scaling_slows_every_rotation(void **state)
 	arena_destroy(arena);
 }
 
+#define TIED ", \"tie_word_embeddings\": true"
+
+/* As transformers: a file that holds two matrices means two. */
+static void
+a_head_of_its_own_unties_a_model(void **state)
+{
+	Arena *arena = arena_create();
+	char *directory = tiny_directory(arena, TINY_LLAMA(""), 41);
+	Model *apart = tiny_open(arena, device, directory);
+	Model *said_tied;
+
+	(void) state;
+	test_write(arena, directory, "config.json", TINY_LLAMA(TIED),
+	           strlen(TINY_LLAMA(TIED)));
+	said_tied = tiny_open(arena, device, directory);
+	assert_false(model_config(said_tied)->tied);
+	assert_same_models(apart, said_tied);
+	tiny_remove(directory);
+	arena_destroy(arena);
+}
+
+/* Writes the directory's one tied matrix under the name of the head. */
+static void
+name_after_the_head(Arena *arena, const char *directory)
+{
+	Failure failure = {0};
+	StoredModel *stored;
+	TensorToStore *tensors;
+	int count;
+
+	assert_ok(stored_model_open(arena, directory, &stored, &failure), failure);
+	count = stored_model_count(stored);
+	tensors = arena_alloc(arena, (size_t) count * sizeof(TensorToStore));
+	for (int i = 0; i < count; i++)
+	{
+		const StoredTensor *tensor = stored_model_tensor(stored, i);
+
+		tensors[i] = (TensorToStore){.name = tensor->name,
+		                             .dtype = tensor->dtype,
+		                             .dimensions = tensor->dimensions,
+		                             .data = tensor->data};
+		memcpy(tensors[i].shape, tensor->shape, sizeof(tensors[i].shape));
+		if (strcmp(tensor->name, "model.embed_tokens.weight") == 0)
+			tensors[i].name = "lm_head.weight";
+	}
+	assert_ok(safetensors_write(
+				  arena_printf(arena, "%s/model.safetensors", directory),
+				  tensors, count, NULL, NULL, &failure),
+	          failure);
+}
+
+static void
+a_tied_matrix_may_have_the_name_of_the_head(void **state)
+{
+	Arena *arena = arena_create();
+	char *directory = tiny_directory(arena, TINY_LLAMA(TIED), 42);
+	Model *model = tiny_open(arena, device, directory);
+
+	(void) state;
+	name_after_the_head(arena, directory);
+	assert_same_models(model, tiny_open(arena, device, directory));
+	tiny_remove(directory);
+	arena_destroy(arena);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_created_model_saves_as_it_is),
+		cmocka_unit_test(a_head_of_its_own_unties_a_model),
+		cmocka_unit_test(a_tied_matrix_may_have_the_name_of_the_head),
 		cmocka_unit_test(another_seed_is_another_model),
 		cmocka_unit_test(names_without_the_prefix_stay_without),
 		cmocka_unit_test(narrow_matrices_stay_where_the_file_lies),
