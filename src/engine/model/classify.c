@@ -22,9 +22,9 @@ concatenate(Arena *arena, const TextPair *pair, size_t *length,
 	return text;
 }
 
-bool
-classify_encode(const Model *model, Arena *arena, const TextPair *pair,
-                TokenList *ids, TokenList *types, Failure *failure)
+static bool
+encode(const Model *model, Arena *arena, const TextPair *pair, TokenList *ids,
+       TokenList *types, Failure *failure)
 {
 	const Tokenizer *tokenizer = model_tokenizer(model);
 	const ModelConfig *config = model_config(model);
@@ -46,6 +46,20 @@ classify_encode(const Model *model, Arena *arena, const TextPair *pair,
 	return text != NULL &&
 	       tokenizer_encode_within(tokenizer, arena, config->context, text,
 	                               length, NULL, 0, ids, types, failure);
+}
+
+bool
+classify_encode(const Model *model, Arena *arena, const TextPair *pair,
+                TokenList *ids, TokenList *types, Failure *failure)
+{
+	int before = types->count;
+
+	if (!encode(model, arena, pair, ids, types, failure))
+		return false;
+	if (!tokenizer_gives_types(model_tokenizer(model)))
+		for (int i = before; i < types->count; i++)
+			types->ids[i] = 0;
+	return true;
 }
 
 bool

@@ -74,7 +74,11 @@ config_activation(const json_t *json, const char *key, const char *fallback,
 	            "activation \"%s\" of config.json is not supported", name);
 }
 
-/* eos_token_id and its like: a number or a list of them, added to the stops. */
+/*
+ * eos_token_id and its like: a number or a list of them, added to the stops.
+ * One outside the vocabulary never comes, so it ends nothing: configurations
+ * keep the default of a larger vocabulary.
+ */
 static bool
 get_stops(const json_t *json, ModelConfig *config, Failure *failure)
 {
@@ -93,12 +97,11 @@ get_stops(const json_t *json, ModelConfig *config, Failure *failure)
 		int64_t id;
 
 		if (!json_as_int(json_is_array(eos) ? json_array_get(eos, i) : eos,
-		                 &id) ||
-		    id < 0 || id >= config->vocabulary)
+		                 &id))
 			return fail(failure, FAILURE_BAD_FILE,
-			            "eos_token_id is not a token of the vocabulary of %d",
-			            config->vocabulary);
-		config->stop[config->stops++] = (int) id;
+			            "eos_token_id must be an integer or a list of them");
+		if (id >= 0 && id < config->vocabulary)
+			config->stop[config->stops++] = (int) id;
 	}
 	return true;
 }
@@ -215,10 +218,12 @@ config_read(Arena *arena, const json_t *json, ModelConfig *config,
 	                &config->pad, failure) ||
 	    !get_kind(json, names, config, failure) ||
 	    !get_labels(json, config, failure) ||
-	    !config_int(json, "bos_token_id", -1, -1, config->vocabulary - 1,
+	    !config_int(json, "bos_token_id", -1, INT32_MIN, INT32_MAX,
 	                &config->bos, failure) ||
 	    !get_stops(json, config, failure) || !get_beams(json, config, failure))
 		return false;
+	if (config->bos < 0 || config->bos >= config->vocabulary)
+		config->bos = -1;
 	config->initializer_range = (float) range;
 	config->eos = config->stops > 0 ? config->stop[0] : -1;
 	return true;

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* A directory while it is being read. */
@@ -185,14 +186,46 @@ find_setting(const OldFiles *files, const char *content)
 	return NULL;
 }
 
-/* The tokens of added_tokens.json, which may be missing, as an array. */
+/* The tokens of "added_tokens_decoder" in the settings, by their ids. */
+static bool
+read_decoder(const OldFiles *files, const json_t *tokens, json_t *added)
+{
+	const char *id;
+	json_t *token;
+
+	json_object_foreach((json_t *) tokens, id, token)
+	{
+		json_t *copy = json_copy(token);
+		char *end;
+		long long number = strtoll(id, &end, 10);
+
+		if (!json_is_object(copy) || *end != '\0')
+		{
+			json_decref(copy);
+			return fail(files->failure, FAILURE_BAD_FILE,
+			            "added_tokens_decoder has \"%s\", which is not an id "
+			            "with its token",
+			            id);
+		}
+		json_object_set_new(copy, "id", json_integer(number));
+		json_array_append_new(added, copy);
+	}
+	return true;
+}
+
+/* The added tokens, if the directory names any, as an array: older ones do so
+ * in added_tokens.json. */
 static bool
 read_added(const OldFiles *files, json_t *added)
 {
+	const json_t *decoder =
+		json_object_get(files->settings[0], "added_tokens_decoder");
 	json_t *tokens;
 	const char *content;
 	json_t *id;
 
+	if (json_is_object(decoder))
+		return read_decoder(files, decoder, added);
 	if (!has_file(files, "added_tokens.json"))
 		return true;
 	if (!json_open_file(files->arena, path_of(files, "added_tokens.json"),
@@ -221,15 +254,139 @@ processor(const char *type, const json_t *vocabulary, const char *cls,
 	                 json_object_get(vocabulary, sep));
 }
 
-/* GPT-2's byte-level BPE; with a CLS and a SEP it is RoBERTa's. */
+/* What the special tokens of a family are where the settings do not say. */
+typedef const char *SpecialNames[5];
+
+static const SpecialNames bert_names = {"[UNK]", "[CLS]", "[SEP]", "[PAD]",
+                                        "[MASK]"};
+static const SpecialNames roberta_names = {"<unk>", "<s>", "</s>", "<pad>",
+                                           "<mask>"};
+
+static bool
+has_token(const json_t *added, const char *content)
+{
+	size_t i;
+	json_t *token;
+
+	json_array_foreach((json_t *) added, i,
+	                   token) if (is_about(token, content)) return true;
+	return false;
+}
+
+/* Adds a family's special tokens, as the settings call them or by their usual
+ * names; contents gets what they are. */
+static bool
+add_specials(const OldFiles *files, const json_t *vocabulary,
+             const SpecialNames usual, json_t *added, SpecialNames contents)
+{
+	static const SpecialNames roles = {"unk_token", "cls_token", "sep_token",
+	                                   "pad_token", "mask_token"};
+
+	for (int i = 0; i < 5; i++)
+	{
+		const json_t *setting = special_setting(files->settings, roles[i]);
+		const char *content = special_content(files->settings, roles[i]);
+		json_t *token;
+		json_t *id;
+
+		contents[i] = content == NULL ? usual[i] : content;
+		id = json_object_get(vocabulary, contents[i]);
+		if (id == NULL && i < 3)
+			return fail(files->failure, FAILURE_BAD_FILE,
+			            "the vocabulary in \"%s\" has no token \"%s\"",
+			            files->directory, contents[i]);
+		if (id == NULL || has_token(added, contents[i]))
+			continue;
+		token = json_pack("{sssOsb}", "content", contents[i], "id", id,
+		                  "special", 1);
+		if (json_is_object(setting))
+			json_object_update_missing(token, (json_t *) setting);
+		json_array_append_new(added, token);
+	}
+	return true;
+}
+
+/* Whether these are a RoBERTa's files: as tokenizer_config.json says, or else
+ * config.json. */
+static bool
+is_roberta(const OldFiles *files)
+{
+	const char *class = json_string_value(
+		json_object_get(files->settings[0], "tokenizer_class"));
+	Failure ignored = {0};
+	const char *type;
+	json_t *config;
+
+	if (class != NULL)
+		return strncmp(class, "RobertaTokenizer", 16) == 0;
+	if (!has_file(files, "config.json") ||
+	    !json_open_file(files->arena, path_of(files, "config.json"),
+	                    JSON_CONFIG_SIZE, &config, &ignored))
+		return false;
+	type = json_string_value(json_object_get(config, "model_type"));
+	return type != NULL && strcmp(type, "roberta") == 0;
+}
+
+/* A template that puts the beginning of text before texts; NULL where the
+ * vocabulary has none. */
 static json_t *
-read_gpt2(const OldFiles *files)
+bos_processor(const OldFiles *files, const json_t *vocabulary)
+{
+	const char *bos = special_content(files->settings, "bos_token");
+	const char *name = bos == NULL ? "<|endoftext|>" : bos;
+	json_t *id = json_object_get(vocabulary, name);
+	json_t *single;
+
+	if (id == NULL)
+		return NULL;
+	single = json_pack("[{s{sssi}}{s{sssi}}]", "SpecialToken", "id", name,
+	                   "type_id", 0, "Sequence", "id", "A", "type_id", 0);
+	return json_pack("{sssos[{s{sssi}}{s{sssi}}{s{sssi}}{s{sssi}}]s{s{s[O]}}}",
+	                 "type", "TemplateProcessing", "single", single, "pair",
+	                 "SpecialToken", "id", name, "type_id", 0, "Sequence", "id",
+	                 "A", "type_id", 0, "SpecialToken", "id", name, "type_id",
+	                 1, "Sequence", "id", "B", "type_id", 1, "special_tokens",
+	                 name, "ids", id);
+}
+
+/* What stands around the texts of a byte-level BPE: with a CLS and a SEP it is
+ * RoBERTa's.  *around is NULL for nothing. */
+static bool
+read_around(const OldFiles *files, const json_t *vocabulary, json_t *added,
+            json_t **around)
+{
+	const char *cls = special_content(files->settings, "cls_token");
+	const char *sep = special_content(files->settings, "sep_token");
+	SpecialNames contents;
+	bool adds_bos;
+
+	*around = NULL;
+	if (!json_get_bool(files->settings[0], "add_bos_token", false, &adds_bos,
+	                   files->failure))
+		return false;
+	if (is_roberta(files))
+	{
+		if (!add_specials(files, vocabulary, roberta_names, added, contents))
+			return false;
+		*around = processor("RobertaProcessing", vocabulary, contents[1],
+		                    contents[2]);
+	}
+	else if (cls != NULL && sep != NULL &&
+	         json_object_get(vocabulary, cls) != NULL &&
+	         json_object_get(vocabulary, sep) != NULL)
+		*around = processor("RobertaProcessing", vocabulary, cls, sep);
+	else if (adds_bos)
+		*around = bos_processor(files, vocabulary);
+	return true;
+}
+
+/* The byte-level BPE of GPT-2 and RoBERTa. */
+static json_t *
+read_byte_level(const OldFiles *files)
 {
 	json_t *merges = own(files, json_array());
 	json_t *added = own(files, json_array());
-	const char *cls = special_content(files->settings, "cls_token");
-	const char *sep = special_content(files->settings, "sep_token");
-	json_t *around = NULL;
+	json_t *around;
 	json_t *vocabulary;
 	bool prefix;
 
@@ -237,49 +394,15 @@ read_gpt2(const OldFiles *files)
 	                   files->failure) ||
 	    !json_open_file(files->arena, path_of(files, "vocab.json"),
 	                    LARGEST_TOKENIZER_FILE, &vocabulary, files->failure) ||
-	    !read_merges(files, merges) || !read_added(files, added))
+	    !read_merges(files, merges) || !read_added(files, added) ||
+	    !read_around(files, vocabulary, added, &around))
 		return NULL;
-	if (cls != NULL && sep != NULL &&
-	    json_object_get(vocabulary, cls) != NULL &&
-	    json_object_get(vocabulary, sep) != NULL)
-		around = processor("RobertaProcessing", vocabulary, cls, sep);
 	return own(files,
 	           json_pack("{sOs{sssb}so*s{ss}s{sssOsO}}", "added_tokens", added,
 	                     "pre_tokenizer", "type", "ByteLevel",
 	                     "add_prefix_space", (int) prefix, "post_processor",
 	                     around, "decoder", "type", "ByteLevel", "model",
 	                     "type", "BPE", "vocab", vocabulary, "merges", merges));
-}
-
-/* Adds BERT's special tokens, by their names or as the settings call them;
- * contents gets what they are. */
-static bool
-add_bert_specials(const OldFiles *files, const json_t *vocabulary,
-                  json_t *added, const char *contents[5])
-{
-	static const char *const names[5][2] = {
-		{"unk_token", "[UNK]"},   {"cls_token", "[CLS]"},
-		{"sep_token", "[SEP]"},   {"pad_token", "[PAD]"},
-		{"mask_token", "[MASK]"},
-	};
-
-	for (int i = 0; i < 5; i++)
-	{
-		const char *content = special_content(files->settings, names[i][0]);
-		json_t *id;
-
-		contents[i] = content == NULL ? names[i][1] : content;
-		id = json_object_get(vocabulary, contents[i]);
-		if (id == NULL && i < 3)
-			return fail(files->failure, FAILURE_BAD_FILE,
-			            "\"%s/vocab.txt\" has no token \"%s\"",
-			            files->directory, contents[i]);
-		if (id != NULL)
-			json_array_append_new(added,
-			                      json_pack("{sssOsb}", "content", contents[i],
-			                                "id", id, "special", 1));
-	}
-	return true;
 }
 
 /* BERT's WordPiece. */
@@ -289,7 +412,7 @@ read_bert(const OldFiles *files)
 	const json_t *settings = files->settings[0];
 	json_t *vocabulary = own(files, json_object());
 	json_t *added = own(files, json_array());
-	const char *contents[5];
+	SpecialNames contents;
 	bool lowers;
 	bool parts_chinese;
 	bool strips_accents;
@@ -300,9 +423,8 @@ read_bert(const OldFiles *files)
 	                   files->failure) ||
 	    !json_get_bool(settings, "strip_accents", lowers, &strips_accents,
 	                   files->failure) ||
-	    !read_vocabulary(files, vocabulary) ||
-	    !add_bert_specials(files, vocabulary, added, contents) ||
-	    !read_added(files, added))
+	    !read_vocabulary(files, vocabulary) || !read_added(files, added) ||
+	    !add_specials(files, vocabulary, bert_names, added, contents))
 		return NULL;
 	return own(
 		files,
@@ -326,7 +448,7 @@ old_files_read(Arena *arena, const char *directory,
 
 	*json = NULL;
 	if (has_file(&files, "vocab.json") && has_file(&files, "merges.txt"))
-		*json = read_gpt2(&files);
+		*json = read_byte_level(&files);
 	else if (has_file(&files, "vocab.txt"))
 		*json = read_bert(&files);
 	else

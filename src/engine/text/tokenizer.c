@@ -28,6 +28,12 @@ tokenizer_bos(const Tokenizer *tokenizer)
 }
 
 bool
+tokenizer_gives_types(const Tokenizer *tokenizer)
+{
+	return tokenizer->gives_types;
+}
+
+bool
 tokenizer_is_special(const Tokenizer *tokenizer, int32_t id)
 {
 	return id >= 0 && id < tokenizer->size && tokenizer->is_special[id];

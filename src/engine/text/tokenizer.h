@@ -93,6 +93,10 @@ extern bool tokenizer_encode_within(const Tokenizer *tokenizer, Arena *arena,
                                     size_t second_length, TokenList *list,
                                     TokenList *types, Failure *failure);
 
+/* Whether a model is to see those types: tokenizer_config.json tells what the
+ * tokenizer gives to models; without them all tokens are of type 0. */
+extern bool tokenizer_gives_types(const Tokenizer *tokenizer);
+
 typedef struct DecodeOptions
 {
 	bool skip_special;    /* leave special tokens out */

@@ -368,6 +368,32 @@ read_added(Arena *arena, Source *source, Failure *failure)
 	return true;
 }
 
+/*
+ * Whether "model_input_names" lists the types of tokens.  Without that member
+ * the class decides: of those without a family of their own, none gives types.
+ */
+static bool
+gives_types(const json_t *settings)
+{
+	const json_t *names = json_object_get(settings, "model_input_names");
+	const char *class =
+		json_string_value(json_object_get(settings, "tokenizer_class"));
+	size_t i;
+	json_t *name;
+
+	if (!json_is_array(names))
+		return class == NULL || (strcmp(class, "TokenizersBackend") != 0 &&
+		                         strcmp(class, "PreTrainedTokenizerFast") != 0);
+	json_array_foreach((json_t *) names, i, name)
+	{
+		const char *text = json_string_value(name);
+
+		if (text != NULL && strcmp(text, "token_type_ids") == 0)
+			return true;
+	}
+	return false;
+}
+
 static bool
 open_parts(Arena *arena, Source *source, Tokenizer *tokenizer, Failure *failure)
 {
@@ -381,6 +407,7 @@ open_parts(Arena *arena, Source *source, Tokenizer *tokenizer, Failure *failure)
 	    !open_model(arena, source, &tokenizer->model, failure))
 		return false;
 	find_specials(arena, source, tokenizer);
+	tokenizer->gives_types = gives_types(source->settings[0]);
 	return fill_texts(arena, source, tokenizer, failure) &&
 	       normalizer_open(arena, json_object_get(json, "normalizer"),
 	                       &tokenizer->normalizer, failure) &&

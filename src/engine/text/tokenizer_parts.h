@@ -25,5 +25,6 @@ struct Tokenizer
 	TokenText *texts; /* as the vocabulary has them */
 	TokenText *bytes; /* as parts of a continuation */
 	bool *is_special;
-	Chat *chat; /* the template of chats, perhaps without one */
+	bool gives_types; /* to models */
+	Chat *chat;       /* the template of chats, perhaps without one */
 };

@@ -208,6 +208,23 @@ an_unknown_type_is_told_which_are_known(void **state)
 	arena_destroy(arena);
 }
 
+/* Configurations keep the ids of a larger vocabulary: they never come. */
+static void
+ids_outside_the_vocabulary_are_none(void **state)
+{
+	Arena *arena = arena_create();
+	ModelConfig config = parsed(
+		arena, "{\"model_type\": \"gpt2\", \"n_embd\": 8, \"n_layer\": 1, "
+			   "\"n_head\": 2, \"vocab_size\": 300, "
+			   "\"bos_token_id\": 50256, \"eos_token_id\": [50256, 7, -1]}");
+
+	(void) state;
+	assert_int_equal(config.bos, -1);
+	assert_int_equal(config.stops, 1);
+	assert_int_equal(config.eos, 7);
+	arena_destroy(arena);
+}
+
 int
 main(void)
 {
@@ -216,6 +233,7 @@ main(void)
 		cmocka_unit_test(shared_spellings_agree),
 		cmocka_unit_test(windows_are_those_of_transformers),
 		cmocka_unit_test(architectures_say_the_kind),
+		cmocka_unit_test(ids_outside_the_vocabulary_are_none),
 		cmocka_unit_test(labels_are_counted_by_name),
 		cmocka_unit_test(an_unknown_type_is_told_which_are_known),
 	};

@@ -431,6 +431,113 @@ older_directories_may_have_added_tokens(void **state)
 		unlink(arena_printf(arena, "%s/%s", directory, names[i]));
 }
 
+/* The ids of text in a directory of the files; second may be NULL. */
+static TokenList
+ids_of_files(const char *const files[][2], int count, const char *first,
+             const char *second)
+{
+	TokenList list = {0};
+	Tokenizer *tokenizer;
+
+	unlink(arena_printf(arena, "%s/tokenizer.json", directory));
+	for (int i = 0; i < count; i++)
+		test_write(arena, directory, files[i][0], files[i][1],
+		           strlen(files[i][1]));
+	assert_ok(tokenizer_open(arena, directory, &tokenizer, &failure), failure);
+	assert_ok(tokenizer_encode_within(
+				  tokenizer, arena, 100, first, strlen(first), second,
+				  second == NULL ? 0 : strlen(second), &list, NULL, &failure),
+	          failure);
+	for (int i = 0; i < count; i++)
+		unlink(arena_printf(arena, "%s/%s", directory, files[i][0]));
+	return list;
+}
+
+static void
+two_files_of_a_roberta_have_its_template(void **state)
+{
+	const char *const files[][2] = {
+		{"vocab.json", "{\"<s>\":0,\"<pad>\":1,\"</s>\":2,\"<unk>\":3,"
+	                   "\"a\":4,\"\u0120\":5,\"<mask>\":6}"},
+		{"merges.txt", "#version: 0.2\n"},
+		{"config.json", "{\"model_type\":\"roberta\"}"},
+		{"special_tokens_map.json",
+	     "{\"mask_token\":{\"content\":\"<mask>\",\"lstrip\":true}}"}};
+	TokenList list = ids_of_files(files, 3, "a", "a");
+
+	(void) state;
+	assert_int_equal(list.count, 6);
+	assert_memory_equal(list.ids, ((int32_t[]){0, 4, 2, 2, 4, 2}), 24);
+	list = ids_of_files(files, 3, "a <mask>", NULL);
+	assert_int_equal(list.count, 5);
+	assert_memory_equal(list.ids, ((int32_t[]){0, 4, 5, 6, 2}), 20);
+	list = ids_of_files(files, 4, "a <mask>", NULL);
+	assert_int_equal(list.count, 4);
+	assert_memory_equal(list.ids, ((int32_t[]){0, 4, 6, 2}), 16);
+}
+
+static void
+two_files_begin_with_bos_where_the_settings_say(void **state)
+{
+	const char *const files[][2] = {
+		{"vocab.json", "{\"a\":0,\"<b>\":1}"},
+		{"merges.txt", ""},
+		{"tokenizer_config.json",
+	     "{\"add_bos_token\":true,\"bos_token\":\"<b>\"}"}};
+	TokenList list = ids_of_files(files, 3, "a", NULL);
+
+	(void) state;
+	assert_int_equal(list.count, 2);
+	assert_memory_equal(list.ids, ((int32_t[]){1, 0}), 8);
+	assert_int_equal(ids_of_files(files, 2, "a", NULL).count, 1);
+}
+
+static void
+the_settings_may_list_added_tokens(void **state)
+{
+	const char *const files[][2] = {
+		{"vocab.json", "{\"a\":0,\"\u0120\":1}"},
+		{"merges.txt", ""},
+		{"tokenizer_config.json",
+	     "{\"added_tokens_decoder\":{\"2\":{\"content\":\"<x>\",\"lstrip\":"
+	     "true,\"rstrip\":false,\"single_word\":false,\"normalized\":false,"
+	     "\"special\":true}}}"}};
+	TokenList list = ids_of_files(files, 3, "a <x>", NULL);
+
+	(void) state;
+	assert_int_equal(list.count, 2);
+	assert_memory_equal(list.ids, ((int32_t[]){0, 2}), 8);
+}
+
+/* As transformers 5: only what model_input_names lists, or else the class. */
+static void
+settings_say_whether_models_see_types(void **state)
+{
+	static const struct
+	{
+		const char *settings;
+		bool gives;
+	} cases[] = {
+		{"{}", true},
+		{"{\"tokenizer_class\":\"BertTokenizer\"}", true},
+		{"{\"tokenizer_class\":\"TokenizersBackend\"}", false},
+		{"{\"tokenizer_class\":\"TokenizersBackend\",\"model_input_names\":"
+	     "[\"input_ids\",\"token_type_ids\"]}",
+	     true},
+		{"{\"model_input_names\":[\"input_ids\"]}", false},
+	};
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		write_text("tokenizer_config.json", cases[i].settings);
+		assert_int_equal(
+			tokenizer_gives_types(open_text(MODEL("{\"a\":0}", "[]") "}")),
+			cases[i].gives);
+	}
+	unlink(arena_printf(arena, "%s/tokenizer_config.json", directory));
+}
+
 static void
 pieces_of_a_response_join_to_its_text(void **state)
 {
@@ -617,6 +724,10 @@ main(void)
 		cmocka_unit_test(a_list_of_tokens_is_a_bert_tokenizer),
 		cmocka_unit_test(two_files_with_a_cls_are_a_roberta_tokenizer),
 		cmocka_unit_test(older_directories_may_have_added_tokens),
+		cmocka_unit_test(two_files_of_a_roberta_have_its_template),
+		cmocka_unit_test(two_files_begin_with_bos_where_the_settings_say),
+		cmocka_unit_test(the_settings_may_list_added_tokens),
+		cmocka_unit_test(settings_say_whether_models_see_types),
 		cmocka_unit_test(pieces_of_a_response_join_to_its_text),
 		cmocka_unit_test(unknown_ids_give_nothing_and_zeros_are_replaced),
 		cmocka_unit_test(stripped_white_space_is_seen_again),
