@@ -99,3 +99,9 @@ SELECT is((SELECT kind FROM alol_models WHERE name = 'ppo_c'), 'adapter',
 SELECT ok(alol_generate('ppo_c', 'say: ', max_tokens => 4) IS NOT NULL,
 	'which says something');
 SELECT * FROM finish();
+
+SELECT count(alol_job_drop(job)) FROM alol_jobs WHERE model = 'ppo_policy' \gset
+SELECT count(alol_model_drop(name)) FROM alol_models WHERE name LIKE 'ppo%'
+	AND kind = 'adapter' \gset
+SELECT count(alol_model_drop(name)) FROM alol_models WHERE name LIKE 'ppo%' \gset
+DROP SCHEMA ppo_test CASCADE;

@@ -320,6 +320,123 @@ half_a_pair_breaks_the_rules(void **state)
 	}
 }
 
+/* Trains a job of ppo; each response is worth `reward`, in answers that lack
+ * so many rewards.  Counts what was asked of rollouts. */
+static int
+train_by_rollouts(double reward, uint32_t lacking, int *rollouts)
+{
+	WireBuffer items = {.resize = resize};
+	int type;
+
+	wire_put_u32(&items, 1);
+	wire_put_text(&items, "Hello", 5);
+	send_frame(WIRE_JOB_TRAIN, 500, "{\"evaluate\": true}", items.data,
+	           items.size);
+	while ((type = receive()) != WIRE_RESULT && type != WIRE_ERROR && type != 0)
+	{
+		WireReader *reader = &peer.frame->payload;
+		bool is_rollout;
+		uint32_t count;
+
+		if (type != WIRE_ASK)
+			continue;
+		is_rollout = strcmp(word("kind"), "rollout") == 0;
+		count = wire_get_count(reader, 8);
+		assert_int_equal(count, is_rollout ? 2 : 1);
+		for (uint32_t i = 0; is_rollout && i < count; i++)
+		{
+			size_t length;
+
+			assert_in_range(wire_get_u32(reader), 0, 2);
+			assert_non_null(wire_get_text(reader, &length));
+		}
+		assert_false(reader->broken);
+		*rollouts += is_rollout;
+		items.size = 0;
+		count -= is_rollout ? lacking : 0;
+		wire_put_u32(&items, count);
+		for (uint32_t i = 0; i < count; i++)
+			wire_put_f64(&items, is_rollout ? reward + i : 1);
+		send_frame(WIRE_ANSWER, 500, "{}", items.data, items.size);
+	}
+	free(items.data);
+	return type;
+}
+
+/* Opens a job of ppo with three prompts; false where there is no model. */
+static bool
+open_prompts(void)
+{
+	WireBuffer items = {.resize = resize};
+	WireRowResult result;
+
+	greet();
+	if (!open_job("ppo"))
+		return false;
+	wire_put_u32(&items, 3);
+	for (int i = 0; i < 3; i++)
+		put_response(&items, i + 1, "Hello", "", 0, NAN);
+	assert_int_equal(ask(WIRE_JOB_ROWS, "{\"last\": true}", &items),
+	                 WIRE_RESULT);
+	assert_int_equal(number("selected"), 3);
+	assert_int_equal(wire_get_count(&peer.frame->payload, WIRE_ROW_RESULT_SIZE),
+	                 3);
+	wire_get_row_result(&peer.frame->payload, &result);
+	assert_int_equal(result.status, WIRE_ROW_USED);
+	assert_int_equal(result.tokens, 0);
+	free(items.data);
+	return true;
+}
+
+static void
+ppo_asks_for_the_rewards_of_its_responses(void **state)
+{
+	int rollouts = 0;
+
+	(void) state;
+	if (open_prompts())
+	{
+		assert_int_equal(train_by_rollouts(0.5, 0, &rollouts), WIRE_RESULT);
+		assert_int_equal(rollouts, 2);
+		assert_int_equal(number("steps"), 2);
+		assert_true(file_exists(arena_printf(peer.arena, "%s/model.safetensors",
+		                                     word("directory"))));
+	}
+	assert_int_equal(end(), 0);
+}
+
+static void
+responses_without_a_reward_end_ppo(void **state)
+{
+	static const struct
+	{
+		double reward;
+		uint32_t lacking;
+		const char *message;
+	} cases[] = {
+		{NAN, 0, "the reward of a new response to the prompt of row "},
+		{INFINITY, 0, "the reward of a response to prompt "},
+		{1, 1, "1 rewards for 2 responses"},
+	};
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		int rollouts = 0;
+		bool is_open = open_prompts();
+
+		if (is_open)
+		{
+			assert_int_equal(
+				train_by_rollouts(cases[i].reward, cases[i].lacking, &rollouts),
+				WIRE_ERROR);
+			assert_non_null(strstr(word("message"), cases[i].message));
+			assert_int_equal(rollouts, 1);
+		}
+		(void) end();
+	}
+}
+
 int
 main(void)
 {
@@ -330,6 +447,8 @@ main(void)
 		cmocka_unit_test(rows_are_grouped_after_the_last),
 		cmocka_unit_test(half_a_pair_without_tokens_takes_the_other_along),
 		cmocka_unit_test(half_a_pair_breaks_the_rules),
+		cmocka_unit_test(ppo_asks_for_the_rewards_of_its_responses),
+		cmocka_unit_test(responses_without_a_reward_end_ppo),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
