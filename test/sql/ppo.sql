@@ -98,9 +98,17 @@ SELECT is((SELECT kind FROM alol_models WHERE name = 'ppo_c'), 'adapter',
 	'the model is an adapter');
 SELECT ok(alol_generate('ppo_c', 'say: ', max_tokens => 4) IS NOT NULL,
 	'which says something');
+SELECT alol_train('prompts', 'ppo_c', 'ppo_d', 'ppo', 'length(response)',
+	steps => 2, batch_size => 4, options => '{"max_response_tokens": 8,
+		"score_norm": false, "clip_range": null}') AS d \gset
+SELECT is(alol_wait(:d), 'succeeded', 'an adapter goes on');
+SELECT is(metric_of(:d, 'objective/kl'), 0.0::float8, 'from what it was');
+SELECT is(metric_of(:d, 'ppo/policy/clipfrac', 2), 0.0::float8,
+	'without a range nothing is clipped');
+SELECT ok(alol_report(:a, :d) LIKE '%<svg%', 'reports know such jobs');
 SELECT * FROM finish();
 
-SELECT count(alol_job_drop(job)) FROM alol_jobs WHERE model = 'ppo_policy' \gset
+SELECT count(alol_job_drop(job)) FROM alol_jobs WHERE model LIKE 'ppo%' \gset
 SELECT count(alol_model_drop(name)) FROM alol_models WHERE name LIKE 'ppo%'
 	AND kind = 'adapter' \gset
 SELECT count(alol_model_drop(name)) FROM alol_models WHERE name LIKE 'ppo%' \gset
