@@ -46,6 +46,26 @@ replace_scores(Arena *arena, json_t *tokenizer, Failure *failure)
 	return true;
 }
 
+/* The library `tokenizers` takes the id of an added token from the vocabulary;
+ * one that is not there it numbers anew, behind all others. */
+static void
+list_added(json_t *tokenizer)
+{
+	json_t *vocabulary =
+		json_object_get(json_object_get(tokenizer, "model"), "vocab");
+	size_t i;
+	json_t *token;
+
+	json_array_foreach(json_object_get(tokenizer, "added_tokens"), i, token)
+	{
+		const char *content =
+			json_string_value(json_object_get(token, "content"));
+
+		if (json_object_get(vocabulary, content) == NULL)
+			json_object_set(vocabulary, content, json_object_get(token, "id"));
+	}
+}
+
 bool
 gguf_tokenizer_save(const char *path, const char *directory, Failure *failure)
 {
@@ -53,17 +73,20 @@ gguf_tokenizer_save(const char *path, const char *directory, Failure *failure)
 	GgufFile *file;
 	json_t *json;
 	json_t *config;
-	bool done =
-		gguf_open(arena, path, &file, failure) &&
-		gguf_tokenizer(arena, file, &json, &config, failure) &&
-		replace_scores(arena, json, failure) &&
+	bool done = gguf_open(arena, path, &file, failure) &&
+	            gguf_tokenizer(arena, file, &json, &config, failure) &&
+	            replace_scores(arena, json, failure);
+
+	if (done)
+		list_added(json);
+	done =
+		done &&
 		json_write_file(json,
 	                    arena_printf(arena, "%s/tokenizer.json", directory),
 	                    failure) &&
 		json_write_file(
 			config, arena_printf(arena, "%s/tokenizer_config.json", directory),
 			failure);
-
 	arena_destroy(arena);
 	return done;
 }

@@ -155,6 +155,26 @@ check_decoder(Arena *arena, const char *directory)
 		assert_int_equal(json_object_size(decoder), 4);
 }
 
+/* They also number an added token anew that is not in the vocabulary. */
+static void
+check_added(Arena *arena, const char *directory)
+{
+	json_t *json = test_read_json(arena, directory, "tokenizer.json");
+	json_t *vocabulary =
+		json_object_get(json_object_get(json, "model"), "vocab");
+	size_t i;
+	json_t *token;
+
+	json_array_foreach(json_object_get(json, "added_tokens"), i, token)
+	{
+		const char *content =
+			json_string_value(json_object_get(token, "content"));
+
+		assert_true(json_equal(json_object_get(vocabulary, content),
+		                       json_object_get(token, "id")));
+	}
+}
+
 /* Files as a directory has them; the same model again, in fp32. */
 static void
 check_saved(const char *path)
@@ -168,6 +188,7 @@ check_saved(const char *path)
 	assert_ok(model_save(model, NULL, copy, &failure), failure);
 	compare_models(arena, model, copy, 2e-5);
 	check_decoder(arena, copy);
+	check_added(arena, copy);
 	tiny_remove(copy);
 	arena_destroy(arena);
 }
