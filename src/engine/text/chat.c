@@ -35,6 +35,8 @@ set_template(Arena *arena, Chat *chat, const char *text, size_t length)
 {
 	Arena *scratch = arena_create();
 
+	chat->text = arena_strndup(arena, text, length);
+	chat->length = length;
 	if (!jinja_read(scratch, text, length, &chat->template, chat->failure) ||
 	    !jinja_read(arena, text, length, &chat->template, chat->failure))
 		chat->template = NULL;

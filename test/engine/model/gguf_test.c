@@ -246,6 +246,36 @@ written_files_hold_the_same_model(void **state)
 	arena_destroy(arena);
 }
 
+static void
+files_take_the_chat_template_with_them(void **state)
+{
+	const char *template = "{{ messages[0].content }}!";
+	Arena *arena = arena_create();
+	char *directory = tiny_directory(arena, TINY_LLAMA(""), 43);
+	char *copy = arena_printf(arena, "%s/model.gguf", directory);
+	Failure failure = {0};
+	const char *read;
+	size_t length;
+	Model *model;
+
+	(void) state;
+	test_write(arena, directory, "chat_template.jinja", template,
+	           strlen(template));
+	model = tiny_open(arena, device, directory);
+	assert_ok(model_save_gguf(model, DTYPE_F32, "chat", copy, &failure),
+	          failure);
+	read = chat_template(
+		tokenizer_chat(model_tokenizer(tiny_open(arena, device, copy))),
+		&length);
+	assert_non_null(read);
+	assert_string_equal(read, template);
+	assert_int_equal(length, strlen(template));
+	unlink(copy);
+	unlink(arena_printf(arena, "%s/chat_template.jinja", directory));
+	tiny_remove(directory);
+	arena_destroy(arena);
+}
+
 /* Sums of some ten weights with 8 to 11 bits, in two layers. */
 static void
 what_gguf_cannot_say_is_an_error(void **state)
@@ -375,6 +405,7 @@ main(void)
 		cmocka_unit_test(shared_files_give_the_golden_numbers),
 		cmocka_unit_test(saved_models_are_the_same_as_directories),
 		cmocka_unit_test(written_files_hold_the_same_model),
+		cmocka_unit_test(files_take_the_chat_template_with_them),
 		cmocka_unit_test(written_files_may_be_shorter),
 		cmocka_unit_test(what_gguf_cannot_say_is_an_error),
 		cmocka_unit_test(adapters_over_files_are_merged),
