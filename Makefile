@@ -14,7 +14,7 @@ EXTVERSION = 0.1.0
 MODULE_big = alol
 PG_CONFIG ?= pg_config
 
-OBJS = $(patsubst %.c,%.o,$(wildcard src/extension/*.c src/wire/*.c))
+OBJS = $(patsubst %.c,%.o,$(wildcard src/extension/*.c src/extension/*/*.c src/wire/*.c))
 DATA_built = alol--$(EXTVERSION).sql
 PG_CPPFLAGS = -Isrc -Isrc/extension -DALOL_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS = -Werror -fvisibility=hidden -MMD -MP

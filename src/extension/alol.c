@@ -6,8 +6,8 @@
 
 #include "miscadmin.h"
 
-#include "launcher.h"
-#include "settings.h"
+#include "job/launcher.h"
+#include "base/settings.h"
 
 PG_MODULE_MAGIC;
 

@@ -8,8 +8,8 @@
 
 #include "utils/json.h"
 
-#include "json.h"
-#include "nearest.h"
+#include "base/json.h"
+#include "base/nearest.h"
 #include "options.h"
 
 /* The functions that know an option. */

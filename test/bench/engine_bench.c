@@ -10,8 +10,8 @@
  */
 #include "base/random.h"
 #include "device/device.h"
-#include "model/generate.h"
-#include "model/lora.h"
+#include "model/generation/generate.h"
+#include "model/lora/lora.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -8,7 +8,7 @@
 #include "on_cpu.h"
 
 #include "mutate.h"
-#include "model/generate.h"
+#include "model/generation/generate.h"
 
 #include <time.h>
 

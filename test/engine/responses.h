@@ -6,7 +6,7 @@
 
 #include "tiny.h"
 
-#include "model/generate.h"
+#include "model/generation/generate.h"
 
 /* A JSON array of ids. */
 static inline TokenList

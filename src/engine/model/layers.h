@@ -7,8 +7,8 @@
 #pragma once
 
 #include "formats/gguf.h"
-#include "model/config.h"
-#include "model/lora.h"
+#include "model/files/config.h"
+#include "model/lora/lora.h"
 
 /* A weight of the file. */
 typedef struct Parameter

@@ -6,8 +6,8 @@
 
 #include "base/file.h"
 #include "formats/gguf_config.h"
-#include "model/gguf_files.h"
-#include "model/gguf_weights.h"
+#include "model/files/gguf_files.h"
+#include "model/files/gguf_weights.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -4,7 +4,7 @@
  */
 #include "base/poll.h"
 #include "formats/json.h"
-#include "model/lora.h"
+#include "model/lora/lora.h"
 #include "serve/inspect.h"
 #include "serve/requests.h"
 #include "text/models/bpe_train.h"

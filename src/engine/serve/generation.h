@@ -5,7 +5,7 @@
 #pragma once
 
 #include "formats/json.h"
-#include "model/generate.h"
+#include "model/generation/generate.h"
 #include "serve/serve.h"
 
 /*

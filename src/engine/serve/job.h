@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "model/generate.h"
+#include "model/generation/generate.h"
 #include "serve/models.h"
 #include "train/held.h"
 #include "train/trainer.h"

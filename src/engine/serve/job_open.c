@@ -5,7 +5,7 @@
 #include "serve/job.h"
 
 #include "formats/json.h"
-#include "model/lora.h"
+#include "model/lora/lora.h"
 #include "serve/requests.h"
 
 #include <stdlib.h>

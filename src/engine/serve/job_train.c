@@ -8,7 +8,7 @@
  * mean of the rewards.
  */
 #include "formats/json.h"
-#include "model/lora.h"
+#include "model/lora/lora.h"
 #include "model/pair.h"
 #include "serve/generation.h"
 #include "serve/job.h"

@@ -6,7 +6,7 @@
 
 #include "base/file.h"
 #include "formats/json.h"
-#include "model/lora.h"
+#include "model/lora/lora.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -10,7 +10,7 @@
 #pragma once
 
 #include "model/model.h"
-#include "model/value_head.h"
+#include "model/value/value_head.h"
 #include "serve/serve.h"
 
 /* A ModelRef of message.h; the texts are borrowed from the JSON object. */

@@ -2,7 +2,7 @@
  * value.c
  *		Values of prompts, and fitting them: WIRE_VALUE, WIRE_FIT_VALUE.
  */
-#include "model/value_fit.h"
+#include "model/value/value_fit.h"
 
 #include "formats/json.h"
 #include "model/pair.h"

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "model/model.h"
-#include "model/value_head.h"
+#include "model/value/value_head.h"
 
 /* value[count] of the prompts ids[i][tokens[i]]; NaN where tokens[i] is 0. */
 extern bool predict_values(Model *policy, const ValueHead *head, int count,

@@ -8,7 +8,7 @@
 #include "method/critic.h"
 #include "method/group.h"
 #include "method/ppo.h"
-#include "model/lora.h"
+#include "model/lora/lora.h"
 #include "train/schedule.h"
 
 #include <jansson.h>

@@ -6,7 +6,7 @@
 #include "on_cpu.h"
 #include "testing.h"
 
-#include "model/generate.h"
+#include "model/generation/generate.h"
 #include "model/pair.h"
 
 static const char chat[] =

@@ -7,7 +7,7 @@
 #include "on_cpu.h"
 
 #include "method/objective.h"
-#include "model/lora.h"
+#include "model/lora/lora.h"
 #include "model/model.h"
 
 /* The rows of a method as a batch, with what the objective needs. */

@@ -7,7 +7,7 @@
 #include "on_cpu.h"
 #include "tiny.h"
 
-#include "model/lora.h"
+#include "model/lora/lora.h"
 #include "train/step.h"
 
 #define ROWS_MAX 16

@@ -8,7 +8,7 @@
 #include "on_cpu.h"
 
 #include "base/streams.h"
-#include "model/generate.h"
+#include "model/generation/generate.h"
 #include "train/trainer.h"
 
 #define STEPS 10

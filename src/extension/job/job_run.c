@@ -1,0 +1,217 @@
+/*
+ * job_run.c
+ *		All phases of a job, from where its files leave off.
+ */
+#include "alol.h"
+
+#include "miscadmin.h"
+
+#include "job/critic.h"
+#include "job/job_record.h"
+#include "job/job_run.h"
+#include "base/json.h"
+#include "model/model.h"
+
+/* -------------------------------------------------------------- the engine */
+
+/* A value model stands on the policy, an adapter on the policy or, where that
+ * is an adapter, on its base. */
+static void
+name_base(JobRun *run, const Model *policy)
+{
+	bool makes_adapter =
+		json_int(run->job->settings, "lora_rank", 0) > 0 && !run->is_critic;
+
+	if (!run->has_method)
+		run->base = policy->id;
+	else if (makes_adapter)
+	{
+		run->base = policy->kind == 'a' ? policy->base : policy->id;
+		run->base_ref = model_ref(model_get_by_id(run->base));
+	}
+}
+
+static void
+name_models(JobRun *run)
+{
+	Job *job = run->job;
+	MemoryContext saved = job_begin_read();
+	Model *policy;
+
+	MemoryContextSwitchTo(run->context);
+	policy = model_get_by_id(job->model_id);
+	run->policy_ref = model_ref(policy);
+	name_base(run, policy);
+	if (job->reference_id != 0)
+		run->reference_ref = model_ref(model_get_by_id(job->reference_id));
+	if (job->value_id != 0)
+		run->value_ref = model_ref(model_get_by_id(job->value_id));
+	job_commit(saved);
+}
+
+static void
+start_engine(JobRun *run)
+{
+	char *device;
+
+	run->engine = engine_start(run->context);
+	engine_lend(run->engine);
+	run->has_method = run->job->method != NULL || run->is_evaluation;
+	if (run->is_evaluation)
+		run->method = method_evaluate;
+	else if (run->is_critic)
+		objective_get(run->engine, run->job->method, &run->method);
+	else if (run->has_method)
+		method_get(run->engine, run->job->method, &run->method);
+	device = json_text(engine_capabilities(run->engine), "device");
+	job_record_device(run->job, device == NULL ? "cpu" : device);
+}
+
+static char *
+open_head(JobRun *run)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	json_add_json(&json, "settings",
+	              JsonbToCString(NULL, &run->job->settings->root,
+	                             VARSIZE(run->job->settings)));
+	json_add_text(&json, "directory", run->directory);
+	json_add_int(&json, "checkpoint", run->job->checkpoint);
+	json_add_json(&json, "model", run->policy_ref);
+	if (run->reference_ref != NULL)
+		json_add_json(&json, "reference", run->reference_ref);
+	json_add_json(&json, "labels", critic_labels_json(run));
+	appendStringInfoChar(&json, '}');
+	return json.data;
+}
+
+/* As QLoRA does, and the adapter is what the job is for. */
+static void
+say_what_is_quantized(JobRun *run)
+{
+	char *quantize = json_text(run->job->settings, "quantize");
+
+	if (quantize != NULL && strcmp(quantize, "none") != 0)
+		job_record_notice(
+			run->job, "notice",
+			psprintf("the weights under the adapter are quantized to %s while "
+		             "it is trained; it will be used over the model as it is "
+		             "stored",
+		             quantize));
+}
+
+/* Opens the job in the engine; true when its rows are scored already. */
+static bool
+open_job(JobRun *run)
+{
+	EngineFrame result;
+	char *notice;
+
+	engine_ask(run->engine, WIRE_JOB_OPEN, job_payload(open_head(run)),
+	           &result);
+	notice = json_text(result.head, "notice");
+	if (notice != NULL)
+		job_record_notice(run->job, "warning", notice);
+	say_what_is_quantized(run);
+	job_record_rewind(run->job, json_int(result.head, "step", 0));
+	return json_bool(result.head, "rows_ready", false);
+}
+
+/* -------------------------------------------------------------- the result */
+
+/* How the engine finds what the job has made. */
+static char *
+result_ref(JobRun *run, const char *directory)
+{
+	StringInfoData json;
+
+	if (!run->has_method)
+		return run->value_ref;
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	json_add_text(&json, "name", run->job->output);
+	json_add_text(&json, "path", directory);
+	if (run->base_ref != NULL)
+		json_add_json(&json, "base", run->base_ref);
+	appendStringInfoChar(&json, '}');
+	return json.data;
+}
+
+/* In a transaction, as names may have to be converted. */
+static Jsonb *
+inspect(JobRun *run, const char *ref)
+{
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext saved = job_begin_read();
+	Jsonb *description;
+
+	MemoryContextSwitchTo(context);
+	description = model_inspect(run->engine, ref);
+	job_commit(saved);
+	return description;
+}
+
+/* Model (directory NULL: there is none) and final state in one transaction:
+ * both are there or neither. */
+static void
+save(JobRun *run, const char *directory)
+{
+	Job *job = run->job;
+	Jsonb *description = NULL;
+	MemoryContext saved;
+
+	job_record_phase(job, "saving");
+	if (directory != NULL)
+		description = inspect(run, result_ref(run, directory));
+	engine_lend(NULL);
+	engine_stop(run->engine);
+	saved = job_begin_write();
+	if (directory != NULL)
+		(void) model_store(job->output, job->owner, directory, description,
+		                   run->base, job->id);
+	job_insert_success(job);
+	CHECK_FOR_INTERRUPTS();
+	job_commit(saved);
+	directory_remove(run->directory);
+}
+
+void
+job_run(Job *job, MemoryContext context, Engine **engine)
+{
+	JobRun *run = palloc0(sizeof(JobRun));
+	char *directory = NULL;
+
+	run->job = job;
+	run->context = context;
+	run->is_evaluation = strcmp(job->kind, "evaluate") == 0;
+	run->is_critic = strcmp(job->kind, "reward") == 0;
+	run->directory = job_directory(job);
+	start_engine(run);
+	*engine = run->engine;
+	job_load(run);
+	name_models(run);
+	if (run->is_evaluation)
+		job_measure(run);
+	else if (!run->has_method)
+	{
+		job_fit_value(run);
+		directory = psprintf("%s/value", run->directory);
+	}
+	else
+	{
+		bool is_scored = open_job(run);
+
+		if (!is_scored && run->is_critic)
+			critic_take_rows(run);
+		else if (!is_scored)
+		{
+			if (run->uses_value && run->value_ref == NULL)
+				job_fit_value(run);
+			job_score(run);
+		}
+		directory = job_train(run);
+	}
+	save(run, directory);
+}

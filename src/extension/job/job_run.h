@@ -1,0 +1,86 @@
+/*
+ * job_run.h
+ *		A job at work: what the phases of its worker share.
+ *
+ * Order of life: job_load() reads the rows into files, then the engine is
+ * started, the value fitted (job_value.h), rows scored (job_score.h), the
+ * model trained (job_train.h) and stored.  No transaction is open while the
+ * engine computes.
+ */
+#pragma once
+
+#include "engine/engine.h"
+#include "job/job.h"
+#include "job/job_method.h"
+#include "job/job_rows.h"
+
+typedef struct Critic Critic; /* critic.h */
+
+typedef struct JobRun
+{
+	Job *job;
+	MemoryContext context; /* of this attempt: the engine dies with it */
+	Engine *engine;
+	char *directory;
+	Method method;
+	bool is_evaluation;  /* kind "evaluate" */
+	bool is_critic;      /* kind "reward": a classifier is trained */
+	Critic *critic;      /* of that */
+	bool has_method;     /* false for kind "value" */
+	bool uses_reward;    /* the job has rewards */
+	bool has_pairs;      /* its rows are pairs, without rewards */
+	bool uses_value;     /* a value model gives V */
+	bool can_evaluate;   /* rewards of new responses can be had */
+	bool can_sample;     /* there are prompts to sample responses for */
+	JobRows *rows;       /* of the source */
+	JobRows *validation; /* the same as rows where a part is held out */
+	char *policy_ref;    /* ModelRef, JSON */
+	char *reference_ref; /* of option reference, or NULL */
+	char *value_ref;     /* NULL until there is one */
+	int64 base;          /* under what the job makes; 0: nothing */
+	char *base_ref;      /* under an adapter, or NULL */
+	int64 *prompts;      /* distinct validation prompts: row numbers from 0 */
+	int prompt_count;
+} JobRun;
+
+/*
+ * Transactions of a worker.  begin returns the memory context to give to
+ * commit, which is current again after it.  In a reading one, which is
+ * READ ONLY, the user's SQL runs with SPI connected and a snapshot; in a
+ * writing one, ours alone.
+ */
+extern MemoryContext job_begin_read(void);
+extern MemoryContext job_begin_write(void);
+extern void job_commit(MemoryContext saved);
+
+/* engine_payload() outside of a transaction: converting text needs one. */
+extern WireBuffer job_payload(const char *head_json);
+
+/* Reading only, with one snapshot for all its statements. */
+extern MemoryContext job_begin_snapshot(void);
+
+/* After an error that was caught: no transaction is open. */
+extern void job_transaction_reset(void);
+
+/* Takes the worker's locks again, which the user's SQL may have dropped. */
+extern void job_hold_locks(void);
+
+/* Runs all phases from where the job's files leave off; raises on failure.
+ * The last transaction stores the model and says "succeeded".  engine
+ * receives the job's engine when it has started. */
+extern void job_run(Job *job, MemoryContext context, Engine **engine);
+
+/* Reads source and validation into files unless they are there. */
+extern void job_load(JobRun *run);
+
+/* Fits V on the validation prompts unless that is done. */
+extern void job_fit_value(JobRun *run);
+
+/* Opens the job in the engine, and scores its rows unless that is done. */
+extern void job_score(JobRun *run);
+
+/* Generates for all rows and measures, from where the job left off. */
+extern void job_measure(JobRun *run);
+
+/* Trains; the directory of the trained model, palloc'd. */
+extern char *job_train(JobRun *run);
