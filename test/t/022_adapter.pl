@@ -13,8 +13,8 @@ create_model($node, 'tiny');
 create_pairs($node);
 
 # Two jobs that differ by nothing but what happens to them.
-my %call = (steps => 400, lora_rank => 4, batch_size => 8, learning_rate => 1e-3,
-	options => q('{"checkpoint_every": 10, "evaluate_every": 100, "lora_dropout": 0.2}'));
+my %call = (steps => 3000, lora_rank => 4, batch_size => 8, learning_rate => 1e-3,
+	options => q('{"checkpoint_every": 50, "evaluate_every": 750, "lora_dropout": 0.2}'));
 my $whole = start_job($node, output => q('whole'), %call);
 wait_until($node, "SELECT state = 'succeeded' FROM alol_jobs WHERE job = $whole");
 
@@ -23,7 +23,7 @@ wait_until($node, "SELECT step > 45 FROM alol_jobs WHERE job = $broken");
 kill 'KILL', engines_of($node);
 wait_until($node, "SELECT notice LIKE '%goes on from step%' FROM alol_jobs WHERE job = $broken");
 pass('a job whose engine is killed goes on');
-wait_until($node, "SELECT step > 130 OR state <> 'running' FROM alol_jobs WHERE job = $broken");
+wait_until($node, "SELECT step > 1000 OR state <> 'running' FROM alol_jobs WHERE job = $broken");
 $node->safe_psql('postgres', "SELECT alol_cancel($broken)");
 wait_until($node, "SELECT state = 'cancelled' FROM alol_jobs WHERE job = $broken", 5);
 $node->restart;

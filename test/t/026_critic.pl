@@ -22,8 +22,8 @@ sub train_reward
 {
 	my ($output, $rank) = @_;
 	return $node->safe_psql('postgres', "SELECT alol_train_reward('opinions', 'tiny', '$output', "
-		  . "steps => 600, batch_size => 8, learning_rate => 1e-3, lora_rank => $rank, seed => 3, "
-		  . q(options => '{"checkpoint_every": 10, "evaluate_every": 150, "lora_dropout": 0.2}')
+		  . "steps => 3000, batch_size => 8, learning_rate => 1e-3, lora_rank => $rank, seed => 3, "
+		  . q(options => '{"checkpoint_every": 50, "evaluate_every": 750, "lora_dropout": 0.2}')
 		  . ')');
 }
 
@@ -39,7 +39,7 @@ foreach my $rank (0, 4)
 	kill 'KILL', engines_of($node);
 	wait_until($node, "SELECT notice LIKE '%goes on from step%' FROM alol_jobs WHERE job = $broken");
 	pass("a job whose engine is killed goes on, rank $rank");
-	wait_until($node, "SELECT step > 200 OR state <> 'running' FROM alol_jobs WHERE job = $broken");
+	wait_until($node, "SELECT step > 1000 OR state <> 'running' FROM alol_jobs WHERE job = $broken");
 	$node->safe_psql('postgres', "SELECT alol_cancel($broken)");
 	wait_until($node, "SELECT state = 'cancelled' FROM alol_jobs WHERE job = $broken", 5);
 	$node->restart;
@@ -54,7 +54,7 @@ foreach my $rank (0, 4)
 			  . "WHERE job = $broken) AS other"),
 		'0', 'by the same steps and evaluations');
 	is($node->safe_psql('postgres', "SELECT value > 0.9 FROM alol_metrics WHERE job = $whole "
-			  . "AND metric = 'evaluation/accuracy' AND step = 600"), 't', 'that has learned');
+			  . "AND metric = 'evaluation/accuracy' AND step = 3000"), 't', 'that has learned');
 }
 
 # It rewards a policy.

@@ -73,7 +73,7 @@ foreach my $case ([ 'tiny', 'full', 'learning_rate => 5e-3' ],
 }
 
 # Whatever happens to it.
-my $long = 'steps => 120, learning_rate => 2e-3';
+my $long = 'steps => 500, learning_rate => 2e-3';
 my $brisk = '"checkpoint_every": 20, "mini_batch_size": 6, "ppo_epochs": 2';
 foreach my $case ([ 'all', $long ], [ 'lora', "$long, lora_rank => 4" ])
 {

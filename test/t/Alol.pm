@@ -76,7 +76,7 @@ sub reward_sql { return '4.0 / (4 + length(response))'; }
 sub wait_until
 {
 	my ($node, $query, $seconds, $database) = @_;
-	my $end = time + ($seconds // 60);
+	my $end = time + ($seconds // 180);
 	my $result = '';
 	while (time < $end)
 	{
