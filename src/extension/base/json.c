@@ -151,3 +151,34 @@ json_member(Jsonb *object, const char *key)
 		return NULL;
 	return JsonbValueToJsonb(value);
 }
+
+void
+json_visit_options(Jsonb *options, JsonOptionVisitor visit, void *argument)
+{
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue key;
+	JsonbValue value;
+
+	if (!JB_ROOT_IS_OBJECT(options))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		                errmsg("options must be a JSON object")));
+	iterator = JsonbIteratorInit(&options->root);
+	while ((token = JsonbIteratorNext(&iterator, &key, true)) != WJB_DONE)
+	{
+		if (token != WJB_KEY)
+			continue;
+		(void) JsonbIteratorNext(&iterator, &value, true);
+		visit(argument, pnstrdup(key.val.string.val, key.val.string.len),
+		      &value);
+	}
+}
+
+char *
+json_option_text(JsonbValue *value, const char *key)
+{
+	if (value->type != jbvString)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		                errmsg("option \"%s\" must be text", key)));
+	return pnstrdup(value->val.string.val, value->val.string.len);
+}

@@ -35,3 +35,15 @@ extern bool json_bool(Jsonb *object, const char *key, bool fallback);
 
 /* A member that is an object or array, or NULL. */
 extern Jsonb *json_member(Jsonb *object, const char *key);
+
+/*
+ * Shows each member of an object of options, null ones too, to visit(); raises
+ * when it is no object.  value lives as long as options do.
+ */
+typedef void (*JsonOptionVisitor)(void *argument, const char *key,
+                                  JsonbValue *value);
+extern void json_visit_options(Jsonb *options, JsonOptionVisitor visit,
+                               void *argument);
+
+/* The text of an option, palloc'd; raises, naming the key, when it is none. */
+extern char *json_option_text(JsonbValue *value, const char *key);

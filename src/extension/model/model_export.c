@@ -68,37 +68,15 @@ read_dtype(ExportOptions *options, const char *dtype)
 	                options->is_file ? ", or \"q8_0\" in GGUF" : "", dtype)));
 }
 
+/* JsonOptionVisitor */
 static void
-read_options(ExportOptions *options, Jsonb *object)
+read_option(void *argument, const char *key, JsonbValue *value)
 {
-	JsonbIterator *iterator;
-	JsonbIteratorToken token;
-	JsonbValue key;
-	JsonbValue value;
-
-	options->dtype = pstrdup(dtypes[0]);
-	if (!JB_ROOT_IS_OBJECT(object))
+	if (strcmp(key, "dtype") != 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-		                errmsg("options must be a JSON object")));
-	iterator = JsonbIteratorInit(&object->root);
-	while ((token = JsonbIteratorNext(&iterator, &key, true)) != WJB_DONE)
-	{
-		char *name;
-
-		if (token != WJB_KEY)
-			continue;
-		(void) JsonbIteratorNext(&iterator, &value, true);
-		name = pnstrdup(key.val.string.val, key.val.string.len);
-		if (strcmp(name, "dtype") != 0)
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			                errmsg("unknown option \"%s\"", name),
-			                errhint("The only option is \"dtype\".")));
-		if (value.type != jbvString)
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			                errmsg("option \"%s\" must be text", name)));
-		read_dtype(options,
-		           pnstrdup(value.val.string.val, value.val.string.len));
-	}
+		                errmsg("unknown option \"%s\"", key),
+		                errhint("The only option is \"dtype\".")));
+	read_dtype(argument, json_option_text(value, key));
 }
 
 static char *
@@ -226,7 +204,8 @@ alol_model_export(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("alol_model_export()");
 	model = model_get_own(name);
 	check_format(&options, model);
-	read_options(&options, PG_GETARG_JSONB_P(3));
+	options.dtype = pstrdup(dtypes[0]);
+	json_visit_options(PG_GETARG_JSONB_P(3), read_option, &options);
 	path = check_path(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	if (options.is_file)
 		export_file(model_ref(model), path, &options);

@@ -88,15 +88,6 @@ check_base(const char *path, const Model *base)
 		                       base->name, model_kind_name(base->kind))));
 }
 
-static char *
-text_option(JsonbValue *value, const char *key)
-{
-	if (value->type != jbvString)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-		                errmsg("option \"%s\" must be text", key)));
-	return pnstrdup(value->val.string.val, value->val.string.len);
-}
-
 pg_attribute_noreturn() static void fail_unknown(const char *key)
 {
 	static const char *const known[] = {"base", "tokenizer", "store"};
@@ -111,16 +102,22 @@ pg_attribute_noreturn() static void fail_unknown(const char *key)
 	pg_unreachable();
 }
 
+/* JsonOptionVisitor: null counts as not given. */
 static void
-read_option(LoadOptions *options, const char *key, JsonbValue *value)
+read_option(void *argument, const char *key, JsonbValue *value)
 {
+	LoadOptions *options = argument;
+
+	if (value->type == jbvNull)
+		return;
 	if (strcmp(key, "tokenizer") == 0)
-		options->tokenizer = model_get(text_option(value, key), GetUserId());
+		options->tokenizer =
+			model_get(json_option_text(value, key), GetUserId());
 	else if (strcmp(key, "base") == 0)
-		options->base = model_get(text_option(value, key), GetUserId());
+		options->base = model_get(json_option_text(value, key), GetUserId());
 	else if (strcmp(key, "store") == 0)
 	{
-		char *store = text_option(value, key);
+		char *store = json_option_text(value, key);
 
 		options->is_stored = strcmp(store, "database") == 0;
 		if (!options->is_stored && strcmp(store, "path") != 0)
@@ -131,32 +128,6 @@ read_option(LoadOptions *options, const char *key, JsonbValue *value)
 	}
 	else
 		fail_unknown(key);
-}
-
-static LoadOptions
-read_options(Jsonb *object)
-{
-	LoadOptions options = {0};
-	JsonbIterator *iterator;
-	JsonbIteratorToken token;
-	JsonbValue key;
-	JsonbValue value;
-
-	if (!JB_ROOT_IS_OBJECT(object))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-		                errmsg("options must be a JSON object")));
-	iterator = JsonbIteratorInit(&object->root);
-	while ((token = JsonbIteratorNext(&iterator, &key, true)) != WJB_DONE)
-	{
-		if (token != WJB_KEY)
-			continue;
-		(void) JsonbIteratorNext(&iterator, &value, true);
-		if (value.type != jbvNull)
-			read_option(&options,
-			            pnstrdup(key.val.string.val, key.val.string.len),
-			            &value);
-	}
-	return options;
 }
 
 /* The engine opens and checks the files, with the models they will have. */
@@ -203,11 +174,12 @@ alol_model_load(PG_FUNCTION_ARGS)
 {
 	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	char *kind = text_to_cstring(PG_GETARG_TEXT_PP(2));
-	LoadOptions options = read_options(PG_GETARG_JSONB_P(3));
+	LoadOptions options = {0};
 	ModelRow row = {.name = name, .owner = GetUserId()};
 	bool is_file;
 	char *path;
 
+	json_visit_options(PG_GETARG_JSONB_P(3), read_option, &options);
 	PreventCommandIfReadOnly("alol_model_load()");
 	check_kind(kind);
 	model_check_new_name(name);
