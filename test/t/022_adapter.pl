@@ -19,16 +19,7 @@ my $whole = start_job($node, output => q('whole'), %call);
 wait_until($node, "SELECT state = 'succeeded' FROM alol_jobs WHERE job = $whole");
 
 my $broken = start_job($node, output => q('broken'), %call);
-wait_until($node, "SELECT step > 45 FROM alol_jobs WHERE job = $broken");
-kill 'KILL', engines_of($node);
-wait_until($node, "SELECT notice LIKE '%goes on from step%' FROM alol_jobs WHERE job = $broken");
-pass('a job whose engine is killed goes on');
-wait_until($node, "SELECT step > 1000 OR state <> 'running' FROM alol_jobs WHERE job = $broken");
-$node->safe_psql('postgres', "SELECT alol_cancel($broken)");
-wait_until($node, "SELECT state = 'cancelled' FROM alol_jobs WHERE job = $broken", 5);
-$node->restart;
-is($node->safe_psql('postgres', "SELECT alol_resume($broken)"), 't', 'a cancelled one is resumed');
-wait_until($node, "SELECT state = 'succeeded' FROM alol_jobs WHERE job = $broken");
+break_off_and_resume($node, $broken);
 
 is($node->safe_psql('postgres', "SELECT count(DISTINCT hash), count(*) FROM alol_model "
 		  . "WHERE name IN ('whole', 'broken')"),

@@ -35,16 +35,7 @@ foreach my $rank (0, 4)
 	wait_until($node, "SELECT state = 'succeeded' FROM alol_jobs WHERE job = $whole");
 
 	my $broken = train_reward("broken$rank", $rank);
-	wait_until($node, "SELECT step > 45 FROM alol_jobs WHERE job = $broken");
-	kill 'KILL', engines_of($node);
-	wait_until($node, "SELECT notice LIKE '%goes on from step%' FROM alol_jobs WHERE job = $broken");
-	pass("a job whose engine is killed goes on, rank $rank");
-	wait_until($node, "SELECT step > 1000 OR state <> 'running' FROM alol_jobs WHERE job = $broken");
-	$node->safe_psql('postgres', "SELECT alol_cancel($broken)");
-	wait_until($node, "SELECT state = 'cancelled' FROM alol_jobs WHERE job = $broken", 5);
-	$node->restart;
-	is($node->safe_psql('postgres', "SELECT alol_resume($broken)"), 't', 'a cancelled one is resumed');
-	wait_until($node, "SELECT state = 'succeeded' FROM alol_jobs WHERE job = $broken");
+	break_off_and_resume($node, $broken, "rank $rank");
 
 	is($node->safe_psql('postgres', "SELECT count(DISTINCT hash), count(*) FROM alol_model "
 			  . "WHERE name IN ('whole$rank', 'broken$rank')"),

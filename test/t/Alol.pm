@@ -14,7 +14,8 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(start_node new_node create_model create_pairs wait_until
-  start_job engines_of is_alive wait_gone reward_sql last_line);
+  start_job engines_of is_alive wait_gone reward_sql last_line
+  break_off_and_resume);
 
 # A cluster, not yet started, with settings that suit tests.
 sub new_node
@@ -130,6 +131,24 @@ sub engines_of
 	}
 	@engines = sort { $a <=> $b } @engines;
 	return @engines;
+}
+
+# Kills the engine of a job that runs for some thousand steps, cancels it when it
+# has gone on, restarts the server and lets it go on to its end: two tests.
+sub break_off_and_resume
+{
+	my ($node, $job, $what) = @_;
+	wait_until($node, "SELECT step > 45 FROM alol_jobs WHERE job = $job");
+	kill 'KILL', engines_of($node);
+	wait_until($node, "SELECT notice LIKE '%goes on from step%' FROM alol_jobs WHERE job = $job");
+	pass(join ', ', 'a job whose engine is killed goes on', $what // ());
+	wait_until($node, "SELECT step > 1000 OR state <> 'running' FROM alol_jobs WHERE job = $job");
+	$node->safe_psql('postgres', "SELECT alol_cancel($job)");
+	wait_until($node, "SELECT state = 'cancelled' FROM alol_jobs WHERE job = $job", 5);
+	$node->restart;
+	is($node->safe_psql('postgres', "SELECT alol_resume($job)"), 't', 'a cancelled one is resumed');
+	wait_until($node, "SELECT state = 'succeeded' FROM alol_jobs WHERE job = $job");
+	return;
 }
 
 # A process that is there and not a zombie.
