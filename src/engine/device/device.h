@@ -71,9 +71,17 @@ typedef struct RelativeScores
 	const int32_t *bucket; /* device, [2 reach + 1]: of i - j + reach */
 } RelativeScores;
 
-/* Attention over a packed batch: sequence s owns tokens
+/*
+ * Attention over a packed batch: sequence s owns tokens
  * [offset[s], offset[s + 1]); each token sees its own sequence up to itself,
- * of a window only the last so many, or with is_bidirectional all of it. */
+ * of a window only the last so many, or with is_bidirectional all of it.
+ *
+ * A sequence may continue an earlier one, a prompt that several share: its
+ * tokens count as if all those of prefix[s] stood right before them, for what
+ * is seen and for windows, and the prompt's dk and dv are the sums over itself
+ * and all that continue it, in their order.  One level deep: prefix[prefix[s]]
+ * is -1.  Sequences that continue another follow it directly.
+ */
 typedef struct AttentionShape
 {
 	int heads;
@@ -81,8 +89,11 @@ typedef struct AttentionShape
 	int head_dim;
 	float scale;
 	int sequences;
-	int max_length;        /* of a sequence */
+	int max_length;        /* of a sequence, what it continues left out */
 	const int32_t *offset; /* device, [sequences + 1] */
+	const int32_t *prefix; /* device, [sequences]: the sequence that it
+	                        * continues, or -1; NULL: none does.  Not with
+	                        * is_bidirectional, not for attention_cached */
 	int window;            /* tokens seen, itself counted; 0: no window */
 	bool is_bidirectional; /* and no window */
 	const RelativeScores *relative; /* NULL: none; else is_bidirectional, H =

@@ -3,70 +3,7 @@
  *		Every operation of the device table against a plain definition in
  *		double, and every gradient against finite differences, over odd sizes.
  */
-#include "near.h"
-#include "on_cpu.h"
-
-#include "base/random.h"
-
-/* Central differences of fp32 values: step and tolerance balance rounding
- * (1e-7 / step) against curvature (step^2). */
-#define STEP 1e-2
-#define GRADIENT_TOLERANCE 4e-3
-
-static Tensor
-random_tensor(Arena *arena, int rows, int cols, uint64_t seed)
-{
-	float *data =
-		arena_alloc(arena, sizeof(float) * (size_t) rows * (size_t) cols + 64);
-
-	for (int i = 0; i < rows * cols; i++)
-		data[i] = (float) random_normal(seed, 0, (uint64_t) i);
-	return tensor_at(data, rows, cols);
-}
-
-static float *
-at(Tensor x, int row, int col)
-{
-	return (float *) x.data + row * x.stride + col;
-}
-
-/* sum of a * b over all elements, in double */
-static double
-inner(Tensor a, Tensor b)
-{
-	double sum = 0;
-
-	for (int i = 0; i < a.rows; i++)
-		for (int j = 0; j < a.cols; j++)
-			sum += (double) *at(a, i, j) * (double) *at(b, i, j);
-	return sum;
-}
-
-/* Checks gradient of value() with respect to every element of x. */
-static void
-check_gradient(const char *what, Tensor x, Tensor gradient,
-               double (*value)(void *argument), void *argument)
-{
-	for (int i = 0; i < x.rows; i++)
-		for (int j = 0; j < x.cols; j++)
-		{
-			float saved = *at(x, i, j);
-			double up;
-			double down;
-			double slope;
-
-			*at(x, i, j) = saved + (float) STEP;
-			up = value(argument);
-			*at(x, i, j) = saved - (float) STEP;
-			down = value(argument);
-			*at(x, i, j) = saved;
-			slope = (up - down) / (2 * STEP);
-			if (!(fabs(*at(gradient, i, j) - slope) <=
-			      GRADIENT_TOLERANCE * (1 + fabs(slope))))
-				fail_msg("%s[%d, %d] is %.6g, differences say %.6g", what, i, j,
-				         *at(gradient, i, j), slope);
-		}
-}
+#include "device/tensors.h"
 
 /* ------------------------------------------------------------- products */
 
@@ -192,144 +129,7 @@ norms_differentiate(void **state)
 	}
 }
 
-/* ------------------------------------------------------------- attention */
-
-typedef struct AttentionCase
-{
-	AttentionShape shape;
-	Tensor q, k, v, out, lse, dout;
-} AttentionCase;
-
-static double
-attention_value(void *argument)
-{
-	AttentionCase *c = argument;
-
-	device->attention(device, &c->shape, c->out, c->q, c->k, c->v, c->lse);
-	return inner(c->out, c->dout);
-}
-
-/* The definition, for one row and head of a sequence, in double. */
-static void
-check_attention_row(const AttentionCase *c, int first, int end, int row,
-                    int head)
-{
-	int window = c->shape.window;
-	int start = window > 0 && row - first >= window ? row + 1 - window : first;
-	int last = c->shape.is_bidirectional ? end - 1 : row;
-	int d_head = c->shape.head_dim;
-	int q0 = head * d_head;
-	int k0 = head / (c->shape.heads / c->shape.kv_heads) * d_head;
-	double weight[64];
-	double sum = 0;
-
-	for (int j = start; j <= last; j++)
-	{
-		double score = 0;
-
-		for (int d = 0; d < d_head; d++)
-			score += (double) *at(c->q, row, q0 + d) * *at(c->k, j, k0 + d);
-		weight[j - start] = exp(score * (double) c->shape.scale);
-		sum += weight[j - start];
-	}
-	assert_near(*at(c->lse, row, head), log(sum), 1e-4);
-	for (int d = 0; d < d_head; d++)
-	{
-		double value = 0;
-
-		for (int j = start; j <= last; j++)
-			value += weight[j - start] / sum * *at(c->v, j, k0 + d);
-		assert_near(*at(c->out, row, q0 + d), value, 1e-4);
-	}
-}
-
-static void
-check_attention(int heads, int kv_heads, int head_dim, int window,
-                bool is_bidirectional)
-{
-	static const int32_t offset[] = {0, 1, 6, 6, 45};
-	Arena *arena = arena_create();
-	AttentionCase c = {{heads, kv_heads, head_dim, 1 / sqrtf((float) head_dim),
-	                    4, 39, offset, window, is_bidirectional, NULL},
-	                   random_tensor(arena, 45, heads * head_dim, 1),
-	                   random_tensor(arena, 45, kv_heads * head_dim, 2),
-	                   random_tensor(arena, 45, kv_heads * head_dim, 3),
-	                   random_tensor(arena, 45, heads * head_dim, 4),
-	                   random_tensor(arena, 45, heads, 5),
-	                   random_tensor(arena, 45, heads * head_dim, 6)};
-	Tensor dq = random_tensor(arena, 45, heads * head_dim, 7);
-	Tensor dk = random_tensor(arena, 45, kv_heads * head_dim, 8);
-	Tensor dv = random_tensor(arena, 45, kv_heads * head_dim, 9);
-
-	attention_value(&c);
-	for (int s = 0; s < 4; s++)
-		for (int t = offset[s]; t < offset[s + 1]; t++)
-			for (int h = 0; h < heads; h++)
-				check_attention_row(&c, offset[s], offset[s + 1], t, h);
-	device->attention_grad(device, &c.shape, dq, dk, dv, c.dout, c.out, c.q,
-	                       c.k, c.v, c.lse);
-	check_gradient("dq", c.q, dq, attention_value, &c);
-	check_gradient("dk", c.k, dk, attention_value, &c);
-	check_gradient("dv", c.v, dv, attention_value, &c);
-	arena_destroy(arena);
-}
-
-static void
-attention_differentiates(void **state)
-{
-	(void) state;
-	check_attention(1, 1, 8, 0, false);
-	check_attention(4, 2, 5, 0, false);
-	check_attention(3, 1, 18, 0, false);
-}
-
-static void
-windowed_attention_differentiates(void **state)
-{
-	(void) state;
-	for (int window = 1; window < 40; window += 1 + window / 2)
-		check_attention(2, 1, 5, window, false);
-}
-
-static void
-bidirectional_attention_differentiates(void **state)
-{
-	(void) state;
-	check_attention(2, 2, 9, 0, true);
-	check_attention(4, 2, 6, 0, true);
-}
-
-/* One token against a cache gives what the packed pass gives. */
-static void
-check_cached(int window)
-{
-	static const int32_t offset[] = {0, 9};
-	static const int32_t first[] = {0};
-	static const int32_t length[] = {9};
-	Arena *arena = arena_create();
-	AttentionShape shape = {4, 2, 6, 0.4f, 1, 9, offset, window, false, NULL};
-	Tensor q = random_tensor(arena, 9, 24, 1);
-	Tensor k = random_tensor(arena, 9, 12, 2);
-	Tensor v = random_tensor(arena, 9, 12, 3);
-	Tensor out = random_tensor(arena, 9, 24, 4);
-	Tensor lse = random_tensor(arena, 9, 4, 5);
-	Tensor single = random_tensor(arena, 1, 24, 6);
-
-	device->attention(device, &shape, out, q, k, v, lse);
-	device->attention_cached(device, &shape, single, tensor_rows(q, 8, 1), k, v,
-	                         first, length);
-	for (int d = 0; d < 24; d++)
-		assert_near(*at(single, 0, d), *at(out, 8, d), 1e-5);
-	arena_destroy(arena);
-}
-
-static void
-cached_attention_equals_packed(void **state)
-{
-	(void) state;
-	for (int window = 0; window < 11; window++)
-		check_cached(window);
-}
+/* ----------------------------------------------------------------- heads */
 
 /* Heads of three parts each: [h0 q, h0 k, h0 v, h1 q, ...] and back. */
 static void
@@ -646,10 +446,6 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(products_in_both_storage_orders),
 		cmocka_unit_test(norms_differentiate),
-		cmocka_unit_test(attention_differentiates),
-		cmocka_unit_test(windowed_attention_differentiates),
-		cmocka_unit_test(bidirectional_attention_differentiates),
-		cmocka_unit_test(cached_attention_equals_packed),
 		cmocka_unit_test(heads_regroup_and_return),
 		cmocka_unit_test(activations_differentiate),
 		cmocka_unit_test(activations_are_exact_far_out),

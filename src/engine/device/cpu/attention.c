@@ -3,8 +3,8 @@
  *		Attention over packed sequences, causal or not, forward and backward.
  *
  * One task is a sequence and a key/value head; it serves the query heads that
- * share the head, so gradients of keys and values have one writer and a fixed
- * order.  Keys and values are copied into packed panels: D padded to LANES,
+ * share the head, and in the backward pass the sequences that continue it, so
+ * gradients of keys and values have one writer and a fixed order.  Keys and values are copied into packed panels: D padded to LANES,
  * keys also transposed, so that every inner loop runs over neighbours.  Four
  * queries at a time share a pass over the keys; their scores are the only
  * thing held of the T x T matrix.
@@ -41,10 +41,10 @@ pack_rows(float *panel, int width, Tensor x, int64_t start, int rows,
 	}
 }
 
-/* panel[D][length] = the transpose, zeros from rows on */
+/* Columns [0, room) of panel[D][length] = the transpose, zeros from rows on */
 static void
-pack_columns(float *panel, int length, Tensor x, int64_t start, int rows,
-             int64_t first, int head_dim)
+pack_columns(float *panel, int length, int room, Tensor x, int64_t start,
+             int rows, int64_t first, int head_dim)
 {
 	for (int d = 0; d < head_dim; d++)
 	{
@@ -52,7 +52,7 @@ pack_columns(float *panel, int length, Tensor x, int64_t start, int rows,
 
 		for (int i = 0; i < rows; i++)
 			row[i] = cpu_row(x, start + i)[first + d];
-		memset(row + rows, 0, (size_t) (length - rows) * sizeof(float));
+		memset(row + rows, 0, (size_t) (room - rows) * sizeof(float));
 	}
 }
 
@@ -246,13 +246,16 @@ softmax_grad_row(float *dp, const float *p, int length, float delta,
 		dp[j] = scale * p[j] * (dp[j] - delta);
 }
 
-/* What a task works on, and its panels in this thread's scratch. */
+/* What a task works on, and its panels in this thread's scratch.  Tokens are
+ * counted from the first of what the sequence continues, if anything. */
 typedef struct Task
 {
-	int64_t start; /* first token */
-	int tokens;
-	int length; /* tokens padded to KEYS */
-	int width;  /* head_dim padded to LANES */
+	int64_t before_start; /* row of what the sequence continues */
+	int64_t start;        /* row of its token 0, if its own were all there is */
+	int before;           /* tokens of what it continues */
+	int tokens;           /* with these */
+	int length;           /* the most tokens, padded to KEYS */
+	int width;            /* head_dim padded to LANES */
 	int head_dim;
 	int group; /* query heads on this key/value head */
 	int first_head;
@@ -262,41 +265,51 @@ typedef struct Task
 	float *score;         /* [QUERIES][length] */
 	float *dscore;        /* [QUERIES][length], backward */
 	float *dout;          /* [QUERIES][width], backward */
-	float *keys;          /* [tokens][width], backward */
-	float *values;        /* [tokens][width], forward */
+	float *keys;          /* [length][width], backward */
+	float *values;        /* [length][width], forward */
 	float *key_columns;   /* [head_dim][length] */
 	float *value_columns; /* [head_dim][length], backward */
 	float *dkey_columns;
 	float *dvalue_columns;
 } Task;
 
-static bool
-task_begin(Task *task, Device *device, const AttentionShape *shape,
-           int64_t number, bool is_backward)
+static int
+sequence_tokens(const AttentionShape *shape, int sequence)
 {
-	int sequence = (int) (number / shape->kv_heads);
-	int head = (int) (number % shape->kv_heads);
+	return shape->offset[sequence + 1] - shape->offset[sequence];
+}
+
+/* The sequence that this one continues, or -1. */
+static int
+prefix_of(const AttentionShape *shape, int sequence)
+{
+	return shape->prefix == NULL ? -1 : shape->prefix[sequence];
+}
+
+/* Room for sequences of up to so many tokens, with what they continue. */
+static bool
+task_begin(Task *task, Device *device, const AttentionShape *shape, int head,
+           int tokens, bool is_backward)
+{
 	size_t panel;
 	size_t columns;
 	size_t size;
 	float *at;
 
-	task->start = shape->offset[sequence];
-	task->tokens = (int) (shape->offset[sequence + 1] - task->start);
-	task->length = padded(task->tokens, KEYS);
+	task->length = padded(tokens, KEYS);
 	task->width = padded(shape->head_dim, LANES);
 	task->head_dim = shape->head_dim;
 	task->group = shape->heads / shape->kv_heads;
 	task->first_head = head * task->group;
 	task->kv_column = (int64_t) head * shape->head_dim;
 
-	panel = (size_t) task->tokens * (size_t) task->width;
+	panel = (size_t) task->length * (size_t) task->width;
 	columns = (size_t) task->head_dim * (size_t) task->length;
 	size = (size_t) QUERIES * 3 * (size_t) task->width +
 	       (size_t) QUERIES * 2 * (size_t) task->length + panel +
 	       columns * (is_backward ? 4 : 1);
 	at = cpu_scratch(device, size);
-	if (at == NULL || task->tokens == 0)
+	if (at == NULL || tokens == 0)
 		return false;
 	task->queries = at;
 	task->result = at += QUERIES * task->width;
@@ -313,6 +326,39 @@ task_begin(Task *task, Device *device, const AttentionShape *shape,
 		memset(task->dkey_columns, 0, 2 * columns * sizeof(float));
 	}
 	return true;
+}
+
+static void
+task_choose(Task *task, const AttentionShape *shape, int sequence)
+{
+	int prefix = prefix_of(shape, sequence);
+
+	task->before = prefix < 0 ? 0 : sequence_tokens(shape, prefix);
+	task->before_start = prefix < 0 ? 0 : shape->offset[prefix];
+	task->tokens = task->before + sequence_tokens(shape, sequence);
+	task->start = (int64_t) shape->offset[sequence] - task->before;
+}
+
+/* panel[T][width] = x's rows of what the sequence continues, and its own */
+static void
+pack_sequence(const Task *task, float *panel, Tensor x)
+{
+	pack_rows(panel, task->width, x, task->before_start, task->before,
+	          task->kv_column, task->head_dim);
+	pack_rows(panel + (size_t) task->before * (size_t) task->width, task->width,
+	          x, task->start + task->before, task->tokens - task->before,
+	          task->kv_column, task->head_dim);
+}
+
+/* columns[D][length] = the same transposed */
+static void
+pack_sequence_columns(const Task *task, float *columns, Tensor x)
+{
+	pack_columns(columns, task->length, task->before, x, task->before_start,
+	             task->before, task->kv_column, task->head_dim);
+	pack_columns(columns + task->before, task->length,
+	             task->length - task->before, x, task->start + task->before,
+	             task->tokens - task->before, task->kv_column, task->head_dim);
 }
 
 /* Rows [first, first + QUERIES) of head into a panel, zeros past the end. */
@@ -431,16 +477,18 @@ cpu_attention(Device *device, const AttentionShape *shape, Tensor out, Tensor q,
                                                CPU_PARALLEL_MIN / 8)
 	for (int64_t number = 0; number < tasks; number++)
 	{
+		int sequence = (int) (number / shape->kv_heads);
 		Task task;
 
-		if (!task_begin(&task, device, shape, number, false))
+		task_choose(&task, shape, sequence);
+		if (task.tokens == task.before ||
+		    !task_begin(&task, device, shape, (int) (number % shape->kv_heads),
+		                task.tokens, false))
 			continue;
-		pack_columns(task.key_columns, task.length, k, task.start, task.tokens,
-		             task.kv_column, task.head_dim);
-		pack_rows(task.values, task.width, v, task.start, task.tokens,
-		          task.kv_column, task.head_dim);
+		pack_sequence_columns(&task, task.key_columns, k);
+		pack_sequence(&task, task.values, v);
 		for (int h = 0; h < task.group; h++)
-			for (int first = 0; first < task.tokens; first += QUERIES)
+			for (int first = task.before; first < task.tokens; first += QUERIES)
 				forward_block(&task, shape, out, q, lse, task.first_head + h,
 				              first);
 	}
@@ -513,16 +561,84 @@ backward_block(const Task *task, const AttentionShape *shape, Tensor dq,
 	          task->width, task->score, task->head_dim, keys);
 }
 
+/* Tokens [first, last) of the gradients to the rows of x from `row` on. */
 static void
-store_columns(const Task *task, Tensor x, const float *columns)
+store_columns(const Task *task, Tensor x, const float *columns, int first,
+              int last, int64_t row)
 {
-	for (int i = 0; i < task->tokens; i++)
+	for (int i = first; i < last; i++)
 	{
-		float *row = cpu_row(x, task->start + i) + task->kv_column;
+		float *target = cpu_row(x, row + i - first) + task->kv_column;
 
 		for (int d = 0; d < task->head_dim; d++)
-			row[d] = columns[(size_t) d * task->length + i];
+			target[d] = columns[(size_t) d * task->length + i];
 	}
+}
+
+/* columns[D][length] from token `first` on = 0 */
+static void
+clear_columns(const Task *task, float *columns, int first)
+{
+	for (int d = 0; d < task->head_dim; d++)
+		memset(columns + (size_t) d * task->length + first, 0,
+		       (size_t) (task->length - first) * sizeof(float));
+}
+
+/* What the gradient of attention reads and writes. */
+typedef struct Gradient
+{
+	Tensor dq, dk, dv;
+	Tensor dout, out, q, k, v, lse;
+} Gradient;
+
+/* One sequence: adds to the gradients of what it continues, in the panels,
+ * and stores those of its own. */
+static void
+backward_sequence(Task *task, const AttentionShape *shape, const Gradient *g)
+{
+	int64_t own = task->start + task->before;
+
+	pack_sequence(task, task->keys, g->k);
+	pack_sequence_columns(task, task->key_columns, g->k);
+	pack_sequence_columns(task, task->value_columns, g->v);
+	clear_columns(task, task->dkey_columns, task->before);
+	clear_columns(task, task->dvalue_columns, task->before);
+	for (int h = 0; h < task->group; h++)
+		for (int first = task->before; first < task->tokens; first += QUERIES)
+			backward_block(task, shape, g->dq, g->dout, g->out, g->q, g->lse,
+			               task->first_head + h, first);
+	store_columns(task, g->dk, task->dkey_columns, task->before, task->tokens,
+	              own);
+	store_columns(task, g->dv, task->dvalue_columns, task->before, task->tokens,
+	              own);
+}
+
+/* A sequence that continues none, and all that continue it. */
+static void
+backward_family(Device *device, const AttentionShape *shape, const Gradient *g,
+                int first, int head)
+{
+	int tokens = sequence_tokens(shape, first);
+	int longest = 0;
+	int last = first + 1;
+	Task task;
+
+	for (; last < shape->sequences && prefix_of(shape, last) == first; last++)
+		if (sequence_tokens(shape, last) > longest)
+			longest = sequence_tokens(shape, last);
+	if (!task_begin(&task, device, shape, head, tokens + longest, true))
+		return;
+	for (int s = first; s < last; s++)
+	{
+		task_choose(&task, shape, s);
+		backward_sequence(&task, shape, g);
+	}
+	if (last == first + 1)
+		return;
+	store_columns(&task, g->dk, task.dkey_columns, 0, tokens,
+	              shape->offset[first]);
+	store_columns(&task, g->dv, task.dvalue_columns, 0, tokens,
+	              shape->offset[first]);
 }
 
 void
@@ -531,27 +647,17 @@ cpu_attention_grad(Device *device, const AttentionShape *shape, Tensor dq,
                    Tensor k, Tensor v, Tensor lse)
 {
 	int64_t tasks = (int64_t) shape->sequences * shape->kv_heads;
+	const Gradient gradient = {dq, dk, dv, dout, out, q, k, v, lse};
 
 #pragma omp parallel for schedule(dynamic) if (q.rows * q.cols >               \
                                                CPU_PARALLEL_MIN / 8)
 	for (int64_t number = 0; number < tasks; number++)
 	{
-		Task task;
+		int sequence = (int) (number / shape->kv_heads);
 
-		if (!task_begin(&task, device, shape, number, true))
-			continue;
-		pack_rows(task.keys, task.width, k, task.start, task.tokens,
-		          task.kv_column, task.head_dim);
-		pack_columns(task.key_columns, task.length, k, task.start, task.tokens,
-		             task.kv_column, task.head_dim);
-		pack_columns(task.value_columns, task.length, v, task.start,
-		             task.tokens, task.kv_column, task.head_dim);
-		for (int h = 0; h < task.group; h++)
-			for (int first = 0; first < task.tokens; first += QUERIES)
-				backward_block(&task, shape, dq, dout, out, q, lse,
-				               task.first_head + h, first);
-		store_columns(&task, dk, task.dkey_columns);
-		store_columns(&task, dv, task.dvalue_columns);
+		if (prefix_of(shape, sequence) < 0)
+			backward_family(device, shape, &gradient, sequence,
+			                (int) (number % shape->kv_heads));
 	}
 }
 
