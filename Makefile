@@ -49,7 +49,12 @@ ENGINE_LIBRARY = $(ENGINE_BUILD)/libalol-engine.a
 ENGINE_CFLAGS = -std=gnu11 -D_GNU_SOURCE -O3 -g -Wall -Wextra -Werror -Wshadow \
 	-Wstrict-prototypes -Wmissing-prototypes -fopenmp -fno-math-errno \
 	-ffp-contract=off -Isrc -Isrc/engine -DALOL_VERSION='"$(EXTVERSION)"' \
-	-DPCRE2_CODE_UNIT_WIDTH=8 -MMD -MP
+	-DPCRE2_CODE_UNIT_WIDTH=8 -DALOL_DEVICE_LAYOUT='"$(DEVICE_LAYOUT)"' \
+	-MMD -MP
+# What an engine and a module of devices must both have been built from.
+DEVICE_LAYOUT := $(shell cd src/engine && cat device/device.h \
+	device/collective.h device/module.h base/dtype.h base/failure.h | \
+	cksum | tr ' ' '-')
 ENGINE_LIBS = -ldnnl -ljansson -lpcre2-8 -lutf8proc -ldl -lm
 ifeq ($(SANITIZE),1)
 ENGINE_CFLAGS += -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \

@@ -53,6 +53,14 @@ memory_limit(void)
 }
 
 uint64_t
+memory_left(void)
+{
+	if (limit_bytes == 0)
+		return UINT64_MAX;
+	return limit_bytes > used_bytes ? limit_bytes - used_bytes : 0;
+}
+
+uint64_t
 memory_used(void)
 {
 	return used_bytes;
@@ -145,9 +153,9 @@ take(Arena *arena, size_t size)
 bool
 memory_check(uint64_t bytes, Failure *failure)
 {
-	uint64_t left = limit_bytes > used_bytes ? limit_bytes - used_bytes : 0;
+	uint64_t left = memory_left();
 
-	if (limit_bytes == 0 || bytes <= left)
+	if (bytes <= left)
 		return true;
 	return fail(failure, FAILURE_OUT_OF_MEMORY,
 	            "needs %llu MiB more memory, alol.memory_limit leaves %llu MiB "

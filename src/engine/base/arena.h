@@ -58,6 +58,9 @@ extern void arena_on_destroy(Arena *arena, void (*close)(void *), void *object);
 extern void memory_limit_set(uint64_t bytes);
 extern uint64_t memory_limit(void);
 
+/* What the limit leaves; UINT64_MAX without one. */
+extern uint64_t memory_left(void);
+
 /* Fails, with what is needed and what is left, if so many bytes more are over
  * the limit: before a beginning that could not be brought to an end. */
 extern bool memory_check(uint64_t bytes, Failure *failure);

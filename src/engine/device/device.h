@@ -134,6 +134,12 @@ struct Device
 	 * the device can read there (then release does nothing), else a copy. */
 	const void *(*adopt)(Device *device, const void *mapped, size_t bytes);
 	void (*release)(Device *device, const void *adopted);
+	/* Bytes that alloc could give now; UINT64_MAX: nothing limits it. */
+	uint64_t (*room)(Device *device);
+	/* Sees to it that allocs of so many bytes in all do not fail from now on,
+	 * whatever other processes take from the same memory.  False, with both
+	 * numbers, and nothing is kept, where there is less. */
+	bool (*reserve)(Device *device, uint64_t bytes, Failure *failure);
 	/* Waits for all that was asked; false with the first failure. */
 	bool (*sync)(Device *device, Failure *failure);
 	void (*close)(Device *device);

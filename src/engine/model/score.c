@@ -46,14 +46,13 @@ int
 model_token_budget(const Model *model, bool is_training)
 {
 	Model *m = (Model *) model; /* pass_size() only uses its states */
+	uint64_t room = model->device->room(model->device);
 	uint64_t allowed = BLOCK_BYTES;
 	int tokens = TOKENS_MAX;
 
-	if (memory_limit() > 0)
+	if (room < UINT64_MAX)
 	{
-		uint64_t others = memory_used() - model->block_size;
-		uint64_t left =
-			memory_limit() > others ? (memory_limit() - others) / 10 * 9 : 0;
+		uint64_t left = (room + model->block_size) / 10 * 9;
 
 		allowed = left < allowed ? left : allowed;
 	}

@@ -108,7 +108,7 @@ model_make_trainable(Model *model, const LoraOptions *lora, Failure *failure)
 	}
 	if (model->has_values)
 		token_values_list(model);
-	if (!memory_check(4 * (uint64_t) state_bytes(model), failure) ||
+	if (!device->reserve(device, 4 * (uint64_t) state_bytes(model), failure) ||
 	    !allocate_state(model, MODEL_WEIGHTS, failure))
 		return fail_while(failure,
 		                  "making %lld parameters trainable (16 bytes each)",

@@ -112,6 +112,21 @@ cpu_release(Device *device, const void *adopted)
 	(void) adopted;
 }
 
+static uint64_t
+cpu_room(Device *device)
+{
+	(void) device;
+	return memory_left();
+}
+
+/* Nobody else takes from this process's limit. */
+static bool
+cpu_reserve(Device *device, uint64_t bytes, Failure *failure)
+{
+	(void) device;
+	return memory_check(bytes, failure);
+}
+
 static bool
 cpu_sync(Device *device, Failure *failure)
 {
@@ -145,6 +160,8 @@ static const Device operations = {
 	.fill_zero = cpu_fill_zero,
 	.adopt = cpu_adopt,
 	.release = cpu_release,
+	.room = cpu_room,
+	.reserve = cpu_reserve,
 	.sync = cpu_sync,
 	.close = cpu_close,
 	.matmul = cpu_matmul,

@@ -21,16 +21,12 @@ lanes_afford(const Model *model, int rows, int wanted)
 {
 	uint64_t logits = (uint64_t) model->config.vocabulary * 2 * sizeof(float);
 	uint64_t lane = (uint64_t) rows * cache_row_bytes(model) + logits;
+	uint64_t room = model->device->room(model->device);
 	uint64_t allowed = CACHE_BYTES;
 	uint64_t count;
 
-	if (memory_limit() > 0)
-	{
-		uint64_t used = memory_used();
-		uint64_t left = memory_limit() > used ? (memory_limit() - used) / 2 : 0;
-
-		allowed = left < allowed ? left : allowed;
-	}
+	if (room / 2 < allowed)
+		allowed = room / 2;
 	count = allowed / lane;
 	if (count > LANES_MAX)
 		count = LANES_MAX;

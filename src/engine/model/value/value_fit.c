@@ -60,12 +60,7 @@ value_adamw(float *weights, const float *grad, float *m, float *v, size_t count,
 static uint64_t
 cache_allowance(void)
 {
-	uint64_t limit = memory_limit();
-	uint64_t used = memory_used();
-
-	if (limit == 0)
-		return CACHE_BYTES;
-	return limit > used ? (limit - used) / 2 : 0;
+	return memory_limit() == 0 ? CACHE_BYTES : memory_left() / 2;
 }
 
 /* Computes all hidden states once if they fit. */
