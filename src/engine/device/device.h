@@ -121,6 +121,17 @@ struct Device
 	                          * depend on */
 	int threads;             /* 0: not the host's */
 
+	/*
+	 * How matmul, matmul_input_grad and matmul_weight_grad multiply from now
+	 * on: DTYPE_F32, or DTYPE_BF16, where both factors are rounded to bf16
+	 * (to nearest, ties to even) and summed in fp32.  A row of a result
+	 * depends on neither the number nor the contents of the other rows, but
+	 * for roundings of the sum.  Whoever begins a pass sets it, pass.c for
+	 * its model.
+	 */
+	DType products;
+	bool has_bf16; /* it multiplies bf16 by itself, and faster than fp32 */
+
 	/* Memory.  alloc gives zeroed bytes aligned to 64, or NULL with a failure
 	 * kept for sync(). */
 	void *(*alloc)(Device *device, size_t bytes);

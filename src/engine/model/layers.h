@@ -143,6 +143,7 @@ struct Model
 	StoredModel *stored;
 	const GgufFile *gguf; /* a GGUF file in place of a directory, or NULL */
 	DType stored_dtype;
+	DType products;    /* of its passes, forward and backward */
 	uint64_t identity; /* of the files: see model_is_current() */
 
 	Parameter *parameters;

@@ -194,6 +194,9 @@ extern const Tokenizer *model_tokenizer(const Model *model);
 extern int64_t model_parameters(const Model *model);
 extern DType model_stored_dtype(const Model *model);
 extern Device *model_device(const Model *model);
+/* How its passes multiply: see struct Device.  fp32 until it is set. */
+extern DType model_products(const Model *model);
+extern void model_set_products(Model *model, DType products);
 extern const char *model_directory(const Model *model);
 
 /* True when the files of the directory are those the model was opened from

@@ -181,6 +181,7 @@ lay_out(Pass *pass, Model *model, int tokens, int sequences, int longest,
 	    !model_reach_angles(model, longest, failure))
 		return false;
 	memset(pass, 0, sizeof(Pass));
+	model->device->products = model->products;
 	pass->model = model;
 	pass->tokens = tokens;
 	pass->keeps_state = keeps_state;

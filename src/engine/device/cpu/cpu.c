@@ -237,6 +237,7 @@ cpu_device_open(int threads, Device **device, Failure *failure)
 	cpu->device = operations;
 	cpu->device.description = cpu->description;
 	cpu->device.threads = threads;
+	cpu->device.has_bf16 = strcmp(cpu_isa(), "avx512_bf16") == 0;
 	*device = &cpu->device;
 	return true;
 }

@@ -1,7 +1,7 @@
 /*
  * matmul.c
- *		Matrix products on the CPU: oneDNN's sgemm, and loops of our own for
- *		few rows (matmul_few.c).
+ *		Matrix products on the CPU: oneDNN's sgemm, and kernels of our own for
+ *		few rows (matmul_few.c) and for bf16 (matmul_bf16.c).
  *
  * Weights may be stored shorter than fp32.  They stay so: a panel of rows at a
  * time is widened into scratch that fits the cache and multiplied there.
@@ -106,7 +106,9 @@ void
 cpu_matmul(Device *device, Tensor out, Tensor x, const Matrix *w,
            const Tensor *bias, float beta)
 {
-	if (out.rows <= CPU_FEW_ROWS)
+	if (device->products == DTYPE_BF16)
+		cpu_multiply_bf16(device, out, x, &w->tensor, w->transposed, beta);
+	else if (out.rows <= CPU_FEW_ROWS)
 		cpu_multiply_few(device, out, x, w, beta);
 	else
 		multiply(device, out, x, &w->tensor, w->transposed, beta);
@@ -118,7 +120,10 @@ void
 cpu_matmul_input_grad(Device *device, Tensor dx, Tensor dout, const Matrix *w,
                       float beta)
 {
-	multiply(device, dx, dout, &w->tensor, !w->transposed, beta);
+	if (device->products == DTYPE_BF16)
+		cpu_multiply_bf16(device, dx, dout, &w->tensor, !w->transposed, beta);
+	else
+		multiply(device, dx, dout, &w->tensor, !w->transposed, beta);
 }
 
 /* Column sums of 64 columns, in groups of 64 rows so that rounding errors
@@ -151,13 +156,15 @@ cpu_matmul_weight_grad(Device *device, const Matrix *dw, const Tensor *dbias,
                        Tensor dout, Tensor x)
 {
 	Tensor target = dw->tensor;
+	Tensor rows = dw->transposed ? x : dout;
+	Tensor cols = dw->transposed ? dout : x;
 
-	if (dw->transposed)
-		gemm(device, 'T', 'N', x.cols, dout.cols, x.rows, x.data, x.stride,
-		     dout.data, dout.stride, 1, target.data, target.stride);
+	if (device->products == DTYPE_BF16)
+		cpu_multiply_bf16_grad(device, target, rows, cols);
 	else
-		gemm(device, 'T', 'N', dout.cols, x.cols, x.rows, dout.data,
-		     dout.stride, x.data, x.stride, 1, target.data, target.stride);
+		gemm(device, 'T', 'N', rows.cols, cols.cols, rows.rows, rows.data,
+		     rows.stride, cols.data, cols.stride, 1, target.data,
+		     target.stride);
 	if (dbias == NULL)
 		return;
 #pragma omp parallel for schedule(static) if (dout.rows * dout.cols >          \

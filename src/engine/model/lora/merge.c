@@ -174,6 +174,7 @@ merge_block(Merge *merge, int64_t first)
 	device->upload(device, block.data, merge->block, bytes);
 	device->upload(device, merge->device_x, merge->x,
 	               (size_t) (rows * rank) * sizeof(float));
+	device->products = DTYPE_F32;
 	device->matmul(device, block, tensor_at(merge->device_x, rows, rank),
 	               &factor, NULL, 1);
 	device->download(device, merge->block, block.data, bytes);

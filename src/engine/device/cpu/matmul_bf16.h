@@ -1,0 +1,51 @@
+/*
+ * matmul_bf16.h
+ *		The innermost parts of products of bf16, and how their factors are
+ *		packed for them.
+ *
+ * Two neighbours along the sum make a pair: 32 bits, the first one below.
+ * Numbers are rounded to nearest, ties to even, as they are packed.  A
+ * product's rows come as rows of pairs, its columns in panels: for each pair
+ * along the sum BF16_COLS pairs side by side.
+ */
+#pragma once
+
+#include <stdint.h>
+
+/* Rows and columns that are summed at once, at most. */
+#define BF16_ROWS 14
+#define BF16_COLS 32
+
+/* Pairs that the packed length of a row is a multiple of. */
+#define BF16_PAIRS 16
+
+/*
+ * A factor, fp32: number p of the sum for row or column i is source[i *
+ * stride + p] (along), or source[p * stride + i] (across).  Packing fills the
+ * last pairs up with zeros, to a multiple of BF16_PAIRS, and panels' missing
+ * columns likewise.
+ */
+typedef struct Bf16Kernels
+{
+	/* to[rows][to_stride] pairs */
+	void (*rows_along)(uint32_t *to, int64_t to_stride, const float *source,
+	                   int64_t stride, int rows, int depth);
+	void (*rows_across)(uint32_t *to, int64_t to_stride, const float *source,
+	                    int64_t stride, int rows, int depth);
+	/* to[pairs][BF16_COLS]; cols at most BF16_COLS */
+	void (*panel_along)(uint32_t *to, const float *source, int64_t stride,
+	                    int cols, int depth);
+	void (*panel_across)(uint32_t *to, const float *source, int64_t stride,
+	                     int cols, int depth);
+	/*
+	 * c[rows][cols] = beta c + the sum over pairs of a's rows and b's panel:
+	 * of each pair the second product is added first, then the other, both
+	 * rounded.  beta 0: c is not read.
+	 */
+	void (*tile)(float *c, int64_t c_stride, const uint32_t *a,
+	             int64_t a_stride, const uint32_t *b, int64_t pairs, int rows,
+	             int cols, float beta);
+} Bf16Kernels;
+
+/* For any machine. */
+extern const Bf16Kernels bf16_portable;

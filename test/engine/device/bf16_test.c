@@ -1,0 +1,247 @@
+/*
+ * bf16_test.c
+ *		Products of bf16 are those of the rounded factors, for every size,
+ *		storage order and dtype of weights.
+ */
+#include "near.h"
+#include "on_cpu.h"
+
+#include "base/random.h"
+
+#include <string.h>
+
+/* Sums of products of rounded numbers differ from those in double by fp32's
+ * rounding: 2^-24 of a sum of about sqrt(k) numbers, each up to k times. */
+#define TOLERANCE 2e-4
+
+/* Rows lie apart by more than their length. */
+#define GAP 3
+
+static Tensor
+random_tensor(Arena *arena, int rows, int cols, uint64_t seed)
+{
+	int stride = cols + GAP;
+	float *data = arena_alloc(arena, sizeof(float) * (size_t) (rows * stride));
+
+	for (int i = 0; i < rows * stride; i++)
+		data[i] = (float) random_normal(seed, 0, (uint64_t) i);
+	return (Tensor){data, DTYPE_F32, rows, cols, stride};
+}
+
+static float *
+at(Tensor x, int64_t row, int64_t col)
+{
+	return (float *) x.data + row * x.stride + col;
+}
+
+/* Weights as a file has them, rounded to bf16 where they are fp32. */
+static double
+weight(const Matrix *w, int64_t output, int64_t input)
+{
+	const Tensor *stored = &w->tensor;
+	int64_t row = w->transposed ? input : output;
+	int64_t col = w->transposed ? output : input;
+	float number;
+	uint16_t bits;
+
+	dtype_read(&number, stored->data, stored->dtype, row * stored->stride + col,
+	           1);
+	dtype_from_f32(&bits, &number, DTYPE_BF16, 1);
+	dtype_to_f32(&number, &bits, DTYPE_BF16, 1);
+	return number;
+}
+
+static double
+rounded(Tensor x, int64_t row, int64_t col)
+{
+	return weight(&(Matrix){x, false}, row, col);
+}
+
+/* 0.5 of what was there is kept. */
+static void
+check_output(int m, const Matrix *w, Tensor x, Tensor bias)
+{
+	Arena *arena = arena_create();
+	int n = (int) (w->transposed ? w->tensor.cols : w->tensor.rows);
+	Tensor before = random_tensor(arena, m, n, 4);
+	Tensor out = random_tensor(arena, m, n, 4);
+
+	device->matmul(device, out, x, w, &bias, 0.5f);
+	for (int i = 0; i < m; i++)
+	{
+		for (int j = 0; j < n; j++)
+		{
+			double sum = 0.5 * *at(before, i, j) + *at(bias, 0, j);
+
+			for (int d = 0; d < x.cols; d++)
+				sum += rounded(x, i, d) * weight(w, j, d);
+			assert_near(*at(out, i, j), sum, TOLERANCE);
+		}
+		assert_memory_equal(at(out, i, n), at(before, i, n),
+		                    GAP * sizeof(float));
+	}
+	arena_destroy(arena);
+}
+
+static void
+check_input_grad(const Matrix *w, Tensor dout, int k)
+{
+	Arena *arena = arena_create();
+	Tensor dx = random_tensor(arena, (int) dout.rows, k, 5);
+
+	device->matmul_input_grad(device, dx, dout, w, 0);
+	for (int i = 0; i < dout.rows; i++)
+		for (int d = 0; d < k; d++)
+		{
+			double sum = 0;
+
+			for (int j = 0; j < dout.cols; j++)
+				sum += rounded(dout, i, j) * weight(w, j, d);
+			assert_near(*at(dx, i, d), sum, TOLERANCE);
+		}
+	arena_destroy(arena);
+}
+
+/* What is there is kept. */
+static void
+check_weight_grad(Tensor dout, Tensor x, bool transposed)
+{
+	Arena *arena = arena_create();
+	int n = (int) dout.cols;
+	int k = (int) x.cols;
+	Tensor dw = random_tensor(arena, transposed ? k : n, transposed ? n : k, 6);
+	Tensor before =
+		random_tensor(arena, transposed ? k : n, transposed ? n : k, 6);
+	Tensor dbias = random_tensor(arena, 1, n, 7);
+	Matrix gradient = {dw, transposed};
+
+	device->matmul_weight_grad(device, &gradient, &dbias, dout, x);
+	for (int j = 0; j < n; j++)
+		for (int d = 0; d < k; d++)
+		{
+			int row = transposed ? d : j;
+			int col = transposed ? j : d;
+			double sum = *at(before, row, col);
+
+			for (int i = 0; i < x.rows; i++)
+				sum += rounded(dout, i, j) * rounded(x, i, d);
+			assert_near(*at(dw, row, col), sum, TOLERANCE);
+		}
+	arena_destroy(arena);
+}
+
+static void
+check_products(int m, int n, int k, bool transposed)
+{
+	Arena *arena = arena_create();
+	Tensor x = random_tensor(arena, m, k, 1);
+	Tensor dout = random_tensor(arena, m, n, 2);
+	Matrix w = {random_tensor(arena, transposed ? k : n, transposed ? n : k, 3),
+	            transposed};
+
+	check_output(m, &w, x, random_tensor(arena, 1, n, 8));
+	check_input_grad(&w, dout, k);
+	check_weight_grad(dout, x, transposed);
+	arena_destroy(arena);
+}
+
+static void
+products_are_those_of_rounded_factors(void **state)
+{
+	static const int sizes[] = {1, 3, 17, 65};
+
+	(void) state;
+	for (int i = 0; i < 64; i++)
+	{
+		check_products(sizes[i / 16], sizes[i / 4 % 4], sizes[i % 4], false);
+		check_products(sizes[i / 16], sizes[i / 4 % 4], sizes[i % 4], true);
+	}
+}
+
+/* Sums longer than a block, and more rows than one. */
+static void
+products_of_many_blocks_are_whole(void **state)
+{
+	(void) state;
+	check_products(600, 33, 70, false);
+	check_products(33, 600, 70, true);
+	check_products(15, 20, 2100, false);
+	check_products(15, 20, 2100, true);
+	check_products(2100, 20, 15, false);
+}
+
+static void
+stored_weights_are_rounded_likewise(void **state)
+{
+	(void) state;
+	for (DType dtype = DTYPE_F16; dtype <= DTYPE_Q8_0; dtype++)
+		for (int transposed = 0; transposed < 2; transposed++)
+		{
+			Arena *arena = arena_create();
+			Tensor wide = random_tensor(arena, 45, 64 - GAP, 1);
+			uint8_t *data =
+				arena_alloc(arena, dtype_bytes(dtype, (int64_t) 45 * 64));
+			Matrix w = {{data, dtype, 45, 64, 64}, transposed};
+			int n = transposed ? 64 : 45;
+			int k = transposed ? 45 : 64;
+
+			if (dtype == DTYPE_Q8_0)
+				for (int block = 0; block < 90; block++)
+				{
+					memcpy(data + 34 * block, (uint8_t[]){0, 0x20}, 2);
+					for (int i = 0; i < 32; i++)
+						data[34 * block + 2 + i] =
+							(uint8_t) random_bits(1, 1, (uint64_t) i);
+				}
+			else
+				dtype_from_f32(data, wide.data, dtype, (size_t) 45 * 64);
+			check_output(19, &w, random_tensor(arena, 19, k, 2),
+			             random_tensor(arena, 1, n, 3));
+			check_input_grad(&w, random_tensor(arena, 19, n, 4), k);
+			arena_destroy(arena);
+		}
+}
+
+/* The same row among others, alone, and on another place. */
+static void
+a_row_depends_on_no_other(void **state)
+{
+	Arena *arena = arena_create();
+	Tensor x = random_tensor(arena, 300, 577, 1);
+	Matrix w = {random_tensor(arena, 70, 577, 2), false};
+	Tensor all = random_tensor(arena, 300, 70, 3);
+	Tensor part = random_tensor(arena, 300, 70, 4);
+
+	(void) state;
+	device->matmul(device, all, x, &w, NULL, 0);
+	for (int first = 0; first < 300; first += 37)
+		for (int count = 1; count <= 16 && first + count <= 300; count++)
+		{
+			device->matmul(device, tensor_rows(part, 0, count),
+			               tensor_rows(x, first, count), &w, NULL, 0);
+			for (int i = 0; i < count; i++)
+				assert_memory_equal(at(part, i, 0), at(all, first + i, 0),
+				                    70 * sizeof(float));
+		}
+	arena_destroy(arena);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(products_are_those_of_rounded_factors),
+		cmocka_unit_test(products_of_many_blocks_are_whole),
+		cmocka_unit_test(stored_weights_are_rounded_likewise),
+		cmocka_unit_test(a_row_depends_on_no_other),
+	};
+	Failure failure;
+	int failed;
+
+	if (!cpu_device_open(2, &device, &failure))
+		return 1;
+	device->products = DTYPE_BF16;
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	device->close(device);
+	return failed;
+}
