@@ -153,6 +153,16 @@ struct Device
 	bool (*reserve)(Device *device, uint64_t bytes, Failure *failure);
 	/* Waits for all that was asked; false with the first failure. */
 	bool (*sync)(Device *device, Failure *failure);
+	/*
+	 * Slices: parts of work that need nothing of each other, such as rows of
+	 * a pass.  Calls work(argument, slice) for each slice of [0, count), side
+	 * by side; what a slice asks for is divided no further.  count is 1, or
+	 * at most `threads`.  Slices write apart but for the weights' gradients of
+	 * matmul_weight_grad and norm_grad, which all ask for in the same order,
+	 * and which are added to in the order of slices.
+	 */
+	void (*run_slices)(Device *device, int count,
+	                   void (*work)(void *argument, int slice), void *argument);
 	void (*close)(Device *device);
 
 	/* out[m, n] = beta * out + x[m, k] @ W^T + bias[n]; bias may be NULL */

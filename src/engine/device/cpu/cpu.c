@@ -33,7 +33,8 @@ float *
 cpu_scratch(Device *device, size_t count)
 {
 	CpuDevice *cpu = (CpuDevice *) device;
-	int thread = omp_get_thread_num();
+	/* A loop in a slice makes a team of its own, of one thread. */
+	int thread = omp_get_level() == 0 ? 0 : omp_get_ancestor_thread_num(1);
 
 	if (cpu->scratch_size[thread] < count)
 	{
@@ -148,6 +149,7 @@ cpu_close(Device *device)
 		free(cpu->scratch[i]);
 	free(cpu->scratch);
 	free(cpu->scratch_size);
+	cpu_turns_close(cpu->turns);
 	free(cpu);
 }
 
@@ -163,6 +165,7 @@ static const Device operations = {
 	.room = cpu_room,
 	.reserve = cpu_reserve,
 	.sync = cpu_sync,
+	.run_slices = cpu_run_slices,
 	.close = cpu_close,
 	.matmul = cpu_matmul,
 	.matmul_input_grad = cpu_matmul_input_grad,
@@ -228,8 +231,10 @@ cpu_device_open(int threads, Device **device, Failure *failure)
 	{
 		cpu->scratch = calloc((size_t) threads, sizeof(float *));
 		cpu->scratch_size = calloc((size_t) threads, sizeof(size_t));
+		cpu->turns = cpu_turns_open(threads);
 	}
-	if (cpu == NULL || cpu->scratch == NULL || cpu->scratch_size == NULL)
+	if (cpu == NULL || cpu->scratch == NULL || cpu->scratch_size == NULL ||
+	    cpu->turns == NULL)
 		return fail(failure, FAILURE_OUT_OF_MEMORY, "cannot open the CPU");
 	library = dnnl_version();
 	snprintf(cpu->description, sizeof(cpu->description), "%s, oneDNN %d.%d.%d",

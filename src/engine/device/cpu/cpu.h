@@ -16,6 +16,8 @@
 
 #define CPU_PARALLEL_MIN 32768
 
+typedef struct CpuTurns CpuTurns;
+
 typedef struct CpuDevice
 {
 	Device device; /* first: the operation table */
@@ -24,14 +26,30 @@ typedef struct CpuDevice
 	bool has_failed;
 	float **scratch;      /* [threads], grown as needed */
 	size_t *scratch_size; /* [threads], in floats */
+	CpuTurns *turns;      /* of slices (slices.c) */
 } CpuDevice;
 
 /* Keeps the first failure for sync. */
 extern void cpu_fail(Device *device, FailureCode code, const char *what);
 
 /* This thread's scratch of at least count floats, or NULL (failure kept);
- * call inside or outside of a parallel region. */
+ * call inside or outside of a parallel region or a slice. */
 extern float *cpu_scratch(Device *device, size_t count);
+
+/* How many threads an operation may divide its work among: one in a slice. */
+extern int cpu_threads(const Device *device);
+
+/* The turns of so many slices at most; NULL: no memory. */
+extern CpuTurns *cpu_turns_open(int slices);
+extern void cpu_turns_close(CpuTurns *turns);
+/* Around what adds to gradients that slices share: waits for the slice before
+ * to have ended its turn of the same number.  Without effect elsewhere. */
+extern void cpu_turn_begin(Device *device);
+extern void cpu_turn_end(Device *device);
+
+extern void cpu_run_slices(Device *device, int count,
+                           void (*work)(void *argument, int slice),
+                           void *argument);
 
 extern void cpu_matmul(Device *device, Tensor out, Tensor x, const Matrix *w,
                        const Tensor *bias, float beta);

@@ -151,6 +151,17 @@ sum_columns(const Tensor *x, int64_t first, int64_t last, float *sum)
 	}
 }
 
+static void
+add_column_sums(Tensor x, float *sum)
+{
+	int64_t piece = 64;
+
+#pragma omp parallel for schedule(static) if (x.rows * x.cols >                \
+                                              CPU_PARALLEL_MIN)
+	for (int64_t j = 0; j < x.cols; j += piece)
+		sum_columns(&x, j, j + piece < x.cols ? j + piece : x.cols, sum + j);
+}
+
 void
 cpu_matmul_weight_grad(Device *device, const Matrix *dw, const Tensor *dbias,
                        Tensor dout, Tensor x)
@@ -159,17 +170,14 @@ cpu_matmul_weight_grad(Device *device, const Matrix *dw, const Tensor *dbias,
 	Tensor rows = dw->transposed ? x : dout;
 	Tensor cols = dw->transposed ? dout : x;
 
+	cpu_turn_begin(device);
 	if (device->products == DTYPE_BF16)
 		cpu_multiply_bf16_grad(device, target, rows, cols);
 	else
 		gemm(device, 'T', 'N', rows.cols, cols.cols, rows.rows, rows.data,
 		     rows.stride, cols.data, cols.stride, 1, target.data,
 		     target.stride);
-	if (dbias == NULL)
-		return;
-#pragma omp parallel for schedule(static) if (dout.rows * dout.cols >          \
-                                              CPU_PARALLEL_MIN)
-	for (int64_t j = 0; j < dout.cols; j += 64)
-		sum_columns(&dout, j, j + 64 < dout.cols ? j + 64 : dout.cols,
-		            (float *) dbias->data + j);
+	if (dbias != NULL)
+		add_column_sums(dout, dbias->data);
+	cpu_turn_end(device);
 }

@@ -236,7 +236,7 @@ multiply(const Product *product)
 	int64_t m = product->c.rows;
 	int64_t n = product->c.cols;
 	bool is_small = m * n * product->depth < PARALLEL_MIN;
-	int threads = is_small ? 1 : product->device->threads;
+	int threads = is_small ? 1 : cpu_threads(product->device);
 	int by_rows = threads_by_rows(product, threads);
 	int by_cols = threads / by_rows;
 	int64_t panels = round_up(n, BF16_COLS) / BF16_COLS;

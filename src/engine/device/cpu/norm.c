@@ -132,25 +132,34 @@ norm_grad_columns(const Tensor *dout, const Tensor *x, const Tensor *stat,
 	}
 }
 
+static void
+add_norm_grad(Tensor dout, Tensor x, Tensor stat, float *dweight, float *dbias)
+{
+	int64_t piece = 64;
+
+#pragma omp parallel for schedule(static) if (x.rows * x.cols >                \
+                                              CPU_PARALLEL_MIN)
+	for (int64_t j = 0; j < x.cols; j += piece)
+		norm_grad_columns(&dout, &x, &stat, j,
+		                  j + piece < x.cols ? j + piece : x.cols, dweight + j,
+		                  dbias == NULL ? NULL : dbias + j);
+}
+
 void
 cpu_norm_grad(Device *device, NormKind kind, Tensor dx, float beta,
               const Tensor *dweight, const Tensor *dbias, Tensor dout, Tensor x,
               Tensor weight, Tensor stat)
 {
-	bool is_large = x.rows * x.cols > CPU_PARALLEL_MIN;
-
-	(void) device;
 	/* Before dx is written, which may be dout. */
 	if (dweight != NULL)
 	{
-#pragma omp parallel for schedule(static) if (is_large)
-		for (int64_t j = 0; j < x.cols; j += 64)
-			norm_grad_columns(&dout, &x, &stat, j,
-			                  j + 64 < x.cols ? j + 64 : x.cols,
-			                  (float *) dweight->data + j,
-			                  dbias == NULL ? NULL : (float *) dbias->data + j);
+		cpu_turn_begin(device);
+		add_norm_grad(dout, x, stat, dweight->data,
+		              dbias == NULL ? NULL : dbias->data);
+		cpu_turn_end(device);
 	}
-#pragma omp parallel for schedule(static) if (is_large)
+#pragma omp parallel for schedule(static) if (x.rows * x.cols >                \
+                                              CPU_PARALLEL_MIN)
 	for (int64_t i = 0; i < x.rows; i++)
 		norm_grad_row(kind, x.cols, cpu_row(dx, i), beta, cpu_row(dout, i),
 		              cpu_row(x, i), weight.data, cpu_row(stat, i));
