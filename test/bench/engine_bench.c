@@ -113,6 +113,7 @@ train_step(Model *model, const Batch *batch, int step)
 		int start = batch->offset[first];
 		int32_t *numbers;
 		uint64_t *key;
+		DropoutKeys keys;
 		Batch part;
 
 		while (first + count < batch->sequences &&
@@ -132,7 +133,8 @@ train_step(Model *model, const Batch *batch, int step)
 		}
 		part = (Batch){count, numbers, numbers + 2 * (count + 1),
 		               batch->ids + start, NULL};
-		check(model_accumulate(model, &part, count, numbers + count + 1, key,
+		keys = (DropoutKeys){(uint64_t) step, key};
+		check(model_accumulate(model, &part, count, numbers + count + 1, &keys,
 		                       gradient, &part, &failure),
 		      &failure);
 		first += count;

@@ -21,6 +21,7 @@ coefficient(int t)
 typedef struct Seen
 {
 	const Batch *batch;
+	int base;         /* the number of its first target */
 	float logp[1024]; /* as training computed them */
 	double sum;       /* of coefficient times logp */
 } Seen;
@@ -31,7 +32,7 @@ weighted_sum(void *argument, int first, int count, const float *logp,
              float *grad, Failure *failure)
 {
 	Seen *seen = argument;
-	int before = batch_targets(seen->batch, 0, first);
+	int before = seen->base + batch_targets(seen->batch, 0, first);
 	int targets = batch_targets(seen->batch, first, count);
 
 	(void) failure;
@@ -44,11 +45,16 @@ weighted_sum(void *argument, int first, int count, const float *logp,
 	return true;
 }
 
-/* Adds the gradient of the sum, which it returns: each sequence a group of its
- * own.  key as in model_accumulate(). */
+/*
+ * Adds the gradient of the sum, which it returns: each sequence a group of its
+ * own, targets counted from base.  key: of its sequences, for dropout; NULL:
+ * there is none.
+ */
 static inline double
-accumulate(Model *model, const Batch *batch, const uint64_t *key, Seen *seen)
+accumulate_from(Model *model, const Batch *batch, const uint64_t *key, int base,
+                Seen *seen)
 {
+	const DropoutKeys keys = {77, key};
 	int32_t group[65];
 	Failure failure = {0};
 
@@ -56,9 +62,18 @@ accumulate(Model *model, const Batch *batch, const uint64_t *key, Seen *seen)
 	for (int i = 0; i <= batch->sequences; i++)
 		group[i] = i;
 	seen->batch = batch;
+	seen->base = base;
 	seen->sum = 0;
-	assert_ok(model_accumulate(model, batch, batch->sequences, group, key,
-	                           weighted_sum, seen, &failure),
+	assert_ok(model_accumulate(model, batch, batch->sequences, group,
+	                           key == NULL ? NULL : &keys, weighted_sum, seen,
+	                           &failure),
 	          failure);
 	return seen->sum;
+}
+
+/* The same, counted from 0. */
+static inline double
+accumulate(Model *model, const Batch *batch, const uint64_t *key, Seen *seen)
+{
+	return accumulate_from(model, batch, key, 0, seen);
 }

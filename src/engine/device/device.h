@@ -89,7 +89,7 @@ typedef struct AttentionShape
 	int head_dim;
 	float scale;
 	int sequences;
-	int max_length;        /* of a sequence, what it continues left out */
+	int max_length;        /* no sequence is longer, without its prefix */
 	const int32_t *offset; /* device, [sequences + 1] */
 	const int32_t *prefix; /* device, [sequences]: the sequence that it
 	                        * continues, or -1; NULL: none does.  Not with

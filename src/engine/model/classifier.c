@@ -108,19 +108,20 @@ classifier_backward(ClassifierHead *head, Pass *pass)
 /* One pass up to the logits, and these to the host. */
 static bool
 classify(Model *model, Arena *arena, const Batch *batch, bool is_training,
-         const uint64_t *key, Pass *pass, ClassifierHead *head, float *logits,
-         Failure *failure)
+         const DropoutKeys *keys, Pass *pass, ClassifierHead *head,
+         float *logits, Failure *failure)
 {
 	Device *device = model->device;
 	int rows = batch->sequences;
 	int32_t *row = arena_alloc(arena, (size_t) rows * sizeof(int32_t));
+	const SharedBatch alone = batch_alone(batch);
 	void *memory;
 
 	classifier_rows(model, batch, row);
-	if (!pass_begin(pass, model, batch, is_training,
+	if (!pass_begin(pass, model, &alone, is_training,
 	                classifier_size(model, rows, is_training), &memory,
 	                failure) ||
-	    !lora_set_keys(model, batch, key, failure))
+	    !lora_set_keys(model, batch, &alone, keys, failure))
 		return false;
 	classifier_forward(head, pass, pass_forward(pass), rows, row, is_training,
 	                   memory);
@@ -155,9 +156,9 @@ model_classify(Model *model, const Batch *batch, float *logits,
 }
 
 bool
-model_classify_accumulate(Model *model, const Batch *batch, const uint64_t *key,
-                          LogitGradient gradient, void *argument,
-                          Failure *failure)
+model_classify_accumulate(Model *model, const Batch *batch,
+                          const DropoutKeys *keys, LogitGradient gradient,
+                          void *argument, Failure *failure)
 {
 	Device *device = model->device;
 	Arena *arena = arena_create();
@@ -167,7 +168,7 @@ model_classify_accumulate(Model *model, const Batch *batch, const uint64_t *key,
 	ClassifierHead head;
 	Pass pass;
 	bool done = model_require(model, MODEL_CLASSIFIER, failure) &&
-	            classify(model, arena, batch, true, key, &pass, &head, logits,
+	            classify(model, arena, batch, true, keys, &pass, &head, logits,
 	                     failure) &&
 	            gradient(argument, batch->sequences, logits, grad, failure);
 

@@ -9,6 +9,7 @@
 #include "formats/gguf.h"
 #include "model/files/config.h"
 #include "model/lora/lora.h"
+#include "model/share.h"
 
 /* A weight of the file. */
 typedef struct Parameter
@@ -358,8 +359,10 @@ extern void lora_backward(Model *model, const Lora *lora, Tensor dx,
 /* Places the adapter's scratch of a pass over so many tokens. */
 extern void lora_plan(Plan *plan, Adapter *adapter, int64_t tokens,
                       bool keeps_state);
-/* The tokens' keys from those of the batch's sequences (host). */
-extern bool lora_set_keys(Model *model, const Batch *batch, const uint64_t *key,
+/* The tokens' keys from those of the batch's sequences, on their way as a
+ * shared batch. */
+extern bool lora_set_keys(Model *model, const Batch *batch,
+                          const SharedBatch *shared, const DropoutKeys *keys,
                           Failure *failure);
 
 /*
@@ -428,7 +431,7 @@ extern size_t pass_size(Model *model, int tokens, int sequences,
  * Lays out a pass over the batch in the model's block, with `extra` bytes
  * after it at *more; uploads ids, positions and offsets.
  */
-extern bool pass_begin(Pass *pass, Model *model, const Batch *batch,
+extern bool pass_begin(Pass *pass, Model *model, const SharedBatch *shared,
                        bool keeps_state, size_t extra, void **more,
                        Failure *failure);
 
@@ -472,14 +475,10 @@ typedef bool (*PartFunction)(Model *model, Arena *arena, const Batch *part,
 extern bool batch_run_parts(Model *model, const Batch *batch, PartFunction run,
                             float *out, Failure *failure);
 
-/* Log-probabilities of all targets of one micro-batch, and where value is not
- * NULL their values (host). */
-extern bool score_targets(Model *model, Arena *arena, const Batch *batch,
-                          float *logp, float *value, Failure *failure);
-
-/* The position before each target of the batch, and the targets. */
-extern void batch_list_targets(const Batch *batch, int32_t *row,
-                               int32_t *target);
+/* Log-probabilities of all targets of the batch (host), each with its value
+ * behind it where they are asked for. */
+extern bool score_batch(Model *model, const Batch *batch, bool is_valued,
+                        float *out, Failure *failure);
 
 /* False, described, if one of these logits or log-probabilities (host) is NaN
  * or infinite: the weights are damaged, or trained beyond numbers. */

@@ -213,7 +213,8 @@ extern int model_token_budget(const Model *model, bool is_training);
 
 /*
  * Log-probabilities of all targets of the batch, sequence by sequence, into
- * logp (host).  Splits into micro-batches by itself.
+ * logp (host).  Splits into micro-batches by itself, and computes prompts that
+ * sequences share once.
  */
 extern bool model_logprobs(Model *model, const Batch *batch, float *logp,
                            Failure *failure);
@@ -267,16 +268,28 @@ typedef bool (*LogprobGradient)(void *argument, int first, int count,
                                 Failure *failure);
 
 /*
- * Forward and backward of one micro-batch; gradients are added to.
+ * Where an adapter's dropout finds its random numbers in a step.  A response
+ * and the token it begins from go by their row; earlier tokens of a prompt by
+ * what they are and what is before them, so that equal prompts of a step lose
+ * the same numbers, whether they are computed once or not.
+ */
+typedef struct DropoutKeys
+{
+	uint64_t prompts;
+	const uint64_t *row; /* [sequences] of the batch */
+} DropoutKeys;
+
+/*
+ * Forward and backward of one micro-batch; gradients are added to.  Prompts
+ * that sequences share are computed once.
  * group_offset[groups + 1] gives each group's first sequence: a group's
  * log-probabilities are always shown to gradient() together.
- * key[sequences] are where an adapter's dropout finds its random numbers,
- * one for each row of a step; NULL where nothing is dropped.
+ * keys: NULL where nothing is dropped.
  */
 extern bool model_accumulate(Model *model, const Batch *batch, int groups,
-                             const int32_t *group_offset, const uint64_t *key,
-                             LogprobGradient gradient, void *argument,
-                             Failure *failure);
+                             const int32_t *group_offset,
+                             const DropoutKeys *keys, LogprobGradient gradient,
+                             void *argument, Failure *failure);
 
 /*
  * Has model_make_trainable(), which comes later, add a linear map from the
@@ -299,7 +312,7 @@ typedef bool (*ValuedGradient)(void *argument, int first, int count,
 /* model_accumulate() of a model with values. */
 extern bool model_accumulate_valued(Model *model, const Batch *batch,
                                     int groups, const int32_t *group_offset,
-                                    const uint64_t *key,
+                                    const DropoutKeys *keys,
                                     ValuedGradient gradient, void *argument,
                                     Failure *failure);
 
@@ -310,7 +323,7 @@ typedef bool (*LogitGradient)(void *argument, int sequences,
 
 /* The same for a classifier. */
 extern bool model_classify_accumulate(Model *model, const Batch *batch,
-                                      const uint64_t *key,
+                                      const DropoutKeys *keys,
                                       LogitGradient gradient, void *argument,
                                       Failure *failure);
 

@@ -69,6 +69,7 @@ typedef struct PassIndex
 	int32_t *position;
 	int32_t *types;
 	int32_t *offset;
+	int32_t *prefix;
 } PassIndex;
 
 static void
@@ -86,6 +87,7 @@ plan_pass(Plan *plan, Pass *pass, PassIndex *index, LayerState *states,
 	                   : plan_bytes(plan, (size_t) tokens * sizeof(int32_t));
 	index->offset =
 		plan_bytes(plan, (size_t) (sequences + 1) * sizeof(int32_t));
+	index->prefix = plan_bytes(plan, (size_t) sequences * sizeof(int32_t));
 	input = plan_tensor(plan, tokens, c->hidden);
 	if (c->embedding_norm)
 	{
@@ -167,9 +169,9 @@ score_parts(const ModelConfig *c)
 	return 1 + c->distance_query + c->distance_key;
 }
 
-/* Lays out the pass in the model's block. */
+/* Lays out the pass in the model's block; positions are below reach. */
 static bool
-lay_out(Pass *pass, Model *model, int tokens, int sequences, int longest,
+lay_out(Pass *pass, Model *model, int tokens, int sequences, int reach,
         bool keeps_state, size_t extra, void **more, PassIndex *index,
         Failure *failure)
 {
@@ -178,7 +180,7 @@ lay_out(Pass *pass, Model *model, int tokens, int sequences, int longest,
 	Plan plan;
 
 	if (!reach_block(model, size + extra, failure) ||
-	    !model_reach_angles(model, longest, failure))
+	    !model_reach_angles(model, reach, failure))
 		return false;
 	memset(pass, 0, sizeof(Pass));
 	model->device->products = model->products;
@@ -199,7 +201,7 @@ lay_out(Pass *pass, Model *model, int tokens, int sequences, int longest,
 		.head_dim = c->head_dim,
 		.scale = 1.0f / sqrtf((float) (c->head_dim * score_parts(c))),
 		.sequences = sequences,
-		.max_length = longest,
+		.max_length = reach,
 		.offset = index->offset,
 		.is_bidirectional = c->is_bidirectional,
 	};
@@ -233,27 +235,51 @@ check_types(const Model *model, const int32_t *types, int count,
 	return true;
 }
 
-/* Positions count from the configuration's first.  Where that lies behind a
- * padding id (RoBERTa), a padding token has its id and is not counted. */
+/*
+ * Positions of count tokens from the next one on, which moves behind them.
+ * Where positions begin behind a padding id (RoBERTa), a padding token has
+ * its id and is not counted.
+ */
 static void
 count_positions(const ModelConfig *c, const int32_t *ids, int count,
-                int32_t *position)
+                int32_t *position, int *next)
 {
-	int next = c->first_position;
-
 	for (int t = 0; t < count; t++)
 		position[t] =
-			c->first_position > 0 && ids[t] == c->pad ? c->pad : next++;
+			c->first_position > 0 && ids[t] == c->pad ? c->pad : (*next)++;
 }
 
-static int
-longest_sequence(const Batch *batch)
+/* Sequences count from the model's first position, or go on where the one
+ * that they continue ended. */
+static void
+count_batch(const ModelConfig *c, const SharedBatch *shared, int32_t *position)
 {
-	int longest = 0;
+	const Batch *batch = &shared->batch;
+	int end_of_prefix = c->first_position;
 
 	for (int s = 0; s < batch->sequences; s++)
 	{
-		int length = batch->offset[s + 1] - batch->offset[s];
+		bool continues = shared->prefix != NULL && shared->prefix[s] >= 0;
+		int next = continues ? end_of_prefix : c->first_position;
+
+		count_positions(c, batch->ids + batch->offset[s],
+		                batch->offset[s + 1] - batch->offset[s],
+		                position + batch->offset[s], &next);
+		if (!continues)
+			end_of_prefix = next;
+	}
+}
+
+/* The longest text, with what it shares with others. */
+static int
+longest_text(const SharedBatch *shared)
+{
+	const int32_t *offset = shared->batch.offset;
+	int longest = 0;
+
+	for (int s = 0; s < shared->batch.sequences; s++)
+	{
+		int length = tokens_before(shared, s) + offset[s + 1] - offset[s];
 
 		longest = length > longest ? length : longest;
 	}
@@ -261,12 +287,13 @@ longest_sequence(const Batch *batch)
 }
 
 bool
-pass_begin(Pass *pass, Model *model, const Batch *batch, bool keeps_state,
-           size_t extra, void **more, Failure *failure)
+pass_begin(Pass *pass, Model *model, const SharedBatch *shared,
+           bool keeps_state, size_t extra, void **more, Failure *failure)
 {
 	Device *device = model->device;
+	const Batch *batch = &shared->batch;
 	int tokens = batch->offset[batch->sequences];
-	int longest = longest_sequence(batch);
+	int longest = longest_text(shared);
 	const int32_t *types = model->config.types > 0 ? batch->types : NULL;
 	size_t bytes = (size_t) tokens * sizeof(int32_t);
 	int32_t *position;
@@ -286,10 +313,7 @@ pass_begin(Pass *pass, Model *model, const Batch *batch, bool keeps_state,
 	if (position == NULL)
 		return fail(failure, FAILURE_OUT_OF_MEMORY, "no memory for %d tokens",
 		            tokens);
-	for (int s = 0; s < batch->sequences; s++)
-		count_positions(&model->config, batch->ids + batch->offset[s],
-		                batch->offset[s + 1] - batch->offset[s],
-		                position + batch->offset[s]);
+	count_batch(&model->config, shared, position);
 	device->upload(device, index.ids, batch->ids, bytes);
 	device->upload(device, index.position, position, bytes);
 	if (types != NULL)
@@ -298,6 +322,12 @@ pass_begin(Pass *pass, Model *model, const Batch *batch, bool keeps_state,
 		device->fill_zero(device, index.types, bytes);
 	device->upload(device, index.offset, batch->offset,
 	               (size_t) (batch->sequences + 1) * sizeof(int32_t));
+	if (shared->prefix != NULL)
+	{
+		device->upload(device, index.prefix, shared->prefix,
+		               (size_t) batch->sequences * sizeof(int32_t));
+		pass->attention.prefix = index.prefix;
+	}
 	free(position);
 	return model->config.distances == 0 || distance_begin(pass, failure);
 }

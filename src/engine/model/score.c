@@ -88,19 +88,6 @@ part_of(Arena *arena, const Batch *batch, int first, int budget)
 	               batch->types == NULL ? NULL : batch->types + start};
 }
 
-void
-batch_list_targets(const Batch *batch, int32_t *row, int32_t *target)
-{
-	int n = 0;
-
-	for (int s = 0; s < batch->sequences; s++)
-		for (int t = batch->target[s]; t < batch->offset[s + 1]; t++)
-		{
-			row[n] = t - 1;
-			target[n++] = batch->ids[t];
-		}
-}
-
 bool
 batch_run_parts(Model *model, const Batch *batch, PartFunction run, float *out,
                 Failure *failure)
@@ -120,7 +107,9 @@ batch_run_parts(Model *model, const Batch *batch, PartFunction run, float *out,
 	return done;
 }
 
-bool
+/* Log-probabilities of all targets of one micro-batch, and where value is not
+ * NULL their values. */
+static bool
 score_targets(Model *model, Arena *arena, const Batch *batch, float *logp,
               float *value, Failure *failure)
 {
@@ -128,14 +117,15 @@ score_targets(Model *model, Arena *arena, const Batch *batch, float *logp,
 	int targets = batch_targets(batch, 0, batch->sequences);
 	int32_t *row = arena_alloc(arena, (size_t) targets * sizeof(int32_t));
 	int32_t *target = arena_alloc(arena, (size_t) targets * sizeof(int32_t));
+	SharedBatch shared = batch_share(arena, batch);
 	void *memory;
 	Pass pass;
 	Head head;
 
 	if (targets == 0)
 		return true;
-	batch_list_targets(batch, row, target);
-	if (!pass_begin(&pass, model, batch, false,
+	batch_list_targets(batch, &shared, row, target);
+	if (!pass_begin(&pass, model, &shared, false,
 	                head_size(model, targets, false), &memory, failure))
 		return false;
 	head_begin(&head, &pass, pass_forward(&pass), targets, row, target, false,
@@ -155,21 +145,130 @@ score_targets(Model *model, Arena *arena, const Batch *batch, float *logp,
 	       (value == NULL || outputs_are_finite(value, targets, failure));
 }
 
-static bool
-logprobs_of_part(Model *model, Arena *arena, const Batch *batch, float **out,
-                 Failure *failure)
+/* A batch on its way through scoring, in the order of what is shared. */
+typedef struct Scoring
 {
-	float *logp = *out;
+	const Batch *batch;
+	int32_t *order; /* [S] */
+	int32_t *cost;  /* [S] as of batch_order() */
+	int32_t *place; /* [S] targets before a sequence's own */
+} Scoring;
 
-	*out += batch_targets(batch, 0, batch->sequences);
-	return score_targets(model, arena, batch, logp, NULL, failure);
+static bool
+scoring_begin(Scoring *scoring, Arena *arena, const Batch *batch,
+              Failure *failure)
+{
+	const ArenaTable tables[] = {
+		{(void **) &scoring->order, batch->sequences, sizeof(int32_t)},
+		{(void **) &scoring->cost, batch->sequences, sizeof(int32_t)},
+		{(void **) &scoring->place, batch->sequences, sizeof(int32_t)},
+	};
+	int targets = 0;
+
+	scoring->batch = batch;
+	if (!arena_try_tables(arena, tables, sizeof(tables) / sizeof(tables[0]),
+	                      failure))
+		return false;
+	for (int s = 0; s < batch->sequences; s++)
+	{
+		scoring->place[s] = targets;
+		targets += batch_targets(batch, s, 1);
+	}
+	batch_order(arena, batch, scoring->order, scoring->cost);
+	return true;
+}
+
+/* The sequences order[first, ...) that make a micro-batch of the budget: at
+ * least one; copies in arena. */
+static Batch
+scoring_part(const Scoring *scoring, Arena *arena, int first, int budget)
+{
+	const Batch *batch = scoring->batch;
+	const int32_t *order = scoring->order + first;
+	int length = batch->offset[order[0] + 1] - batch->offset[order[0]];
+	int tokens = length; /* with what is shared */
+	int cost = length;   /* without */
+	int count = 1;
+	int32_t *offset, *target, *ids;
+
+	for (; first + count < batch->sequences; count++)
+	{
+		if (scoring->cost[first + count] > budget - cost)
+			break;
+		cost += scoring->cost[first + count];
+		tokens += batch->offset[order[count] + 1] - batch->offset[order[count]];
+	}
+	offset = arena_alloc(arena, (size_t) (count + 1) * sizeof(int32_t));
+	target = arena_alloc(arena, (size_t) count * sizeof(int32_t));
+	ids = arena_alloc(arena, (size_t) tokens * sizeof(int32_t));
+	for (int i = 0; i < count; i++)
+	{
+		int start = batch->offset[order[i]];
+
+		length = batch->offset[order[i] + 1] - start;
+		offset[i + 1] = offset[i] + length;
+		target[i] = offset[i] + batch->target[order[i]] - start;
+		memcpy(ids + offset[i], batch->ids + start,
+		       (size_t) length * sizeof(int32_t));
+	}
+	return (Batch){count, offset, target, ids, NULL};
+}
+
+/* What a part gave to where the batch has it. */
+static void
+scoring_store(const Scoring *scoring, int first, const Batch *part,
+              const float *logp, const float *value, float *out)
+{
+	int width = value == NULL ? 1 : 2;
+
+	for (int i = 0; i < part->sequences; i++)
+	{
+		int64_t place = scoring->place[scoring->order[first + i]];
+		float *target = out + place * width;
+
+		for (int t = part->target[i]; t < part->offset[i + 1]; t++)
+		{
+			*target++ = *logp++;
+			if (value != NULL)
+				*target++ = *value++;
+		}
+	}
+}
+
+bool
+score_batch(Model *model, const Batch *batch, bool is_valued, float *out,
+            Failure *failure)
+{
+	Arena *whole = arena_create();
+	int budget = model_token_budget(model, false);
+	Scoring scoring;
+	bool done = model_require(model, MODEL_LANGUAGE, failure) &&
+	            scoring_begin(&scoring, whole, batch, failure);
+
+	for (int first = 0; done && first < batch->sequences;)
+	{
+		Arena *arena = arena_create();
+		Batch part = scoring_part(&scoring, arena, first, budget);
+		size_t bytes =
+			(size_t) batch_targets(&part, 0, part.sequences) * sizeof(float);
+		float *logp = arena_alloc(arena, bytes);
+		float *value = is_valued ? arena_alloc(arena, bytes) : NULL;
+
+		done = poll_check(failure) &&
+		       score_targets(model, arena, &part, logp, value, failure);
+		if (done)
+			scoring_store(&scoring, first, &part, logp, value, out);
+		first += part.sequences;
+		arena_destroy(arena);
+	}
+	arena_destroy(whole);
+	return done;
 }
 
 bool
 model_logprobs(Model *model, const Batch *batch, float *logp, Failure *failure)
 {
-	return model_require(model, MODEL_LANGUAGE, failure) &&
-	       batch_run_parts(model, batch, logprobs_of_part, logp, failure);
+	return score_batch(model, batch, false, logp, failure);
 }
 
 static bool
@@ -179,13 +278,14 @@ hidden_of_part(Model *model, Arena *arena, const Batch *batch, float **out,
 	Device *device = model->device;
 	size_t numbers = (size_t) batch->offset[batch->sequences] *
 	                 (size_t) model->config.hidden;
+	const SharedBatch alone = batch_alone(batch);
 	Tensor output;
 	void *memory;
 	Pass pass;
 
 	(void) arena;
 	if (!pass_begin(
-			&pass, model, batch, false,
+			&pass, model, &alone, false,
 			sizeof(float) * 2 * (size_t) batch->offset[batch->sequences] + 64,
 			&memory, failure))
 		return false;
@@ -216,13 +316,14 @@ last_logits_of_part(Model *model, Arena *arena, const Batch *batch, float **out,
 	int64_t width = model->config.vocabulary;
 	int32_t *row = arena_alloc(arena, (size_t) rows * sizeof(int32_t));
 	const float *start = *out;
+	const SharedBatch alone = batch_alone(batch);
 	void *memory;
 	Pass pass;
 	Head head;
 
 	for (int s = 0; s < rows; s++)
 		row[s] = batch->offset[s + 1] - 1;
-	if (!pass_begin(&pass, model, batch, false, head_size(model, rows, false),
+	if (!pass_begin(&pass, model, &alone, false, head_size(model, rows, false),
 	                &memory, failure))
 		return false;
 	head_begin(&head, &pass, pass_forward(&pass), rows, row, NULL, false,

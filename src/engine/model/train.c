@@ -225,7 +225,7 @@ run_groups(Step *step, int groups, Failure *failure)
 
 /* Forward and backward of the step's batch, whose callbacks are set. */
 static bool
-accumulate(Step *step, int groups, const uint64_t *key, Failure *failure)
+accumulate(Step *step, int groups, const DropoutKeys *keys, Failure *failure)
 {
 	Model *model = step->model;
 	const Batch *batch = step->batch;
@@ -234,6 +234,7 @@ accumulate(Step *step, int groups, const uint64_t *key, Failure *failure)
 	Arena *arena = arena_create();
 	int32_t *row = arena_alloc(arena, (size_t) targets * sizeof(int32_t));
 	int32_t *target = arena_alloc(arena, (size_t) targets * sizeof(int32_t));
+	SharedBatch shared = batch_share(arena, batch);
 	Head head;
 	Pass pass;
 	void *memory;
@@ -247,11 +248,11 @@ accumulate(Step *step, int groups, const uint64_t *key, Failure *failure)
 		step->value = arena_alloc(arena, bytes);
 		step->dvalue = arena_alloc(arena, bytes);
 	}
-	batch_list_targets(batch, row, target);
+	batch_list_targets(batch, &shared, row, target);
 	done = model_require(model, MODEL_LANGUAGE, failure) &&
-	       pass_begin(&pass, model, batch, true,
+	       pass_begin(&pass, model, &shared, true,
 	                  head_size(model, targets, true), &memory, failure) &&
-	       lora_set_keys(model, batch, key, failure);
+	       lora_set_keys(model, batch, &shared, keys, failure);
 	if (done)
 	{
 		head_begin(&head, &pass, pass_forward(&pass), targets, row, target,
@@ -274,7 +275,7 @@ accumulate(Step *step, int groups, const uint64_t *key, Failure *failure)
 
 bool
 model_accumulate(Model *model, const Batch *batch, int groups,
-                 const int32_t *group_offset, const uint64_t *key,
+                 const int32_t *group_offset, const DropoutKeys *keys,
                  LogprobGradient gradient, void *argument, Failure *failure)
 {
 	Step step = {.model = model,
@@ -283,12 +284,12 @@ model_accumulate(Model *model, const Batch *batch, int groups,
 	             .gradient = gradient,
 	             .argument = argument};
 
-	return accumulate(&step, groups, key, failure);
+	return accumulate(&step, groups, keys, failure);
 }
 
 bool
 model_accumulate_valued(Model *model, const Batch *batch, int groups,
-                        const int32_t *group_offset, const uint64_t *key,
+                        const int32_t *group_offset, const DropoutKeys *keys,
                         ValuedGradient gradient, void *argument,
                         Failure *failure)
 {
@@ -298,7 +299,7 @@ model_accumulate_valued(Model *model, const Batch *batch, int groups,
 	             .valued = gradient,
 	             .argument = argument};
 
-	return accumulate(&step, groups, key, failure);
+	return accumulate(&step, groups, keys, failure);
 }
 
 bool

@@ -306,6 +306,7 @@ accumulate(PpoStep *step, Arena *arena, const int32_t *chosen, int count,
 	int32_t *order = arena_alloc(arena, places * sizeof(int32_t));
 	int32_t *begin = arena_alloc(arena, places * sizeof(int32_t));
 	MicroBatch micro = {.step = step, .stats = stats};
+	DropoutKeys keys;
 	int64_t tokens = 0, targets = 0;
 	int batches;
 
@@ -324,14 +325,17 @@ accumulate(PpoStep *step, Arena *arena, const int32_t *chosen, int count,
 		order[i] = chosen[order[i]];
 	if (!make_room(arena, &micro, count, tokens, failure))
 		return false;
+	keys = (DropoutKeys){
+		random_prompt_key(step->options->seed, step->state->updates),
+		micro.key};
 	for (int i = 0; i < batches; i++)
 	{
 		if (!poll_check(failure))
 			return false;
 		fill_batch(&micro, order + begin[i], begin[i + 1] - begin[i]);
 		if (!model_accumulate_valued(step->model, &micro.batch,
-		                             micro.batch.sequences, micro.group,
-		                             micro.key, gradient, &micro, failure))
+		                             micro.batch.sequences, micro.group, &keys,
+		                             gradient, &micro, failure))
 			return false;
 	}
 	return true;

@@ -220,11 +220,14 @@ critic_gradient(void *argument, int sequences, const float *logits, float *grad,
 static bool
 accumulate_batch(Model *model, MicroBatch *micro, Failure *failure)
 {
+	const DropoutKeys keys = {
+		random_prompt_key(micro->options->seed, micro->update), micro->key};
+
 	if (micro->options->critic != NULL)
-		return model_classify_accumulate(model, &micro->batch, micro->key,
+		return model_classify_accumulate(model, &micro->batch, &keys,
 		                                 critic_gradient, micro, failure);
 	return model_accumulate(model, &micro->batch, micro->groups, micro->group,
-	                        micro->key, objective_gradient, micro, failure);
+	                        &keys, objective_gradient, micro, failure);
 }
 
 /* Tokens of a group, and how many sequences it adds. */

@@ -306,11 +306,12 @@ move(Model *model, const Batch *batch)
 	                     .correction2 = 0.001f,
 	                     .gradient_scale = 1};
 	uint64_t key[64] = {0};
+	const DropoutKeys keys = {0, key};
 	Failure failure = {0};
 
 	model_zero_gradients(model);
 	assert_ok(
-		model_classify_accumulate(model, batch, key, push_up, NULL, &failure),
+		model_classify_accumulate(model, batch, &keys, push_up, NULL, &failure),
 		failure);
 	assert_ok(model_update(model, &adamw, &failure), failure);
 }

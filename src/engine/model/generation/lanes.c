@@ -138,6 +138,7 @@ lanes_fill(Lanes *lanes, Arena *scratch, int count, const int *lane,
 	int32_t offset[LANES_MAX + 1] = {0};
 	int32_t *ids, *cache_row;
 	size_t bytes, extra;
+	SharedBatch alone;
 	char *memory;
 	void *more;
 	Pass pass;
@@ -158,9 +159,9 @@ lanes_fill(Lanes *lanes, Arena *scratch, int count, const int *lane,
 			cache_row[offset[s] + t] = lane[s] * lanes->rows + t;
 		}
 	extra = (bytes + 63) / 64 * 64;
-	if (!pass_begin(&pass, model, &(Batch){count, offset, NULL, ids, NULL},
-	                false, extra + head_size(model, count, false), &more,
-	                failure))
+	alone = batch_alone(&(Batch){count, offset, NULL, ids, NULL});
+	if (!pass_begin(&pass, model, &alone, false,
+	                extra + head_size(model, count, false), &more, failure))
 		return false;
 	memory = more;
 	device->upload(device, memory, cache_row, bytes);

@@ -137,25 +137,50 @@ lora_plan(Plan *plan, Adapter *adapter, int64_t tokens, bool keeps_state)
 	adapter->key = plan_bytes(plan, (size_t) tokens * sizeof(uint64_t));
 }
 
+/*
+ * Keys of the tokens of one sequence of a pass, which are tokens
+ * [from, from + count) of the batch's sequence s.  What others may share goes
+ * by a hash of what stands there up to it, the rest by the row.
+ */
+static void
+key_tokens(const Batch *batch, const DropoutKeys *keys, int s, int from,
+           int count, uint64_t *key)
+{
+	const int32_t *ids = batch->ids + batch->offset[s];
+	int sharable = batch_sharable(batch, s);
+	uint64_t before = 0;
+
+	for (int p = 0; p < from + count; p++)
+	{
+		before = random_mix(before + (uint64_t) (uint32_t) ids[p] + 1);
+		if (p >= from)
+			key[p - from] =
+				p < sharable ? random_bits(keys->prompts, before, (uint64_t) p)
+							 : random_bits(keys->row[s], 0, (uint64_t) p);
+	}
+}
+
 bool
-lora_set_keys(Model *model, const Batch *batch, const uint64_t *key,
-              Failure *failure)
+lora_set_keys(Model *model, const Batch *batch, const SharedBatch *shared,
+              const DropoutKeys *keys, Failure *failure)
 {
 	Device *device = model->device;
-	size_t tokens = (size_t) batch->offset[batch->sequences];
+	const int32_t *offset = shared->batch.offset;
+	size_t tokens = (size_t) offset[shared->batch.sequences];
 	uint64_t *all;
 
 	if (model->adapter == NULL || !model->adapter->drops)
 		return true;
-	if (key == NULL)
+	if (keys == NULL)
 		return fail(failure, FAILURE_INTERNAL, "dropout without keys");
 	all = malloc(tokens * sizeof(uint64_t) + 1);
 	if (all == NULL)
 		return fail(failure, FAILURE_OUT_OF_MEMORY, "no memory for %zu tokens",
 		            tokens);
-	for (int s = 0; s < batch->sequences; s++)
-		for (int t = batch->offset[s]; t < batch->offset[s + 1]; t++)
-			all[t] = random_bits(key[s], 0, (uint64_t) (t - batch->offset[s]));
+	for (int s = 0; s < shared->batch.sequences; s++)
+		key_tokens(batch, keys, shared->source == NULL ? s : shared->source[s],
+		           tokens_before(shared, s), offset[s + 1] - offset[s],
+		           all + offset[s]);
 	device->upload(device, model->adapter->key, all, tokens * sizeof(uint64_t));
 	free(all);
 	return true;

@@ -61,27 +61,8 @@ token_values_backward(Head *head, Model *model, const float *dvalue)
 	device->matmul_input_grad(device, head->dnormed, head->value, &weight, 1);
 }
 
-static bool
-valued_of_part(Model *model, Arena *arena, const Batch *batch, float **out,
-               Failure *failure)
-{
-	int targets = batch_targets(batch, 0, batch->sequences);
-	float *logp = arena_alloc(arena, (size_t) targets * sizeof(float));
-	float *value = arena_alloc(arena, (size_t) targets * sizeof(float));
-
-	if (!score_targets(model, arena, batch, logp, value, failure))
-		return false;
-	for (int i = 0; i < targets; i++)
-	{
-		*(*out)++ = logp[i];
-		*(*out)++ = value[i];
-	}
-	return true;
-}
-
 bool
 model_valued(Model *model, const Batch *batch, float *valued, Failure *failure)
 {
-	return model_require(model, MODEL_LANGUAGE, failure) &&
-	       batch_run_parts(model, batch, valued_of_part, valued, failure);
+	return score_batch(model, batch, true, valued, failure);
 }
