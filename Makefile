@@ -3,6 +3,7 @@
 #   make               builds both
 #   make install       puts them where pg_config says
 #   make check-engine  the engine's own tests; SANITIZE=1: under ASan and UBSan
+#   make check-cuda    the GPU's kernels, run on the CPU (cuda/cuda.mk)
 #   make installcheck  the SQL tests, against a running server
 #   make check-server  the server tests (each starts servers of its own)
 #   make fuzz          the fuzzers, a minute each
@@ -110,6 +111,8 @@ engine-bench: $(ENGINE_BENCHES)
 $(ENGINE_BUILD)/bench/%: test/bench/%.c $(ENGINE_LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) $(ENGINE_CFLAGS) -o $@ $< $(ENGINE_LIBRARY) $(ENGINE_LIBS)
+
+include cuda/cuda.mk
 
 # Fuzzers of what reads strangers' bytes, one after the other, FUZZ_SECONDS
 # each; FUZZ="gguf frame" names some.  Needs clang and its runtime

@@ -1,0 +1,103 @@
+/*
+ * backend.h
+ *		The CUDA backend's own declarations: one function an operation.
+ *
+ * Contracts stand at the members of struct Device (device.h).  Each operation
+ * puts its kernels on the device's one stream.  No sum is made by adding to
+ * memory from several threads: every one has a fixed order, so that the same
+ * call on the same GPU gives the same bits.
+ */
+#pragma once
+
+/* Before those of C, which include them where templates may not stand. */
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+extern "C"
+{
+#include "device/module.h"
+}
+
+#include <cublas_v2.h>
+#include <cuda_runtime.h>
+
+/* What cuda_scratch() keeps apart. */
+typedef enum CudaScratch
+{
+	SCRATCH_INPUT, /* a product's input, shortened */
+	SCRATCH_OTHER, /* its other input, likewise */
+	SCRATCH_PANEL, /* rows of stored weights, widened */
+	SCRATCH_SUMS,  /* parts of sums */
+	SCRATCH_COUNT
+} CudaScratch;
+
+typedef struct CudaDevice
+{
+	Device device; /* first: the operation table */
+	char name[32];
+	char description[192];
+	Failure failure; /* the first, until sync reports it */
+	bool has_failed;
+	int index;
+	int processors; /* multiprocessors */
+	cudaStream_t stream;
+	cublasHandle_t cublas;
+	void *cublas_memory;
+	struct CudaBlock *blocks; /* of reserved memory */
+	void *scratch[SCRATCH_COUNT];
+	size_t scratch_bytes[SCRATCH_COUNT];
+	float *nf4_tables; /* device: 16 codes, 256 levels (base/quant.h) */
+} CudaDevice;
+
+static inline CudaDevice *
+cuda_of(Device *device)
+{
+	return (CudaDevice *) device;
+}
+
+/* Keeps the first failure for sync: what, and where it is not NULL why. */
+extern void cuda_fail(Device *device, FailureCode code, const char *what,
+                      const char *why);
+
+/* False, with a failure kept, if a call of the runtime failed. */
+extern bool cuda_check(Device *device, cudaError_t error, const char *what);
+
+/* At least so many bytes, until the next call for the same purpose, or NULL
+ * (failure kept). */
+extern void *cuda_scratch(Device *device, CudaScratch purpose, size_t bytes);
+
+/* ------------------------------------------------------------- memory.cu */
+
+extern void *cuda_alloc(Device *device, size_t bytes);
+extern void cuda_free(Device *device, void *memory);
+extern void cuda_upload(Device *device, void *target, const void *source,
+                        size_t bytes);
+extern void cuda_download(Device *device, void *target, const void *source,
+                          size_t bytes);
+extern void cuda_fill_zero(Device *device, void *target, size_t bytes);
+extern const void *cuda_adopt(Device *device, const void *mapped, size_t bytes);
+extern void cuda_release(Device *device, const void *adopted);
+extern uint64_t cuda_room(Device *device);
+extern bool cuda_reserve(Device *device, uint64_t bytes, Failure *failure);
+
+/* ------------------------------------------------------------ the operations */
+
+extern void cuda_gather_rows(Device *device, Tensor out, Tensor table,
+                             const int32_t *index, float beta);
+extern void cuda_scatter_rows(Device *device, Tensor target, Tensor source,
+                              const int32_t *index);
+extern void cuda_scatter_add_rows(Device *device, Tensor table, Tensor source,
+                                  const int32_t *index);
+extern void cuda_regroup_heads(Device *device, Tensor out, Tensor x, int heads,
+                               int parts, bool inverse);
+extern void cuda_add(Device *device, Tensor out, Tensor a, Tensor b);
+extern void cuda_scale(Device *device, Tensor x, float factor);
+
+static __device__ __forceinline__ float *
+row_of(const Tensor &x, int64_t row)
+{
+	return (float *) x.data + row * x.stride;
+}

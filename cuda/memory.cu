@@ -1,0 +1,283 @@
+/*
+ * memory.cu
+ *		Memory of the device, and copies to and from it.
+ *
+ * What is reserved is one block of the GPU's memory, out of which alloc then
+ * gives pieces: nobody else can take it in between.  A block goes back when
+ * its last piece does.  Without a reserve, or beyond it, each alloc asks CUDA.
+ */
+#include "cuda/backend.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* As cudaMalloc aligns, so that every piece begins a line of the cache. */
+#define ALIGNMENT 256
+
+/* Room in a block for what aligning its pieces takes. */
+#define SLACK (1 << 20)
+
+/* A part of a block, in the order of their places. */
+typedef struct Span
+{
+	struct Span *next;
+	size_t at;
+	size_t bytes;
+	bool is_used;
+} Span;
+
+typedef struct CudaBlock
+{
+	struct CudaBlock *next;
+	char *data;
+	Span *spans;
+} CudaBlock;
+
+static size_t
+aligned(size_t bytes)
+{
+	return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+/* Leaves `bytes` of a free span to its new owner, the rest free. */
+static bool
+split(Span *span, size_t bytes)
+{
+	Span *rest;
+
+	if (span->bytes > bytes)
+	{
+		rest = (Span *) malloc(sizeof(*rest));
+		if (rest == NULL)
+			return false;
+		*rest = Span{span->next, span->at + bytes, span->bytes - bytes, false};
+		span->next = rest;
+		span->bytes = bytes;
+	}
+	span->is_used = true;
+	return true;
+}
+
+static void *
+take_reserved(CudaDevice *cuda, size_t bytes)
+{
+	for (CudaBlock *block = cuda->blocks; block != NULL; block = block->next)
+		for (Span *span = block->spans; span != NULL; span = span->next)
+			if (!span->is_used && span->bytes >= bytes)
+				return split(span, bytes) ? block->data + span->at : NULL;
+	return NULL;
+}
+
+static void
+merge_free(Span *span)
+{
+	while (span != NULL)
+		if (!span->is_used && span->next != NULL && !span->next->is_used)
+		{
+			Span *gone = span->next;
+
+			span->bytes += gone->bytes;
+			span->next = gone->next;
+			free(gone);
+		}
+		else
+			span = span->next;
+}
+
+static void
+drop_block(CudaDevice *cuda, CudaBlock *block)
+{
+	CudaBlock **at = &cuda->blocks;
+
+	while (*at != block)
+		at = &(*at)->next;
+	*at = block->next;
+	cuda_check(&cuda->device, cudaFree(block->data), "freeing memory");
+	free(block->spans);
+	free(block);
+}
+
+/* False: the memory is of no block. */
+static bool
+give_back(CudaDevice *cuda, void *memory)
+{
+	for (CudaBlock *block = cuda->blocks; block != NULL; block = block->next)
+		for (Span *span = block->spans; span != NULL; span = span->next)
+			if (span->is_used && block->data + span->at == memory)
+			{
+				span->is_used = false;
+				merge_free(block->spans);
+				if (block->spans->next == NULL)
+					drop_block(cuda, block);
+				return true;
+			}
+	return false;
+}
+
+static void *
+take(Device *device, size_t bytes)
+{
+	CudaDevice *cuda = cuda_of(device);
+	void *memory;
+	cudaError_t error;
+	char text[96];
+
+	if (cuda->has_failed)
+		return NULL;
+	if (bytes > SIZE_MAX / 2)
+	{
+		cuda_fail(device, FAILURE_OUT_OF_MEMORY, "a tensor is too large", NULL);
+		return NULL;
+	}
+	/* Nothing has an address too. */
+	bytes = bytes == 0 ? ALIGNMENT : aligned(bytes);
+	memory = take_reserved(cuda, bytes);
+	if (memory != NULL)
+		return memory;
+	error = cudaMalloc(&memory, bytes);
+	if (error == cudaSuccess)
+		return memory;
+	snprintf(text, sizeof(text), "cannot allocate %zu bytes of GPU memory",
+	         bytes);
+	cuda_check(device, error, text);
+	return NULL;
+}
+
+void *
+cuda_alloc(Device *device, size_t bytes)
+{
+	void *memory = take(device, bytes);
+
+	if (memory != NULL)
+		cuda_fill_zero(device, memory, bytes);
+	return memory;
+}
+
+void
+cuda_free(Device *device, void *memory)
+{
+	if (memory != NULL && !give_back(cuda_of(device), memory))
+		cuda_check(device, cudaFree(memory), "freeing memory");
+}
+
+void
+cuda_upload(Device *device, void *target, const void *source, size_t bytes)
+{
+	CudaDevice *cuda = cuda_of(device);
+
+	/* Source is pageable: when this returns it has been read. */
+	if (!cuda->has_failed && bytes > 0)
+		cuda_check(device,
+		           cudaMemcpyAsync(target, source, bytes,
+		                           cudaMemcpyHostToDevice, cuda->stream),
+		           "copying to the GPU");
+}
+
+void
+cuda_download(Device *device, void *target, const void *source, size_t bytes)
+{
+	CudaDevice *cuda = cuda_of(device);
+
+	if (bytes == 0)
+		return;
+	if (!cuda->has_failed &&
+	    cuda_check(device,
+	               cudaMemcpyAsync(target, source, bytes,
+	                               cudaMemcpyDeviceToHost, cuda->stream),
+	               "copying from the GPU") &&
+	    cuda_check(device, cudaStreamSynchronize(cuda->stream),
+	               "copying from the GPU"))
+		return;
+	/* Whoever reads before the next sync shall read numbers. */
+	memset(target, 0, bytes);
+}
+
+void
+cuda_fill_zero(Device *device, void *target, size_t bytes)
+{
+	CudaDevice *cuda = cuda_of(device);
+
+	if (!cuda->has_failed && bytes > 0)
+		cuda_check(device, cudaMemsetAsync(target, 0, bytes, cuda->stream),
+		           "clearing memory");
+}
+
+const void *
+cuda_adopt(Device *device, const void *mapped, size_t bytes)
+{
+	void *copy = take(device, bytes);
+
+	if (copy != NULL)
+		cuda_upload(device, copy, mapped, bytes);
+	return copy;
+}
+
+void
+cuda_release(Device *device, const void *adopted)
+{
+	cuda_free(device, (void *) (uintptr_t) adopted);
+}
+
+static size_t
+reserved_and_free(const CudaDevice *cuda)
+{
+	size_t bytes = 0;
+
+	for (const CudaBlock *block = cuda->blocks; block != NULL;
+	     block = block->next)
+		for (const Span *span = block->spans; span != NULL; span = span->next)
+			bytes += span->is_used ? 0 : span->bytes;
+	return bytes;
+}
+
+uint64_t
+cuda_room(Device *device)
+{
+	size_t unused = 0;
+	size_t total = 0;
+
+	cuda_check(device, cudaMemGetInfo(&unused, &total),
+	           "asking for free memory");
+	return (uint64_t) unused + reserved_and_free(cuda_of(device));
+}
+
+static bool
+add_block(CudaDevice *cuda, size_t bytes)
+{
+	CudaBlock *block = (CudaBlock *) malloc(sizeof(*block));
+	Span *span = (Span *) malloc(sizeof(*span));
+	void *data = NULL;
+
+	if (block == NULL || span == NULL ||
+	    cudaMalloc(&data, bytes) != cudaSuccess)
+	{
+		free(block);
+		free(span);
+		/* Reported by the caller, with numbers. */
+		(void) cudaGetLastError();
+		return false;
+	}
+	*span = Span{NULL, 0, bytes, false};
+	*block = CudaBlock{cuda->blocks, (char *) data, span};
+	cuda->blocks = block;
+	return true;
+}
+
+bool
+cuda_reserve(Device *device, uint64_t bytes, Failure *failure)
+{
+	CudaDevice *cuda = cuda_of(device);
+	uint64_t have = reserved_and_free(cuda);
+
+	if (!device->sync(device, failure))
+		return false;
+	if (bytes == 0 || bytes + SLACK <= have)
+		return true;
+	if (bytes <= SIZE_MAX / 2 &&
+	    add_block(cuda, aligned((size_t) (bytes - have) + SLACK)))
+		return true;
+	return fail(failure, FAILURE_OUT_OF_MEMORY,
+	            "%llu bytes of the memory of %s are needed, %llu are free",
+	            (unsigned long long) bytes, cuda->name,
+	            (unsigned long long) cuda_room(device));
+}

@@ -1,0 +1,205 @@
+/*
+ * stored.h
+ *		Numbers of weights as they are stored: floats, halves, and the blocks
+ *		whose layouts base/quant.h describes.  Each comes out as the CPU
+ *		widens it, bit for bit.
+ *
+ * An array begins at an aligned address, blocks of it at any even one.
+ */
+#pragma once
+
+#include "cuda/warp.h"
+
+extern "C"
+{
+#include "base/quant.h"
+}
+
+/* a * b + c with two roundings, as ggml and the CPU compute it. */
+static __device__ __forceinline__ float
+multiply_add(float a, float b, float c)
+{
+#ifdef __CUDACC__
+	return __fadd_rn(__fmul_rn(a, b), c);
+#else
+	return a * b + c;
+#endif
+}
+
+static __device__ __forceinline__ float
+stored_half(const uint8_t *bytes)
+{
+	return fp16_to_float(*(const uint16_t *) (const void *) bytes);
+}
+
+static __device__ __forceinline__ uint32_t
+stored_word(const uint8_t *bytes)
+{
+	const uint16_t *halves = (const uint16_t *) (const void *) bytes;
+
+	return halves[0] | (uint32_t) halves[1] << 16;
+}
+
+/* Half a byte: the low halves of so many bytes, then the high ones. */
+static __device__ __forceinline__ int
+nibble(const uint8_t *bytes, int i, int many)
+{
+	return i < many ? bytes[i] & 15 : bytes[i - many] >> 4;
+}
+
+static __device__ __forceinline__ float
+q8_0_number(const uint8_t *block, int i)
+{
+	return stored_half(block) * (float) (int8_t) block[2 + i];
+}
+
+static __device__ __forceinline__ float
+q4_0_number(const uint8_t *block, int i)
+{
+	return stored_half(block) * (float) (nibble(block + 2, i, 16) - 8);
+}
+
+static __device__ __forceinline__ float
+q4_1_number(const uint8_t *block, int i)
+{
+	return multiply_add(stored_half(block), (float) nibble(block + 4, i, 16),
+	                    stored_half(block + 2));
+}
+
+static __device__ __forceinline__ float
+q5_0_number(const uint8_t *block, int i)
+{
+	int high = (int) (stored_word(block + 2) >> i & 1) << 4;
+
+	return stored_half(block) *
+	       (float) ((nibble(block + 6, i, 16) | high) - 16);
+}
+
+static __device__ __forceinline__ float
+q5_1_number(const uint8_t *block, int i)
+{
+	int high = (int) (stored_word(block + 4) >> i & 1) << 4;
+
+	return multiply_add(stored_half(block),
+	                    (float) (nibble(block + 8, i, 16) | high),
+	                    stored_half(block + 2));
+}
+
+/* The pair of 6-bit numbers of part i of 8. */
+static __device__ __forceinline__ void
+stored_pair(const uint8_t *packed, int i, float *scale, float *least)
+{
+	int s;
+	int m;
+
+	if (i < 4)
+	{
+		s = packed[i] & 63;
+		m = packed[i + 4] & 63;
+	}
+	else
+	{
+		s = (packed[i + 4] & 15) | (packed[i - 4] >> 6) << 4;
+		m = (packed[i + 4] >> 4) | (packed[i] >> 6) << 4;
+	}
+	*scale = (float) s;
+	*least = (float) m;
+}
+
+/* Q4_K, and Q5_K with its fifth bits in front of the low ones. */
+template <bool has_fifth>
+static __device__ __forceinline__ float
+q45_k_number(const uint8_t *block, int i)
+{
+	int part = i / 32;
+	const uint8_t *high = block + 16;
+	const uint8_t *low = has_fifth ? high + 32 : high;
+	int n = low[part / 2 * 32 + i % 32] >> (part % 2 * 4) & 15;
+	float scale;
+	float least;
+
+	if (has_fifth)
+		n |= (high[i % 32] >> part & 1) << 4;
+	stored_pair(block + 4, part, &scale, &least);
+	scale *= stored_half(block);
+	least *= stored_half(block + 2);
+	return multiply_add(scale, (float) n, -least);
+}
+
+static __device__ __forceinline__ float
+q6_k_number(const uint8_t *block, int i)
+{
+	int part = i / 32;
+	/* Halves of 128: four parts share 64 low and 32 high bytes. */
+	int low = block[part / 4 * 64 + part % 2 * 32 + i % 32];
+	int high = block[128 + part / 4 * 32 + i % 32];
+	int n = (low >> (part % 4 / 2 * 4) & 15) | (high >> (part % 4 * 2) & 3)
+	                                               << 4;
+	float scale =
+		stored_half(block + 208) * (float) (int8_t) block[192 + i / 16];
+
+	return scale * (float) (n - 32);
+}
+
+static __device__ __forceinline__ float
+nf4_number(const uint8_t *block, int i, const float *nf4_tables)
+{
+	return nf4_tables[nibble(block + 4, i, NF4_BLOCK / 2)] *
+	       *(const float *) (const void *) block;
+}
+
+static __device__ __forceinline__ float
+nf4_double_number(const uint8_t *data, int64_t at, const float *nf4_tables)
+{
+	const uint8_t *group =
+		data + at / (NF4_GROUP * NF4_BLOCK) * NF4_GROUP_BYTES;
+	const float *head = (const float *) (const void *) group;
+	int block = (int) (at / NF4_BLOCK % NF4_GROUP);
+	const uint8_t *codes = group + NF4_HEAD + block * (NF4_BLOCK / 2);
+	float most =
+		multiply_add(nf4_tables[16 + group[8 + block]], head[0], head[1]);
+
+	return nf4_tables[nibble(codes, (int) (at % NF4_BLOCK), NF4_BLOCK / 2)] *
+	       most;
+}
+
+/* Number `at` of the array that x's data is. */
+static __device__ __forceinline__ float
+stored_number(const Tensor &x, int64_t at, const float *nf4_tables)
+{
+	const uint8_t *data = (const uint8_t *) x.data;
+
+	switch (x.dtype)
+	{
+		case DTYPE_F32:
+			return ((const float *) x.data)[at];
+		case DTYPE_F16:
+			return fp16_to_float(((const uint16_t *) x.data)[at]);
+		case DTYPE_BF16:
+			return bf16_to_float(((const Bf16 *) x.data)[at]);
+		case DTYPE_Q8_0:
+			return q8_0_number(data + at / 32 * 34, (int) (at % 32));
+		case DTYPE_Q4_0:
+			return q4_0_number(data + at / 32 * 18, (int) (at % 32));
+		case DTYPE_Q4_1:
+			return q4_1_number(data + at / 32 * 20, (int) (at % 32));
+		case DTYPE_Q5_0:
+			return q5_0_number(data + at / 32 * 22, (int) (at % 32));
+		case DTYPE_Q5_1:
+			return q5_1_number(data + at / 32 * 24, (int) (at % 32));
+		case DTYPE_Q4_K:
+			return q45_k_number<false>(data + at / 256 * 144, (int) (at % 256));
+		case DTYPE_Q5_K:
+			return q45_k_number<true>(data + at / 256 * 176, (int) (at % 256));
+		case DTYPE_Q6_K:
+			return q6_k_number(data + at / 256 * 210, (int) (at % 256));
+		case DTYPE_NF4:
+			return nf4_number(data + at / NF4_BLOCK * 36,
+			                  (int) (at % NF4_BLOCK), nf4_tables);
+		case DTYPE_NF4_DOUBLE:
+			return nf4_double_number(data, at, nf4_tables);
+		case DTYPE_OTHER:
+			break;
+	}
+	return 0;
+}
