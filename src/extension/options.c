@@ -141,8 +141,7 @@ static const Option known_options[] = {
 	INT_OPTION("log_every", TRAIN | REWARD, "1", 1),
 	BOOL_OPTION("keep_best", TRAIN | REWARD, "true"),
 	{"settings", TRAIN | VALUE | EVALUATE | REWARD, OPTION_TEXTS, "null"},
-	/* available: nothing but its default. */
-	{"refresh_reference", TRAIN, OPTION_FLOAT, "null", 0, 1e6, CLOSED, false, NULL, ""},
+	FLOAT_OPTION("refresh_reference", TRAIN, "null", 0, 1e6, LOW_OPEN),
 
 	/* The value of the reference policy. */
 	INT_OPTION("value_epochs", TRAIN | VALUE, "50", 1),
@@ -417,9 +416,6 @@ check_value(const Option *option, const char *name, JsonbValue *value)
 				wrong_type(name, "an object", value);
 			break;
 	}
-	if (option->available != NULL && option->type != OPTION_CHOICE)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-		                errmsg("option \"%s\" is not available yet", name)));
 }
 
 /* Checks a whole object; prefix is what it hangs on ("generation."). */

@@ -114,7 +114,10 @@ typedef enum WireType
 	 * the rows of an interrupted run are there and need not be sent, "rows",
 	 * "selected", "step": of the checkpoint to go on from, 0 for none,
 	 * "steps": 0 if not known yet, "notice": null or why an old checkpoint is
-	 * not used}
+	 * not used, "refreshed": the step whose policy is the reference, 0 for the
+	 * model as it was, and then "reference": the directory of that policy, a
+	 * model or adapter, while its rows are not ready, "reference_reward": what
+	 * it earned, "start_reward": what the model did}
 	 */
 	WIRE_JOB_OPEN,
 	/* {"last": bool, "value": ModelRef of the value model or null} n x (i64
@@ -139,8 +142,10 @@ typedef enum WireType
 	/* {"evaluate": bool, "samples": how many prompts give samples} n x (text
 	 * prompt, evaluation prompts) -> {"directory": of the trained model or
 	 * adapter, "step": whose weights they are, "steps", "best_reward" and
-	 * "reference_reward": null without evaluation}.  Events: PROGRESS,
-	 * METRICS, CHECKPOINT, NOTICE, SAMPLES, ASK. */
+	 * "start_reward": null without evaluation}.  Events: PROGRESS,
+	 * METRICS, CHECKPOINT, NOTICE, SAMPLES, ASK.  Where a new reference is
+	 * due (setting "refresh_reference") it is {"is_refreshed": true}: the job
+	 * is to be opened again and, when its rows have come, goes on. */
 	WIRE_JOB_TRAIN,
 
 	/* -------------------------------------------- engine to extension */

@@ -23,7 +23,7 @@ SELECT alol_model_create('jobs_policy', '{"model_type": "llama",
 	"num_hidden_layers": 1, "num_attention_heads": 4,
 	"max_position_embeddings": 64}') \gset
 
-SELECT plan(95);
+SELECT plan(97);
 
 -- Calls that cannot work.
 CREATE FUNCTION call(arguments text) RETURNS text LANGUAGE sql AS
@@ -251,6 +251,20 @@ SELECT is(alol_wait(:job), 'succeeded', 'alol_sft needs no reward');
 SELECT results_eq('SELECT method, steps FROM alol_jobs WHERE job = ' || :job,
 	$$VALUES ('nll', 5::bigint)$$,
 	'is nll, of ceil(epochs * rows / batch_size) steps');
+
+-- Another reference than the model itself.
+SELECT alol_train('pairs', 'jobs_policy', 'jobs_q', reward =>
+	'length(response) / 50.0', steps => 2, options => '{"max_response_tokens":
+	8, "reference": "jobs_other"}') AS job \gset
+SELECT alol_train('pairs', 'jobs_other', 'jobs_r', reward =>
+	'length(response) / 50.0', steps => 2, options => '{"max_response_tokens":
+	8}') AS other \gset
+SELECT is(alol_wait(:job) || ' ' || alol_wait(:other), 'succeeded succeeded',
+	'a job may name its reference');
+SELECT results_eq('SELECT row_number, value, ref_logprob FROM alol_advantages
+	WHERE job = ' || :job || ' ORDER BY 1', 'SELECT row_number, value,
+	ref_logprob FROM alol_advantages WHERE job = ' || :other || ' ORDER BY 1',
+	'which gives r and V as if it were the model');
 
 -- Rows that are no use, and jobs that fail.
 SELECT alol_train('SELECT CASE key WHEN 1 THEN NULL ELSE prompt END AS prompt,

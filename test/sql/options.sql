@@ -10,7 +10,7 @@ SET client_min_messages = warning;
 
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS alol;
-SELECT plan(63);
+SELECT plan(76);
 
 CREATE TABLE pairs AS SELECT i AS key, 'prompt ' || i AS prompt,
 	'response ' || i AS response, i / 100.0 AS reward, 'x' AS label,
@@ -110,8 +110,34 @@ SELECT refused('{"dtype": "bf16"}', 'dtype "bf16" is not available yet',
 	'0A000');
 SELECT refused('{"device": "cuda"}', 'device "cuda" is not available yet',
 	'0A000');
+
+-- A better reference must be found by a reward, and change something.
+SELECT refused('{"refresh_reference": 0}',
+	'option "refresh_reference" must be greater than 0 and at most 1000000, not 0');
+SELECT refused('{"refresh_reference": -0.1}',
+	'option "refresh_reference" must be greater than 0 and at most 1000000, not -0.1');
+SELECT refused('{"refresh_reference": true}',
+	'option "refresh_reference" must be a number, not true');
 SELECT refused('{"refresh_reference": 0.1}',
-	'option "refresh_reference" is not available yet', '0A000');
+	'option "refresh_reference" does not go with a stored reward');
+CREATE FUNCTION refused_refresh(method text, source text, options jsonb,
+	message text) RETURNS SETOF text LANGUAGE plpgsql AS $$ BEGIN
+	RETURN NEXT throws_ok(format('SELECT alol_train(%L, '
+		'''alol_options_test'', ''alol_options_out'', %L, '
+		'''length(response)'', options => %L)', source, method,
+		options || '{"refresh_reference": 0.1}'), '22023',
+		'option "refresh_reference" does not go with ' || message,
+		concat_ws(' ', 'no refresh with', message)); END $$;
+SELECT refused_refresh(method, 'pairs', '{}', 'method ' || method)
+FROM unnest('{nll, wbc, r_gold, dpo_ref_free, pro, ppo}'::text[]) AS method;
+SELECT refused_refresh('a_lol', 'pairs',
+	'{"reference": "alol_options_test"}', 'option "reference"');
+SELECT refused_refresh('a_lol', 'pairs', '{"evaluation_prompts": 0}',
+	'evaluation_prompts 0');
+SELECT refused_refresh('a_lol_ref_free',
+	'SELECT *, 0.5 AS value FROM pairs', '{}', 'column "value" of the source');
+SELECT refused_refresh('a_lol', 'SELECT *, 0.5 AS advantage FROM pairs', '{}',
+	'column "advantage" of the source');
 
 -- Names in options
 SELECT refused('{"prompt_column": "question"}',

@@ -226,3 +226,9 @@ json_get_array(const json_t *object, const char *key, json_t **value,
 		            json_type_name(*value));
 	return true;
 }
+
+json_t *
+json_number_or_null(double number)
+{
+	return isfinite(number) ? json_real(number) : json_null();
+}

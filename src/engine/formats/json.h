@@ -59,5 +59,8 @@ extern bool json_get_object(const json_t *object, const char *key,
 extern bool json_get_array(const json_t *object, const char *key,
                            json_t **value, Failure *failure);
 
+/* A new number, or null where it is not finite. */
+extern json_t *json_number_or_null(double number);
+
 /* "string", "array", ...: for messages. */
 extern const char *json_type_name(const json_t *value);

@@ -257,6 +257,8 @@ typedef struct LoraOptions LoraOptions;
 extern bool model_make_trainable(Model *model, const LoraOptions *lora,
                                  Failure *failure);
 
+extern bool model_is_trainable(const Model *model);
+
 extern void model_zero_gradients(Model *model);
 
 /*

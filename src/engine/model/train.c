@@ -121,6 +121,12 @@ model_make_trainable(Model *model, const LoraOptions *lora, Failure *failure)
 	       device->sync(device, failure);
 }
 
+bool
+model_is_trainable(const Model *model)
+{
+	return model->weights != NULL;
+}
+
 void
 model_zero_gradients(Model *model)
 {

@@ -19,12 +19,14 @@ struct Job
 	Model *frozen;         /* of methods that roll out: the reference */
 	const char *reference; /* JSON text of the reference's ModelRef, or NULL */
 	DatasetWriter writer;
-	bool is_writing;  /* rows are coming */
-	bool is_ready;    /* they are complete: dataset is open, and grouped */
-	bool is_recorded; /* the other side has written down what it was told */
-	bool has_trained; /* or tried to: the model is no longer as it was */
-	bool gives_pairs; /* the rows are chosen and rejected ones */
-	int64_t rows;     /* that came */
+	bool is_writing;   /* rows are coming */
+	bool is_ready;     /* they are complete: dataset is open, and grouped */
+	bool is_recorded;  /* the other side has written down what it was told */
+	bool has_trained;  /* or tried to: the model is no longer as it was */
+	int64_t refreshed; /* whose step the reference is; 0: the beginning */
+	int64_t steps;     /* of the run, where that has begun; or 0 */
+	bool gives_pairs;  /* the rows are chosen and rejected ones */
+	int64_t rows;      /* that came */
 	Dataset dataset;
 
 	/* Of a classifier. */
@@ -41,14 +43,33 @@ extern Job *job_of(Request *request, Failure *failure);
 /*
  * The rows file has its last name only when training begins: what the other
  * side records of the rows is then complete, and a job that ends before is
- * scored again.
+ * scored again.  Those that a new reference has scored have a name of their
+ * own, checkpoint_rows().
  */
 #define JOB_ROWS "rows"
 #define JOB_ROWS_SCORED "rows.scored"
 
-/* Opens the rows file of this name that scoring has finished; is_ready, unless
+/* Where the new reference is while its rows are scored. */
+#define JOB_REFERENCE "reference"
+
+/* The last name of the job's rows, in its arena. */
+extern const char *job_rows_path(const Job *job);
+
+/* Steps that the job has or, when its rows are complete, will have. */
+extern int64_t job_steps(const Job *job);
+
+/* The policy of a checkpoint, loaded into the job's model, is the reference
+ * from here on: it is also written where other requests find it. */
+extern bool job_refresh(Job *job, const TrainState *state, Failure *failure);
+
+/* Writes the job's model, with these weights (NULL: as it is), into a
+ * directory that is made or emptied. */
+extern bool job_save_model(Job *job, const float *weights, const char *path,
+                           Failure *failure);
+
+/* Opens the rows file at path that scoring has finished; is_ready, unless
  * there is no group to train on. */
-extern bool job_open_rows(Job *job, const char *name, Failure *failure);
+extern bool job_open_rows(Job *job, const char *path, Failure *failure);
 
 /* Path of a file in the job's directory, in its arena. */
 extern const char *job_path(const Job *job, const char *name);

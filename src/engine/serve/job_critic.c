@@ -215,7 +215,7 @@ finish_rows(Job *job, Failure *failure)
 		return true;
 	}
 	return dataset_finish(&job->writer, job->writer.selected, failure) &&
-	       job_open_rows(job, JOB_ROWS_SCORED, failure);
+	       job_open_rows(job, job_path(job, JOB_ROWS_SCORED), failure);
 }
 
 bool
@@ -242,8 +242,6 @@ critic_take_rows(Request *request, Job *job, Failure *failure)
 	              (json_int_t) groups->lone, "equal",
 	              (json_int_t) groups->equal, "equal_pairs",
 	              (json_int_t) groups->equal_pairs, "steps",
-	              (json_int_t) (job->is_ready
-	                                ? train_steps(&job->options, groups->count)
-	                                : 0)),
+	              (json_int_t) job_steps(job)),
 		failure);
 }

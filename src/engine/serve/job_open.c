@@ -26,13 +26,28 @@ job_path(const Job *job, const char *name)
 	return arena_printf(job->arena, "%s/%s", job->directory, name);
 }
 
+const char *
+job_rows_path(const Job *job)
+{
+	return job_path(job, job->refreshed == 0
+	                         ? JOB_ROWS
+	                         : checkpoint_rows(job->arena, job->refreshed));
+}
+
+int64_t
+job_steps(const Job *job)
+{
+	if (job->steps > 0 || !job->is_ready)
+		return job->steps;
+	return train_steps(&job->options, job->dataset.groups.count);
+}
+
 bool
-job_open_rows(Job *job, const char *name, Failure *failure)
+job_open_rows(Job *job, const char *path, Failure *failure)
 {
 	bool ranks = objective_ranks(job->options.objective);
 
-	if (!dataset_open(job->arena, job_path(job, name), &job->dataset,
-	                  failure) ||
+	if (!dataset_open(job->arena, path, &job->dataset, failure) ||
 	    !dataset_group(job->arena, &job->dataset,
 	                   ranks ? &job->options.group_options : NULL, failure))
 		return false;
@@ -163,38 +178,57 @@ open_models(Request *request, Job *job, Failure *failure)
 	       check_alike(job, failure);
 }
 
-/*
- * Looks for what an earlier run left: the rows, and a checkpoint that belongs
- * to them.  What cannot be used is told, not an error: the job then starts
- * over.
- */
-static bool
-find_earlier(Job *job, TrainState *state, char *notice, size_t size,
-             Failure *failure)
+/* The rows that an earlier run has scored, if they are there. */
+static void
+find_rows(Job *job, char *notice, size_t size)
 {
-	Failure rows_failure = {0};
+	Failure failure = {0};
+
+	if (file_exists(job_rows_path(job)) &&
+	    !job_open_rows(job, job_rows_path(job), &failure))
+		snprintf(notice, size, "the rows are scored again: %s",
+		         failure.message);
+}
+
+/* Training begins anew, with the first reference. */
+static void
+start_over(Job *job, TrainState *state)
+{
+	memset(state, 0, sizeof(TrainState));
+	job->options.known_checkpoint = 0;
+	job->refreshed = 0;
+	job->is_ready = false;
+	job->dataset = (Dataset){0};
+}
+
+/*
+ * Looks for what an earlier run left: a checkpoint, and the rows that belong
+ * to it.  At the step of a new reference these may be still to come; later
+ * ones, too, can be scored again by the first reference, but by no other.
+ * What cannot be used is told, not an error: the job then starts over.
+ */
+static void
+find_earlier(Job *job, TrainState *state, char *notice, size_t size)
+{
+	Failure ignored = {0};
 
 	notice[0] = '\0';
-	memset(state, 0, sizeof(TrainState));
-	if (!file_exists(job_path(job, JOB_ROWS)))
-		return true;
-	if (!job_open_rows(job, JOB_ROWS, &rows_failure))
-	{
-		snprintf(notice, size, "the rows are scored again: %s",
-		         rows_failure.message);
-		return true;
-	}
 	checkpoint_find(job->directory, job->options.known_checkpoint, state,
-	                failure);
-	if (state->step > 0 && state->rows_checksum != job->dataset.checksum)
+	                &ignored);
+	job->refreshed = state->refreshed_step;
+	find_rows(job, notice, size);
+	if (state->step > state->refreshed_step &&
+	    (job->is_ready ? state->rows_checksum != job->dataset.checksum
+	                   : job->refreshed > 0))
 	{
 		snprintf(notice, size,
 		         "the checkpoint of step %lld belongs to other rows: training "
 		         "starts over",
 		         (long long) state->step);
-		state->step = 0;
+		start_over(job, state);
+		find_rows(job, notice, size);
 	}
-	return true;
+	job->steps = state->steps;
 }
 
 static bool
@@ -204,10 +238,16 @@ open_job(Request *request, Job *job, json_t **reply, Failure *failure)
 	char notice[FAILURE_TEXT + 64];
 
 	if (!copy_head(request, job, failure) ||
-	    !open_models(request, job, failure) ||
-	    !find_earlier(job, &state, notice, sizeof(notice), failure))
+	    !open_models(request, job, failure))
 		return false;
+	find_earlier(job, &state, notice, sizeof(notice));
 	job->is_recorded = job->is_ready;
+	if (!job->is_ready && job->refreshed > 0 &&
+	    !job_refresh(job, &state, failure))
+		return fail_while(failure,
+		                  "making the policy of step %lld the "
+		                  "reference",
+		                  (long long) job->refreshed);
 	if (!job->is_ready)
 	{
 		if (!dataset_writer_open(&job->writer, job_path(job, JOB_ROWS_SCORED),
@@ -218,14 +258,14 @@ open_job(Request *request, Job *job, json_t **reply, Failure *failure)
 			return false;
 	}
 	*reply = json_pack(
-		"{s:b, s:I, s:I, s:I, s:I, s:s?}", "rows_ready", (int) job->is_ready,
-		"rows", (json_int_t) job->dataset.rows, "selected",
+		"{s:b, s:I, s:I, s:I, s:I, s:s?, s:I, s:s, s:o, s:o}", "rows_ready",
+		(int) job->is_ready, "rows", (json_int_t) job->dataset.rows, "selected",
 		(json_int_t) job->dataset.selected, "step", (json_int_t) state.step,
-		"steps",
-		(json_int_t) (job->is_ready ? train_steps(&job->options,
-	                                              job->dataset.groups.count)
-	                                : 0),
-		"notice", notice[0] == '\0' ? NULL : notice);
+		"steps", (json_int_t) job_steps(job), "notice",
+		notice[0] == '\0' ? NULL : notice, "refreshed",
+		(json_int_t) job->refreshed, "reference", job_path(job, JOB_REFERENCE),
+		"reference_reward", json_number_or_null(state.reference_reward),
+		"start_reward", json_number_or_null(state.start_reward));
 	return true;
 }
 

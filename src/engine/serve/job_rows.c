@@ -351,7 +351,7 @@ finish_rows(Job *job, Failure *failure)
 		return true;
 	}
 	return dataset_finish(&job->writer, job->rows, failure) &&
-	       job_open_rows(job, JOB_ROWS_SCORED, failure);
+	       job_open_rows(job, job_path(job, JOB_ROWS_SCORED), failure);
 }
 
 /* The numbers of the rows that are in a group; a pair has one. */
@@ -381,11 +381,9 @@ static json_t *
 reply_head(const Job *job, int64_t selected, bool has_groups)
 {
 	const Groups *groups = &job->dataset.groups;
-	json_t *head = json_pack(
-		"{s:I, s:I, s:I}", "rows", (json_int_t) job->rows, "selected",
-		(json_int_t) selected, "steps",
-		(json_int_t) (job->is_ready ? train_steps(&job->options, groups->count)
-	                                : 0));
+	json_t *head =
+		json_pack("{s:I, s:I, s:I}", "rows", (json_int_t) job->rows, "selected",
+	              (json_int_t) selected, "steps", (json_int_t) job_steps(job));
 
 	if (!has_groups)
 		return head;

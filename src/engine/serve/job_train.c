@@ -8,18 +8,14 @@
  * mean of the rewards.
  */
 #include "formats/json.h"
-#include "model/lora/lora.h"
 #include "model/pair.h"
 #include "serve/generation.h"
 #include "serve/job.h"
 #include "serve/requests.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 typedef struct Training
 {
@@ -232,27 +228,6 @@ read_prompts(Training *training, Failure *failure)
 	return !request->items.broken || fail_items(request, failure);
 }
 
-/* Makes an empty directory, or empties one of files. */
-static bool
-make_empty(Arena *arena, const char *path, Failure *failure)
-{
-	DIR *stream;
-	struct dirent *entry;
-
-	if (mkdir(path, 0700) == 0)
-		return true;
-	if (errno != EEXIST)
-		return fail_errno(failure, "cannot create \"%s\"", path);
-	stream = opendir(path);
-	if (stream == NULL)
-		return fail_errno(failure, "cannot read \"%s\"", path);
-	while ((entry = readdir(stream)) != NULL)
-		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			unlink(arena_printf(arena, "%s/%s", path, entry->d_name));
-	closedir(stream);
-	return true;
-}
-
 static bool
 save(Training *training, const TrainResult *result, const char *directory,
      Failure *failure)
@@ -260,29 +235,15 @@ save(Training *training, const TrainResult *result, const char *directory,
 	training->request->progress_ms = 0; /* this one must not be dropped */
 	reply_progress(training->request, "saving", result->steps, result->steps, 0,
 	               NAN);
-	if (!make_empty(training->request->arena, directory, failure))
-		return false;
-	/* A classifier is one model: its adapter is merged. */
-	return training->job->options.lora.rank > 0 &&
-	               training->job->options.critic == NULL
-	           ? adapter_save(training->job->model, result->weights, directory,
-	                          failure)
-	           : model_save(training->job->model, result->weights, directory,
-	                        failure);
-}
-
-static json_t *
-number_or_null(double number)
-{
-	return isfinite(number) ? json_real(number) : json_null();
+	return job_save_model(training->job, result->weights, directory, failure);
 }
 
 /* See JOB_ROWS. */
 static bool
 name_rows(Job *job, Failure *failure)
 {
-	if (!job->is_recorded &&
-	    rename(job_path(job, JOB_ROWS_SCORED), job_path(job, JOB_ROWS)) != 0)
+	if (job->is_ready && !job->is_recorded &&
+	    rename(job_path(job, JOB_ROWS_SCORED), job_rows_path(job)) != 0)
 		return fail_errno(failure, "cannot rename \"%s\"",
 		                  job_path(job, JOB_ROWS_SCORED));
 	job->is_recorded = true;
@@ -305,7 +266,8 @@ handle_job_train(Request *request, Failure *failure)
 
 	if (job == NULL)
 		return false;
-	if (!job->is_ready)
+	/* A new reference may leave no row to train on: then this is the end. */
+	if (!job->is_ready && (job->is_writing || job->refreshed == 0))
 		return fail(failure, FAILURE_PROTOCOL, "a job without rows");
 	if (job->has_trained)
 		return fail(failure, FAILURE_PROTOCOL, "a job is trained twice");
@@ -322,15 +284,19 @@ handle_job_train(Request *request, Failure *failure)
 	}
 	directory = job_path(job, "model");
 	if (!train_run(request->arena, job->model, job->directory, &job->options,
-	               &job->dataset, &events, &result, failure) ||
-	    !compare_to_baseline(&training, &result, failure) ||
+	               &job->dataset, &events, &result, failure))
+		return false;
+	if (result.is_refreshed)
+		return reply_send(request, WIRE_RESULT,
+		                  json_pack("{s:b}", "is_refreshed", 1), failure);
+	if (!compare_to_baseline(&training, &result, failure) ||
 	    !save(&training, &result, directory, failure))
 		return false;
 	return reply_send(
 		request, WIRE_RESULT,
 		json_pack("{s:s, s:I, s:I, s:o, s:o}", "directory", directory, "step",
 	              (json_int_t) result.step, "steps", (json_int_t) result.steps,
-	              "best_reward", number_or_null(result.best_reward),
-	              "reference_reward", number_or_null(result.reference_reward)),
+	              "best_reward", json_number_or_null(result.best_reward),
+	              "start_reward", json_number_or_null(result.start_reward)),
 		failure);
 }

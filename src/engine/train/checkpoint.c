@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define VERSION 2
+#define VERSION 3
 #define KEPT 2
 
 /* Numbers written at once; a multiple of two, for the padding. */
@@ -204,23 +204,30 @@ remove_others(const char *directory, const char *kind, const int64_t *keep,
 	arena_destroy(arena);
 }
 
-/* The best step a checkpoint refers to; -1 where that cannot be read. */
-static int64_t
-best_of(const char *path)
+/* The best step and that of the reference that a checkpoint refers to; -1
+ * where they cannot be read. */
+static void
+read_references(const char *path, int64_t *best, int64_t *refreshed)
 {
 	Arena *arena = arena_create();
 	Failure ignored;
 	MappedFile file;
 	Head head;
-	int64_t step = -1;
 
+	*best = *refreshed = -1;
 	if (file_map(arena, path, &file, &ignored) && file.size >= sizeof(Head))
 	{
 		memcpy(&head, file.data, sizeof(Head));
-		step = head.state.best_step;
+		*best = head.state.best_step;
+		*refreshed = head.state.refreshed_step;
 	}
 	arena_destroy(arena);
-	return step;
+}
+
+char *
+checkpoint_rows(Arena *arena, int64_t step)
+{
+	return arena_printf(arena, "rows-%lld", (long long) step);
 }
 
 bool
@@ -231,16 +238,19 @@ checkpoint_write(const char *directory, Model *model, const TrainState *state,
 	int64_t earlier = newest(directory, "checkpoint", state->step);
 	int64_t steps[KEPT] = {state->step, earlier};
 	int64_t bests[KEPT] = {state->best_step, -1};
+	int64_t refreshed[KEPT] = {state->refreshed_step, -1};
 	bool done =
 		write_arrays(path_of(arena, directory, "checkpoint", state->step),
 	                 model, state, SAVED, failure);
 
 	if (done && earlier >= 0)
-		bests[1] = best_of(path_of(arena, directory, "checkpoint", earlier));
+		read_references(path_of(arena, directory, "checkpoint", earlier),
+		                &bests[1], &refreshed[1]);
 	if (done)
 	{
 		remove_others(directory, "checkpoint", steps, KEPT);
 		remove_others(directory, "best", bests, KEPT);
+		remove_others(directory, "rows", refreshed, KEPT);
 	}
 	arena_destroy(arena);
 	return done;

@@ -4,8 +4,9 @@
  *
  * "checkpoint-STEP" holds weights, moments and the state of the run; the last
  * two are kept, so that one is whole at any time.  "best-STEP" holds weights
- * alone, written when an evaluation found them best; those that a kept
- * checkpoint refers to are kept.
+ * alone, written when an evaluation found them best, "rows-STEP" the rows as the
+ * reference of that step has them (serve/job.h); those that a kept checkpoint
+ * refers to are kept.
  */
 #pragma once
 
@@ -23,12 +24,19 @@ typedef struct TrainPlan
 typedef struct TrainState
 {
 	int64_t step;           /* updates done */
+	int64_t steps;          /* of the whole run, as its first rows had it */
 	int64_t tokens;         /* trained on, prompts too */
 	int64_t evaluated_step; /* of the last evaluation; -1: none yet */
-	int64_t best_step;      /* 0: the reference; -1: no evaluation yet */
+	int64_t best_step;      /* 0: the beginning; -1: no evaluation yet */
 	double best_reward;
+	double start_reward;    /* before the first step */
+	uint64_t rows_checksum; /* of the rows trained on; at refreshed_step those
+	                         * before */
+
+	/* The reference is the policy as it was at this step. */
+	int64_t refreshed_step; /* 0: as training began */
 	double reference_reward;
-	uint64_t rows_checksum; /* of the rows trained on */
+	double epochs; /* done by then */
 
 	/* Of a method that rolls out. */
 	int64_t updates; /* several a step */
@@ -61,6 +69,10 @@ extern bool checkpoint_load(const char *directory, Model *model,
 /* Writes the model's weights as the best, those of step. */
 extern bool best_write(const char *directory, Model *model, int64_t step,
                        Failure *failure);
+
+/* The name of the rows that a new reference of this step has scored; in
+ * arena. */
+extern char *checkpoint_rows(Arena *arena, int64_t step);
 
 /* The best weights of step, mapped as long as arena lives. */
 extern bool best_open(Arena *arena, const char *directory, const Model *model,

@@ -111,14 +111,23 @@ read_ppo(const json_t *settings, TrainOptions *options, Failure *failure)
 	return true;
 }
 
-/* Known to SQL, but not built yet: better refused than ignored. */
+/* Rows are scored anew: there must be something in their scores that depends
+ * on the reference. */
 static bool
-refuse_refresh(const json_t *settings, Failure *failure)
+read_refresh(const json_t *settings, TrainOptions *options, Failure *failure)
 {
-	if (json_member(settings, "refresh_reference") == NULL)
+	const Objective *objective = options->objective;
+
+	if (!json_get_double(settings, "refresh_reference", 0, 0, 1e9,
+	                     &options->refresh_reference, failure))
+		return false;
+	if (options->refresh_reference == 0 ||
+	    objective->rows == ROWS_POSITIVE_ADVANTAGE ||
+	    (objective->needs_reference && !objective_rolls_out(objective)))
 		return true;
-	return fail(failure, FAILURE_UNSUPPORTED,
-	            "option refresh_reference is not available yet");
+	return fail(failure, FAILURE_BAD_INPUT,
+	            "refresh_reference does not go with method %s",
+	            objective->name);
 }
 
 static bool
@@ -231,8 +240,8 @@ train_options_read(const json_t *settings, TrainOptions *options,
                    Failure *failure)
 {
 	memset(options, 0, sizeof(TrainOptions));
-	return refuse_refresh(settings, failure) &&
-	       read_method(settings, options, failure) &&
+	return read_method(settings, options, failure) &&
+	       read_refresh(settings, options, failure) &&
 	       read_groups(settings, options, failure) &&
 	       read_ppo(settings, options, failure) &&
 	       read_length(settings, options, failure) &&

@@ -42,8 +42,10 @@ typedef struct TrainOptions
 	int64_t known_checkpoint;   /* to go on from, see checkpoint_find() */
 	double checkpoint_interval; /* s */
 	bool keep_best;
-	LoraOptions lora; /* rank 0: all weights are trained */
-	DType quantize;   /* of the frozen weights; fp32: as they are stored */
+	double refresh_reference; /* by what the best step must beat the reference
+	                             * to take its place; 0: it never does */
+	LoraOptions lora;         /* rank 0: all weights are trained */
+	DType quantize; /* of the frozen weights; fp32: as they are stored */
 } TrainOptions;
 
 /* Reads the flat settings object of WIRE_JOB_OPEN. */

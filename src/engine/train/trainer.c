@@ -41,6 +41,7 @@ typedef struct Run
 	Sampler *sampler;
 	int32_t *drawn; /* [batch_size] */
 	int64_t steps;
+	bool is_refreshed; /* and waits for rows */
 	TrainState state;
 	int64_t checkpoint_step; /* of the last checkpoint on disk */
 	double checkpoint_time;  /* when it was written, s */
@@ -86,17 +87,22 @@ train_plan(const Model *model)
 
 /* ------------------------------------------------------------ beginning */
 
+/* Rows that a new reference has scored are drawn from their beginning, in
+ * another order than those before. */
 static bool
 make_sampler(Run *run, Failure *failure)
 {
 	const TrainOptions *options = run->options;
 	const Dataset *dataset = run->dataset;
+	int64_t refreshed = run->state.refreshed_step;
 	bool by_reward = options->objective->rows == ROWS_POSITIVE_REWARD;
-	int64_t draws = run->steps * options->batch_size;
+	int64_t draws = (run->steps - refreshed) * options->batch_size;
 	double *weight = NULL;
 
+	if (dataset->groups.count == 0)
+		return true;
 	/* Only where the epochs end the run is its last batch short. */
-	if (options->is_uniform && options->steps == 0)
+	if (options->is_uniform && options->steps == 0 && refreshed == 0)
 		draws = (int64_t) fmin(
 			ceil(options->epochs * (double) dataset->groups.count),
 			(double) draws);
@@ -118,7 +124,7 @@ make_sampler(Run *run, Failure *failure)
 	return sampler_create(
 		run->arena, options->is_uniform ? SAMPLER_UNIFORM : SAMPLER_PRIORITY,
 		weight, dataset->groups.count, options->batch_size, draws,
-		options->seed, &run->sampler, failure);
+		options->seed + (uint64_t) refreshed, &run->sampler, failure);
 }
 
 static bool
@@ -149,18 +155,25 @@ begin(Run *run, Failure *failure)
 	checkpoint_find(run->directory, run->options->known_checkpoint, &run->state,
 	                failure);
 	if (run->state.step > 0 &&
-	    run->state.rows_checksum == run->dataset->checksum)
+	    (run->state.rows_checksum == run->dataset->checksum ||
+	     run->state.refreshed_step == run->state.step))
 	{
 		run->checkpoint_step = run->state.step;
+		run->state.rows_checksum = run->dataset->checksum;
+		run->steps = run->dataset->groups.count == 0 ? run->state.step
+		                                             : run->state.steps;
 		return checkpoint_load(run->directory, run->model, &run->state,
 		                       failure) &&
 		       warn_of_other_plan(run, &plan, failure);
 	}
 	plan.token_budget = model_token_budget(run->model, true);
+	run->steps = train_steps(run->options, run->dataset->groups.count);
 	run->state =
-		(TrainState){.evaluated_step = -1,
+		(TrainState){.steps = run->steps,
+	                 .evaluated_step = -1,
 	                 .best_step = -1,
 	                 .best_reward = NAN,
+	                 .start_reward = NAN,
 	                 .reference_reward = NAN,
 	                 .rows_checksum = run->dataset->checksum,
 	                 .kl_coefficient = run->options->ppo.kl_coefficient,
@@ -198,7 +211,8 @@ report_unlearned(Run *run, Failure *failure)
 		sorted[i] = run->dataset->row[i].advantage;
 		metric.value += (sorted[i] < beta) / (double) count;
 	}
-	if (!events->metrics(events->argument, 0, &metric, 1, failure))
+	if (!events->metrics(events->argument, run->state.step, &metric, 1,
+	                     failure))
 		return false;
 	if (metric.value <= UNLEARNED_MAX)
 		return true;
@@ -243,10 +257,13 @@ report_temperature(Run *run, Failure *failure)
 	return events->warning(events->argument, message, failure);
 }
 
-/* What of the rows should be known before the first step. */
+/* What of the rows should be known before the first step on them. */
 static bool
 report_rows(Run *run, Failure *failure)
 {
+	if (run->state.step != run->state.refreshed_step ||
+	    run->dataset->groups.count == 0)
+		return true;
 	if (run->options->objective->rows == ROWS_LISTS)
 		return report_temperature(run, failure);
 	return strcmp(run->options->objective->name, "a_lol_kl") != 0 ||
@@ -282,6 +299,35 @@ checkpoint_is_due(const Run *run)
 	       run->checkpoint_cost <= CHECKPOINT_SHARE * waited;
 }
 
+/* Epochs that are done, of whatever rows. */
+static double
+epochs_done(const Run *run)
+{
+	const TrainState *state = &run->state;
+
+	return state->epochs + (double) (state->step - state->refreshed_step) *
+	                           run->options->batch_size /
+	                           run->dataset->groups.count;
+}
+
+/* Where the policy as it is has become good enough it is the reference of what
+ * is left to do: its rows are then to be scored, and come in another run. */
+static void
+refresh(Run *run)
+{
+	TrainState *state = &run->state;
+	double gain = run->options->refresh_reference;
+
+	if (gain == 0 || state->best_step != state->step || state->step == 0 ||
+	    state->step >= run->steps ||
+	    !(state->best_reward - state->reference_reward >= gain))
+		return;
+	state->epochs = epochs_done(run);
+	state->refreshed_step = state->step;
+	state->reference_reward = state->best_reward;
+	run->is_refreshed = true;
+}
+
 /*
  * Asks for the reward of the policy as it is, keeps the weights if they are
  * the best so far (ties to the earlier), and leaves a checkpoint.
@@ -305,7 +351,7 @@ evaluate(Run *run, Failure *failure)
 		                                   &metric, 1, failure))
 			return false;
 		if (state->step == 0)
-			state->reference_reward = metric.value;
+			state->start_reward = state->reference_reward = metric.value;
 		if (!(state->best_reward >= metric.value))
 		{
 			state->best_reward = metric.value;
@@ -315,6 +361,7 @@ evaluate(Run *run, Failure *failure)
 				return false;
 		}
 	}
+	refresh(run);
 	/* The beginning can be had again for the asking. */
 	return state->step == 0 || write_checkpoint(run, failure);
 }
@@ -352,8 +399,7 @@ send_metrics(Run *run, const StepReport *report, const PpoReport *ppo,
 	ADD("loss", report->loss);
 	ADD("grad_norm", report->grad_norm);
 	ADD("learning_rate", rate);
-	ADD("epoch", (double) run->state.step * run->options->batch_size /
-	                 run->dataset->groups.count);
+	ADD("epoch", epochs_done(run));
 	ADD("num_tokens", (double) run->state.tokens);
 	if (is_policy)
 		count += policy_metrics(report, metric + count);
@@ -408,7 +454,8 @@ one_step(Run *run, Failure *failure)
 	double rate = options->learning_rate *
 	              schedule_factor(options->schedule, run->state.step,
 	                              run->steps, options->warmup_steps);
-	int count = sampler_draw(run->sampler, run->state.step, run->drawn);
+	int count = sampler_draw(
+		run->sampler, run->state.step - run->state.refreshed_step, run->drawn);
 	StepReport report;
 	PpoReport ppo = {0};
 	bool done;
@@ -448,9 +495,10 @@ choose(Run *run, TrainResult *result, Failure *failure)
 	result->step = state->step;
 	result->steps = run->steps;
 	result->best_reward = state->best_reward;
-	result->reference_reward = state->reference_reward;
+	result->start_reward = state->start_reward;
+	result->is_refreshed = run->is_refreshed;
 	result->weights = NULL;
-	if (!run->options->keep_best || state->best_step < 0 ||
+	if (run->is_refreshed || !run->options->keep_best || state->best_step < 0 ||
 	    state->best_step == state->step)
 		return true;
 	if (state->best_step > 0)
@@ -464,12 +512,12 @@ choose(Run *run, TrainResult *result, Failure *failure)
 		         "no step was better on held-out rows than the beginning (%s "
 		         "%.4g); the weights are those of the last step",
 		         run->options->critic->measure,
-		         train_shown(state->reference_reward));
+		         train_shown(state->start_reward));
 	else
 		snprintf(message, sizeof(message),
 		         "no step earned more reward than the reference (%.4g); the "
 		         "weights are those of the last step",
-		         state->reference_reward);
+		         state->start_reward);
 	return run->events->warning(run->events->argument, message, failure);
 }
 
@@ -493,11 +541,22 @@ loop(Run *run, Failure *failure)
 		else if (run->state.step > run->checkpoint_step &&
 		         checkpoint_is_due(run) && !write_checkpoint(run, failure))
 			return false;
-		if (run->state.step >= run->steps)
+		if (run->is_refreshed || run->state.step >= run->steps)
 			return true;
 		if (!one_step(run, failure))
 			return false;
 	}
+}
+
+bool
+train_prepare(Model *model, const TrainOptions *options, Failure *failure)
+{
+	if (model_is_trainable(model))
+		return true;
+	if (objective_rolls_out(options->objective))
+		model_add_values(model);
+	return model_make_trainable(
+		model, options->lora.rank > 0 ? &options->lora : NULL, failure);
 }
 
 bool
@@ -511,16 +570,9 @@ train_run(Arena *arena, Model *model, const char *directory,
 	           .options = options,
 	           .dataset = dataset,
 	           .events = events,
-	           .steps = train_steps(options, dataset->groups.count),
 	           .checkpoint_time = now()};
 
-	if (objective_rolls_out(options->objective))
-		model_add_values(model);
-	if (!model_make_trainable(
-			model, options->lora.rank > 0 ? &options->lora : NULL, failure) ||
-	    !begin(&run, failure) || !make_sampler(&run, failure))
-		return false;
-	if (run.state.step == 0 && !report_rows(&run, failure))
-		return false;
-	return loop(&run, failure) && choose(&run, result, failure);
+	return train_prepare(model, options, failure) && begin(&run, failure) &&
+	       make_sampler(&run, failure) && report_rows(&run, failure) &&
+	       loop(&run, failure) && choose(&run, result, failure);
 }

@@ -45,9 +45,11 @@ typedef struct TrainResult
 {
 	int64_t step; /* whose weights are best */
 	int64_t steps;
-	double best_reward;      /* NaN without evaluation */
-	double reference_reward; /* NaN without evaluation */
-	const float *weights;    /* mapped, lives in arena; NULL: the model's own */
+	double best_reward;   /* NaN without evaluation */
+	double start_reward;  /* before the first step; NaN without evaluation */
+	const float *weights; /* mapped, lives in arena; NULL: the model's own */
+	bool is_refreshed;    /* the run has not ended: its last checkpoint waits
+	                       * for rows that a new reference has scored */
 } TrainResult;
 
 /* How many steps a run over so many groups takes. */
@@ -60,10 +62,16 @@ extern double train_shown(double measure);
 /* What this process would compute with; without a token budget. */
 extern TrainPlan train_plan(const Model *model);
 
+/* Makes the model trainable as the options say, unless it is: what
+ * train_run() does first. */
+extern bool train_prepare(Model *model, const TrainOptions *options,
+                          Failure *failure);
+
 /*
- * Trains the model on the groups of rows (at least one), from the newest
- * checkpoint in directory if that belongs to these rows, and leaves
- * checkpoints there.  Asks poll_check() between micro-batches.
+ * Trains the model on the groups of rows, from the newest checkpoint in
+ * directory if that belongs to these rows or waits for them, and leaves
+ * checkpoints there.  Asks poll_check() between micro-batches.  Without any
+ * group a run that waits for rows ends where it is.
  */
 extern bool train_run(Arena *arena, Model *model, const char *directory,
                       const TrainOptions *options, const Dataset *dataset,

@@ -32,7 +32,7 @@ generation_head(JobRun *run, bool is_greedy, int64 seed)
 
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '{');
-	json_add_json(&json, "model", run->policy_ref);
+	json_add_json(&json, "model", run->answering_ref);
 	if (given != NULL)
 	{
 		max_tokens = json_int(given, "max_tokens", max_tokens);

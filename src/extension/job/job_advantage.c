@@ -76,7 +76,7 @@ add_row(Columns *columns, const ScoredChunk *chunk, int i)
 }
 
 void
-advantages_insert(const Job *job, const ScoredChunk *chunk)
+advantages_write(const Job *job, const ScoredChunk *chunk)
 {
 	MemoryContext saved = job_begin_write();
 	Columns *columns = palloc0(sizeof(Columns));
@@ -114,9 +114,39 @@ advantages_insert(const Job *job, const ScoredChunk *chunk)
 		                "row_number, row_key, reward, components, value, "
 		                "advantage, ref_logprob, tokens, selected) SELECT $1, "
 		                "$2::regrole, r.* FROM unnest($3, $4, $5, $6, $7, $8, "
-		                "$9, $10, $11) r");
+		                "$9, $10, $11) r ON CONFLICT (job, row_number) DO "
+		                "UPDATE SET value = excluded.value, advantage = "
+		                "excluded.advantage, ref_logprob = "
+		                "excluded.ref_logprob, selected = excluded.selected");
 	owner_end(&scope);
 	job_commit(saved);
+}
+
+void
+advantages_read(const Job *job, int64 first, int count, double *reward,
+                bool *isnull)
+{
+	Statement statement = {0};
+	OwnerScope scope;
+	uint64 found;
+
+	owner_begin(&scope);
+	statement_int(&statement, job->id);
+	statement_int(&statement, first);
+	statement_int(&statement, first + count);
+	found = statement_read(&statement,
+	                       "SELECT row_number, reward FROM "
+	                       "@schema@.alol_advantage WHERE job = $1 AND "
+	                       "row_number > $2 AND row_number <= $3 AND reward "
+	                       "IS NOT NULL");
+	for (uint64 i = 0; i < found; i++)
+	{
+		int64 row = result_int(i, 1) - 1 - first;
+
+		reward[row] = result_float(i, 2);
+		isnull[row] = false;
+	}
+	owner_end(&scope);
 }
 
 static void
@@ -260,6 +290,25 @@ say_groups(JobRun *run, const ScoredGroups *groups)
 	job_record_notice(run->job, "notice", text.data);
 }
 
+/* What is left to learn where a policy that has learned is the reference. */
+static void
+report_refreshed(JobRun *run, const ScoreTotals *totals)
+{
+	job_record_metric(run->job, run->refreshed, "reference/rows",
+	                  (double) totals->selected);
+	job_record_flush(run->job);
+	if (run->method.rows != METHOD_POSITIVE_ADVANTAGE)
+		return;
+	job_record_notice(
+		run->job, "notice",
+		psprintf(INT64_FORMAT " of " INT64_FORMAT " rows have a positive "
+	                          "advantage over the policy of step " INT64_FORMAT
+	                          " (%.1f %%)%s",
+	             totals->selected, totals->scored, run->refreshed,
+	             100.0 * (double) totals->selected / (double) totals->scored,
+	             totals->selected == 0 ? ": training ends here" : ""));
+}
+
 static void
 say_selected(JobRun *run, const ScoreTotals *totals)
 {
@@ -333,6 +382,11 @@ totals_report(JobRun *run, const ScoreTotals *totals)
 	int64 skipped;
 	char *reasons = list_skipped(totals, &skipped);
 
+	if (run->refreshed > 0)
+	{
+		report_refreshed(run, totals);
+		return;
+	}
 	job_record_metric(run->job, 0, "rows/total", (double) totals->rows);
 	job_record_metric(run->job, 0, "rows/held_out",
 	                  (double) totals->skipped[SCORE_HELD]);

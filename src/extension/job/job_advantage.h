@@ -58,8 +58,14 @@ typedef struct ScoredChunk
 	const char **names; /* [components] */
 } ScoredChunk;
 
-/* Inserts a line for each row but the held ones, in a transaction. */
-extern void advantages_insert(const Job *job, const ScoredChunk *chunk);
+/* Inserts a line for each row but the held ones, in a transaction; where it is
+ * there its reward stays. */
+extern void advantages_write(const Job *job, const ScoredChunk *chunk);
+
+/* The rewards that rows [first, first + count), from 0, were found to have;
+ * isnull where there is none.  Needs a transaction. */
+extern void advantages_read(const Job *job, int64 first, int count,
+                            double *reward, bool *isnull);
 
 /* Marks the rows of these numbers as selected, in transactions. */
 extern void advantages_select(const Job *job, const int64 *number, int64 count);
@@ -84,5 +90,6 @@ typedef struct ScoreTotals
 extern void totals_add(ScoreTotals *totals, const Method *method,
                        const ScoredChunk *chunk);
 
-/* Writes metrics and notices; raises when no row is selected. */
+/* Writes metrics and notices; raises when no row is selected, unless training
+ * has begun: then it ends. */
 extern void totals_report(JobRun *run, const ScoreTotals *totals);

@@ -480,7 +480,7 @@ void
 critic_report(JobRun *run, Jsonb *result)
 {
 	double best = json_float(result, "best_reward", NAN);
-	double first = json_float(result, "reference_reward", NAN);
+	double first = json_float(result, "start_reward", NAN);
 	const char *measure =
 		strcmp(run->job->method, CRITIC_REGRESSION) == 0 ? "R2" : "accuracy";
 

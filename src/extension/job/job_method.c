@@ -30,6 +30,7 @@ describe(Jsonb *entry, Method *method)
 		if (names[i] != NULL && strcmp(rows, names[i]) == 0)
 			method->rows = (MethodRows) i;
 	method->uses_value = json_bool(entry, "value", false);
+	method->uses_reference = json_bool(entry, "reference", false);
 	method->only_prompts = method->rows == METHOD_PROMPTS;
 }
 

@@ -18,9 +18,10 @@ typedef enum MethodRows
 
 typedef struct Method
 {
-	MethodRows rows;   /* which of the rows it trains on */
-	bool uses_value;   /* its advantage is reward minus value */
-	bool only_prompts; /* it asks for responses: the source need have none */
+	MethodRows rows;     /* which of the rows it trains on */
+	bool uses_value;     /* its advantage is reward minus value */
+	bool uses_reference; /* it compares the policy to the reference's r */
+	bool only_prompts;   /* it asks for responses: the source need have none */
 } Method;
 
 /* What a job of kind "evaluate" does with its rows. */

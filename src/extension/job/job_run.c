@@ -8,6 +8,7 @@
 
 #include "job/critic.h"
 #include "job/job_record.h"
+#include "job/job_refresh.h"
 #include "job/job_run.h"
 #include "base/json.h"
 #include "model/model.h"
@@ -44,6 +45,8 @@ name_models(JobRun *run)
 	name_base(run, policy);
 	if (job->reference_id != 0)
 		run->reference_ref = model_ref(model_get_by_id(job->reference_id));
+	run->answering_ref =
+		run->reference_ref == NULL ? run->policy_ref : run->reference_ref;
 	if (job->value_id != 0)
 		run->value_ref = model_ref(model_get_by_id(job->value_id));
 	job_commit(saved);
@@ -108,6 +111,7 @@ open_job(JobRun *run)
 {
 	EngineFrame result;
 	char *notice;
+	bool is_scored;
 
 	engine_ask(run->engine, WIRE_JOB_OPEN, job_payload(open_head(run)),
 	           &result);
@@ -116,7 +120,27 @@ open_job(JobRun *run)
 		job_record_notice(run->job, "warning", notice);
 	say_what_is_quantized(run);
 	job_record_rewind(run->job, json_int(result.head, "step", 0));
-	return json_bool(result.head, "rows_ready", false);
+	is_scored = json_bool(result.head, "rows_ready", false);
+	refresh_take(run, result.head, is_scored);
+	return is_scored;
+}
+
+/* Scores the rows and trains on them: as job_train(). */
+static char *
+score_and_train(JobRun *run)
+{
+	bool is_scored = open_job(run);
+
+	if (!is_scored && run->is_critic)
+		critic_take_rows(run);
+	else if (!is_scored)
+	{
+		if (run->uses_value && run->value_ref == NULL)
+			job_fit_value(run);
+		job_score(run);
+		refresh_end(run);
+	}
+	return job_train(run);
 }
 
 /* -------------------------------------------------------------- the result */
@@ -201,17 +225,8 @@ job_run(Job *job, MemoryContext context, Engine **engine)
 	}
 	else
 	{
-		bool is_scored = open_job(run);
-
-		if (!is_scored && run->is_critic)
-			critic_take_rows(run);
-		else if (!is_scored)
-		{
-			if (run->uses_value && run->value_ref == NULL)
-				job_fit_value(run);
-			job_score(run);
-		}
-		directory = job_train(run);
+		while (directory == NULL)
+			directory = score_and_train(run);
 	}
 	save(run, directory);
 }

@@ -3,9 +3,10 @@
  *		A job at work: what the phases of its worker share.
  *
  * Order of life: job_load() reads the rows into files, then the engine is
- * started, the value fitted (job_value.h), rows scored (job_score.h), the
- * model trained (job_train.h) and stored.  No transaction is open while the
- * engine computes.
+ * started, the value fitted, rows scored, the model trained and stored.  Where
+ * training finds a better reference it stops, and value, scores and training
+ * come once more (job_refresh.h).  No transaction is open while the engine
+ * computes.
  */
 #pragma once
 
@@ -36,7 +37,10 @@ typedef struct JobRun
 	JobRows *validation; /* the same as rows where a part is held out */
 	char *policy_ref;    /* ModelRef, JSON */
 	char *reference_ref; /* of option reference, or NULL */
+	char *answering_ref; /* of the policy whose responses are looked at: the
+	                      * reference, or what an evaluation evaluates */
 	char *value_ref;     /* NULL until there is one */
+	int64 refreshed;     /* whose step the reference is; 0: the beginning */
 	int64 base;          /* under what the job makes; 0: nothing */
 	char *base_ref;      /* under an adapter, or NULL */
 	int64 *prompts;      /* distinct validation prompts: row numbers from 0 */
@@ -82,5 +86,6 @@ extern void job_score(JobRun *run);
 /* Generates for all rows and measures, from where the job left off. */
 extern void job_measure(JobRun *run);
 
-/* Trains; the directory of the trained model, palloc'd. */
+/* Trains; the directory of the trained model, palloc'd, or NULL where a new
+ * reference has to score the rows first. */
 extern char *job_train(JobRun *run);

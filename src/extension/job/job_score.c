@@ -5,7 +5,8 @@
  * Chunk by chunk: the rewards in a READ ONLY transaction as the job's owner;
  * then, with no transaction open, reference log-probabilities and values in
  * the engine; then a line a row in alol_advantage.  An interrupted scoring
- * starts over with the same rows in the same chunks.
+ * starts over with the same rows in the same chunks.  A new reference changes
+ * everything but the rewards: these are what they were.
  */
 #include "alol.h"
 
@@ -213,7 +214,9 @@ prepare_chunk(JobRun *run, int64 first, ScoredChunk *chunk, WireBuffer *items,
 		result[i] = NAN;
 		isnull[i] = true;
 	}
-	if (scores_rows(run))
+	if (scores_rows(run) && run->refreshed > 0)
+		advantages_read(run->job, first, count, result, isnull);
+	else if (scores_rows(run))
 	{
 		Reward *reward = reward_open(
 			run->job->reward, run->rows->names->columns, run->rows->names);
@@ -349,7 +352,7 @@ score_chunk(JobRun *run, int64 first, ScoreTotals *totals)
 	wire_put_bytes(&payload, items.data, items.size);
 	engine_ask(run->engine, WIRE_JOB_ROWS, payload, &result);
 	take_results(run, chunk, &result, item_count);
-	advantages_insert(run->job, chunk);
+	advantages_write(run->job, chunk);
 	totals_add(totals, &run->method, chunk);
 	if (next == run->rows->count && method_ranks(&run->method))
 		take_groups(run, &result, totals);
@@ -363,7 +366,8 @@ job_score(JobRun *run)
 	ScoreTotals totals = {0};
 
 	job_record_phase(run->job, "scoring");
-	advantages_delete(run->job);
+	if (run->refreshed == 0)
+		advantages_delete(run->job);
 	for (int64 next = 0; next < run->rows->count;)
 	{
 		MemoryContext context = AllocSetContextCreate(

@@ -13,6 +13,7 @@
 #include "utils/fmgrprotos.h"
 
 #include "job/critic.h"
+#include "job/job_refresh.h"
 #include "job/job_source.h"
 #include "job/job_start.h"
 #include "job/job_submit.h"
@@ -283,8 +284,11 @@ job_submit(JobCall *call)
 	if (call->label != NULL)
 		critic_sources_open(call->source, call->validation, settings, &sources);
 	else
+	{
 		job_sources_open(call->source, call->validation, call->reward, used,
 		                 settings, &sources);
+		refresh_check(call->method, used, settings, &sources);
+	}
 	job_check_owner(GetUserId());
 	id = insert_row(call, &models, settings);
 	job_start_at_commit(id, GetUserId());

@@ -272,7 +272,7 @@ static void
 report_best(Training *training, Jsonb *result)
 {
 	double best = json_float(result, "best_reward", NAN);
-	double reference = json_float(result, "reference_reward", NAN);
+	double reference = json_float(result, "start_reward", NAN);
 	int64 step = json_int(result, "step", 0);
 
 	if (!training->evaluates || isnan(best) || isnan(reference) ||
@@ -307,6 +307,11 @@ job_train(JobRun *run)
 		                  "kept, without evaluation");
 	call.payload = train_payload(&training);
 	engine_call(run->engine, &call, &result);
+	if (json_bool(result.head, "is_refreshed", false))
+	{
+		job_record_flush(run->job);
+		return NULL;
+	}
 	report_end(&training, result.head);
 	report_best(&training, result.head);
 	if (run->is_critic)

@@ -18,6 +18,7 @@
 
 #include "evaluation/job_evaluate.h"
 #include "job/job_record.h"
+#include "job/job_refresh.h"
 #include "base/json.h"
 
 /* Prompts that are generated for in one request. */
@@ -238,7 +239,8 @@ show_fit(Engine *engine, EngineFrame *event, void *argument)
 	JobRun *run = argument;
 	JobProgress progress = JOB_PROGRESS_NONE;
 
-	if (event->type == WIRE_METRICS)
+	/* Steps are epochs here, those of the first fit. */
+	if (event->type == WIRE_METRICS && run->refreshed == 0)
 		job_record_metrics_frame(run->job, event);
 	if (event->type != WIRE_PROGRESS)
 		return;
@@ -263,7 +265,7 @@ fit_head(JobRun *run, const Targets *targets, const char *directory)
 	find_range(run, targets, &low, &high);
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '{');
-	json_add_json(&json, "model", run->policy_ref);
+	json_add_json(&json, "model", run->answering_ref);
 	json_add_text(&json, "directory", directory);
 	json_add_float(&json, "low", low);
 	json_add_float(&json, "high", high);
@@ -285,12 +287,20 @@ report_fit(JobRun *run, Jsonb *result)
 	double r2 = json_float(result, "r2", NAN);
 	double mse = json_float(result, "mse", NAN);
 
-	job_record_metric(run->job, epoch, "value/mse", mse);
-	job_record_metric(run->job, epoch, "value/baseline_mse",
-	                  json_float(result, "baseline_mse", NAN));
-	job_record_metric(run->job, epoch, "value/r2", r2);
-	job_record_metric(run->job, epoch, "value/prompts",
-	                  (double) json_int(result, "prompts", 0));
+	if (run->refreshed > 0)
+	{
+		job_record_metric(run->job, run->refreshed, "reference/value_mse", mse);
+		job_record_metric(run->job, run->refreshed, "reference/value_r2", r2);
+	}
+	else
+	{
+		job_record_metric(run->job, epoch, "value/mse", mse);
+		job_record_metric(run->job, epoch, "value/baseline_mse",
+		                  json_float(result, "baseline_mse", NAN));
+		job_record_metric(run->job, epoch, "value/r2", r2);
+		job_record_metric(run->job, epoch, "value/prompts",
+		                  (double) json_int(result, "prompts", 0));
+	}
 	job_record_flush(run->job);
 	if (held_out == 0)
 		job_record_notice(run->job, "warning",
@@ -337,7 +347,7 @@ name_value(JobRun *run, const char *directory)
 	appendStringInfoChar(&json, '{');
 	json_add_text(&json, "name", psprintf("value of %s", run->job->model));
 	json_add_text(&json, "path", directory);
-	json_add_json(&json, "base", run->policy_ref);
+	json_add_json(&json, "base", run->answering_ref);
 	appendStringInfoChar(&json, '}');
 	run->value_ref = json.data;
 }
@@ -345,7 +355,7 @@ name_value(JobRun *run, const char *directory)
 void
 job_fit_value(JobRun *run)
 {
-	char *directory = psprintf("%s/value", run->directory);
+	char *directory = refresh_value_directory(run);
 	char *unfinished = psprintf("%s/value.new", run->directory);
 	struct stat status;
 	Targets targets;

@@ -122,7 +122,11 @@ what_cannot_be_is_refused(void **state)
 	refuse("{\"method\": \"grpo\"}", FAILURE_UNSUPPORTED, "\"grpo\"");
 	refuse("{\"sampling\": \"random\"}", FAILURE_BAD_INPUT, "\"random\"");
 	refuse("{\"schedule\": \"step\"}", FAILURE_BAD_INPUT, "\"step\"");
-	refuse("{\"refresh_reference\": 0.1}", FAILURE_UNSUPPORTED,
+	refuse("{\"method\": \"nll\", \"refresh_reference\": 0.1}",
+	       FAILURE_BAD_INPUT, "refresh_reference");
+	refuse("{\"method\": \"ppo\", \"refresh_reference\": 0.1}",
+	       FAILURE_BAD_INPUT, "method ppo");
+	refuse("{\"refresh_reference\": -1}", FAILURE_BAD_FILE,
 	       "refresh_reference");
 	refuse("{\"seed\": 0.5}", FAILURE_BAD_INPUT, "seed");
 	refuse("{\"lora_rank\": -1}", FAILURE_BAD_FILE, "lora_rank");

@@ -279,7 +279,7 @@ the_best_step_survives_a_crash(void **state)
 	assert_ok(a.done, a.failure);
 	assert_int_equal(a.result.step, 2); /* a tie goes to the earlier */
 	assert_near(a.result.best_reward, 0.5, 0);
-	assert_near(a.result.reference_reward, 0.1, 0);
+	assert_near(a.result.start_reward, 0.1, 0);
 	assert_non_null(a.result.weights);
 	assert_int_equal(one.evaluations, STEPS + 1);
 	assert_int_equal(one.warnings, 0);
