@@ -302,7 +302,7 @@ accumulate(PpoStep *step, Arena *arena, const int32_t *chosen, int count,
            PpoStats *stats, Failure *failure)
 {
 	size_t places = (size_t) count + 1;
-	int32_t *length = arena_alloc(arena, places * sizeof(int32_t));
+	PackItem *item = arena_alloc(arena, places * sizeof(PackItem));
 	int32_t *order = arena_alloc(arena, places * sizeof(int32_t));
 	int32_t *begin = arena_alloc(arena, places * sizeof(int32_t));
 	MicroBatch micro = {.step = step, .stats = stats};
@@ -314,13 +314,15 @@ accumulate(PpoStep *step, Arena *arena, const int32_t *chosen, int count,
 	{
 		const Rollout *rollout = &step->rollout[chosen[i]];
 
-		length[i] = rollout->prompt->tokens + rollout->tokens;
-		tokens += length[i];
+		item[i] = (PackItem){rollout->prompt->tokens + rollout->tokens,
+		                     rollout->prompt->tokens - 1,
+		                     rollout->prompt->prompt_key};
+		tokens += item[i].tokens;
 		targets += rollout->tokens;
 	}
 	micro.scale = 1 / (double) targets;
 	batches =
-		pack_rows(length, count, step->state->plan.token_budget, order, begin);
+		pack_items(item, count, step->state->plan.token_budget, order, begin);
 	for (int i = 0; i < count; i++)
 		order[i] = chosen[order[i]];
 	if (!make_room(arena, &micro, count, tokens, failure))

@@ -230,23 +230,32 @@ accumulate_batch(Model *model, MicroBatch *micro, Failure *failure)
 	                        &keys, objective_gradient, micro, failure);
 }
 
-/* Tokens of a group, and how many sequences it adds. */
+/* A group as something to pack, and how many sequences and tokens it adds. */
 static bool
-measure_group(const Dataset *dataset, int32_t group, int32_t *length,
-              int64_t *sequences, Failure *failure)
+measure_group(const MicroBatch *micro, int32_t group, PackItem *item,
+              int64_t *sequences, int64_t *tokens, Failure *failure)
 {
-	const Groups *groups = &dataset->groups;
-	int64_t tokens = 0;
+	const Groups *groups = &micro->dataset->groups;
+	const int32_t *member = groups->row + groups->offset[group];
+	int32_t count = groups->offset[group + 1] - groups->offset[group];
+	const DatasetRow *first = &micro->dataset->row[member[0]];
+	int64_t all = 0;
 
-	for (int32_t j = groups->offset[group]; j < groups->offset[group + 1]; j++)
-		tokens += dataset->row[groups->row[j]].tokens;
-	if (tokens > INT32_MAX)
+	for (int32_t j = 0; j < count; j++)
+		all += micro->dataset->row[member[j]].tokens;
+	if (all > INT32_MAX)
 		return fail(failure, FAILURE_TOO_LONG,
-		            "a group of %d responses has %lld tokens",
-		            groups->offset[group + 1] - groups->offset[group],
-		            (long long) tokens);
-	*length = (int32_t) tokens;
-	*sequences += groups->offset[group + 1] - groups->offset[group];
+		            "a group of %d responses has %lld tokens", count,
+		            (long long) all);
+	*sequences += count;
+	*tokens += all;
+	*item = (PackItem){.tokens = (int32_t) all};
+	/* A classifier looks at all of a text anew. */
+	if (micro->options->critic != NULL || first->prompt < 1)
+		return true;
+	item->prompt = first->prompt_key;
+	item->shared = first->prompt - 1;
+	item->tokens -= (count - 1) * item->shared;
 	return true;
 }
 
@@ -256,7 +265,7 @@ accumulate(Arena *arena, Model *model, MicroBatch *micro, const int32_t *drawn,
            int count, int64_t budget, Failure *failure)
 {
 	size_t places = (size_t) count + 1;
-	int32_t *length = arena_alloc(arena, places * sizeof(int32_t));
+	PackItem *item = arena_alloc(arena, places * sizeof(PackItem));
 	int32_t *order = arena_alloc(arena, places * sizeof(int32_t));
 	int32_t *begin = arena_alloc(arena, places * sizeof(int32_t));
 	int64_t tokens = 0, sequences = 0;
@@ -264,12 +273,11 @@ accumulate(Arena *arena, Model *model, MicroBatch *micro, const int32_t *drawn,
 
 	for (int i = 0; i < count; i++)
 	{
-		if (!measure_group(micro->dataset, drawn[i], &length[i], &sequences,
+		if (!measure_group(micro, drawn[i], &item[i], &sequences, &tokens,
 		                   failure))
 			return false;
-		tokens += length[i];
 	}
-	batches = pack_rows(length, count, budget, order, begin);
+	batches = pack_items(item, count, budget, order, begin);
 	if (!make_room(arena, micro, sequences, tokens, failure))
 		return false;
 	for (int i = 0; i < batches; i++)

@@ -7,6 +7,18 @@
 
 #include "train/pack.h"
 
+/* Packs items that share nothing. */
+static int
+pack_lengths(const int32_t *length, int count, int64_t budget, int32_t *order,
+             int32_t *begin)
+{
+	PackItem item[64] = {{0}};
+
+	for (int i = 0; i < count; i++)
+		item[i].tokens = length[i];
+	return pack_items(item, count, budget, order, begin);
+}
+
 static void
 rows_are_sorted_and_cut_at_the_budget(void **state)
 {
@@ -15,7 +27,7 @@ rows_are_sorted_and_cut_at_the_budget(void **state)
 	const int32_t expected[] = {1, 3, 2, 0, 4};
 
 	(void) state;
-	assert_int_equal(pack_rows(length, 5, 10, order, begin), 3);
+	assert_int_equal(pack_lengths(length, 5, 10, order, begin), 3);
 	assert_memory_equal(order, expected, sizeof(expected));
 	assert_int_equal(begin[0], 0); /* 8 */
 	assert_int_equal(begin[1], 1); /* 8 */
@@ -30,7 +42,7 @@ a_row_beyond_the_budget_goes_alone(void **state)
 	int32_t order[3], begin[4];
 
 	(void) state;
-	assert_int_equal(pack_rows(length, 3, 10, order, begin), 2);
+	assert_int_equal(pack_lengths(length, 3, 10, order, begin), 2);
 	assert_int_equal(order[0], 1);
 	assert_int_equal(begin[1], 1);
 }
@@ -42,7 +54,7 @@ one_batch_if_it_fits(void **state)
 	int32_t order[3], begin[4];
 
 	(void) state;
-	assert_int_equal(pack_rows(length, 3, 12, order, begin), 1);
+	assert_int_equal(pack_lengths(length, 3, 12, order, begin), 1);
 	assert_int_equal(begin[1], 3);
 }
 
@@ -52,7 +64,7 @@ no_rows_are_no_batches(void **state)
 	int32_t begin[1] = {-1};
 
 	(void) state;
-	assert_int_equal(pack_rows(NULL, 0, 12, NULL, begin), 0);
+	assert_int_equal(pack_lengths(NULL, 0, 12, NULL, begin), 0);
 	assert_int_equal(begin[0], 0);
 }
 
@@ -66,7 +78,7 @@ nothing_is_lost_whatever_the_budget(void **state)
 		length[i] = 1 + i * 37 % 50;
 	for (int budget = 1; budget < 2000; budget += 17)
 	{
-		int batches = pack_rows(length, 64, budget, order, begin);
+		int batches = pack_lengths(length, 64, budget, order, begin);
 		bool seen[64] = {false};
 
 		for (int b = 0; b < batches; b++)
@@ -85,6 +97,26 @@ nothing_is_lost_whatever_the_budget(void **state)
 	}
 }
 
+static void
+equal_prompts_meet_and_count_once(void **state)
+{
+	static const uint64_t a[2] = {1, 2}, b[2] = {1, 3};
+	const PackItem item[] = {{10, 6, a}, {20, 6, b},    {30, 6, a},
+	                         {10, 6, b}, {12, 0, NULL}, {15, 6, a}};
+	const int32_t expected[] = {2, 5, 0, 1, 3, 4};
+	int32_t order[6], begin[7];
+
+	(void) state;
+	/* 30 + 9 + 4 | 20 + 4 + 12 */
+	assert_int_equal(pack_items(item, 6, 43, order, begin), 2);
+	assert_memory_equal(order, expected, sizeof(expected));
+	assert_int_equal(begin[1], 3);
+	/* 30 + 9 | 10 + 20 + 4 | 12: what comes first has its prompt anew. */
+	assert_int_equal(pack_items(item, 6, 42, order, begin), 3);
+	assert_int_equal(begin[1], 2);
+	assert_int_equal(begin[2], 5);
+}
+
 int
 main(void)
 {
@@ -92,6 +124,7 @@ main(void)
 		cmocka_unit_test(rows_are_sorted_and_cut_at_the_budget),
 		cmocka_unit_test(a_row_beyond_the_budget_goes_alone),
 		cmocka_unit_test(one_batch_if_it_fits),
+		cmocka_unit_test(equal_prompts_meet_and_count_once),
 		cmocka_unit_test(no_rows_are_no_batches),
 		cmocka_unit_test(nothing_is_lost_whatever_the_budget),
 	};
