@@ -5,6 +5,7 @@
 #include "device/cpu/cpu.h"
 
 #include "base/arena.h"
+#include "device/cpu/matmul_bf16.h"
 
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
@@ -242,7 +243,7 @@ cpu_device_open(int threads, Device **device, Failure *failure)
 	cpu->device = operations;
 	cpu->device.description = cpu->description;
 	cpu->device.threads = threads;
-	cpu->device.has_bf16 = strcmp(cpu_isa(), "avx512_bf16") == 0;
+	cpu->device.has_bf16 = bf16_avx512() != NULL;
 	*device = &cpu->device;
 	return true;
 }

@@ -55,6 +55,14 @@ typedef struct Part
 	float *wide;      /* [BF16_COLS, depth], of weights that are not fp32 */
 } Part;
 
+static const Bf16Kernels *
+kernels(void)
+{
+	const Bf16Kernels *native = bf16_avx512();
+
+	return native != NULL ? native : &bf16_portable;
+}
+
 static int64_t
 round_up(int64_t number, int64_t unit)
 {
@@ -265,7 +273,7 @@ cpu_multiply_bf16(Device *device, Tensor out, Tensor x, const Tensor *stored,
                   bool sums_rows, float beta)
 {
 	Product product = {.device = device,
-	                   .kernels = &bf16_portable,
+	                   .kernels = kernels(),
 	                   .c = out,
 	                   .a = x,
 	                   .b = *stored,
@@ -281,7 +289,7 @@ void
 cpu_multiply_bf16_grad(Device *device, Tensor target, Tensor rows, Tensor cols)
 {
 	Product product = {.device = device,
-	                   .kernels = &bf16_portable,
+	                   .kernels = kernels(),
 	                   .c = target,
 	                   .a = rows,
 	                   .b = cols,

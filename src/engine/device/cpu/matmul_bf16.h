@@ -49,3 +49,6 @@ typedef struct Bf16Kernels
 
 /* For any machine. */
 extern const Bf16Kernels bf16_portable;
+
+/* By AVX512-BF16, or NULL where the processor has none. */
+extern const Bf16Kernels *bf16_avx512(void);
