@@ -8,44 +8,15 @@
  * response), seconds, peak memory in MiB, and for training the share of the
  * products' own limit, measured on the same shapes just before.
  */
+#include "bench.h"
+
 #include "base/random.h"
 #include "device/device.h"
 #include "model/generation/generate.h"
 #include "model/lora/lora.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <time.h>
-
-static double
-seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double) now.tv_sec + 1e-9 * (double) now.tv_nsec;
-}
-
-static double
-peak_mib(void)
-{
-	struct rusage usage;
-
-	getrusage(RUSAGE_SELF, &usage);
-	return (double) usage.ru_maxrss / 1024;
-}
-
-static void
-check(bool done, const Failure *failure)
-{
-	if (done)
-		return;
-	fprintf(stderr, "%s\n%s\n", failure->message, failure->context);
-	exit(1);
-}
 
 /* Lengths spread evenly between half and one and a half of the mean. */
 static int

@@ -6,10 +6,10 @@
 
 #include "device/cpu/cpu.h"
 
-/* Up to this many rows are multiplied by reading the weights once. */
-#define CPU_FEW_ROWS 4
+/* True for so few rows that reading the weights once is best. */
+extern bool cpu_are_few(Tensor out, const Matrix *w);
 
-/* out = x @ W^T + beta out, for up to CPU_FEW_ROWS rows; fp32 products. */
+/* out = x @ W^T + beta out, for few rows; fp32 products. */
 extern void cpu_multiply_few(Device *device, Tensor out, Tensor x,
                              const Matrix *w, float beta);
 

@@ -1,10 +1,19 @@
 /*
  * matmul_few.c
- *		Products of the few rows of token-by-token generation, where a library
- *		call costs more than the product: plain loops that read the weights
- *		once.
+ *		Products of few rows, as generation has them: dot products with rows of
+ *		weights that are read once.
  */
+#include "device/cpu/matmul_few.h"
+
 #include "device/cpu/matmul.h"
+
+#include <string.h>
+
+/* Rows of weights are widened this many at a time. */
+#define PANEL_ROWS 16
+
+/* Columns of transposed weights a thread takes at a time. */
+#define COLUMNS 256
 
 /* Numbers [first, last) of a stored row: where they lie, or widened.  Apart,
  * as the compiler otherwise splits the loops below and vectorizes one half. */
@@ -20,35 +29,10 @@ read_row(const Tensor *stored, int64_t row, int64_t first, int64_t last,
 	return scratch;
 }
 
-/* out[i][j] for columns [first, last) of W stored [n, k]. */
+/* out[i][j] for columns [first, last) of W stored [k, n]. */
 CPU_KERNEL static void
-few_rows_by_dots(const Tensor *out, const Tensor *x, const Matrix *w,
-                 float beta, int64_t first, int64_t last, float *scratch)
-{
-	int64_t k = x->cols;
-
-	for (int64_t j = first; j < last; j++)
-	{
-		const float *row = read_row(&w->tensor, j, 0, k, scratch);
-
-		for (int64_t i = 0; i < out->rows; i++)
-		{
-			const float *in = (const float *) x->data + i * x->stride;
-			float *at = (float *) out->data + i * out->stride + j;
-			float sum = 0;
-
-#pragma omp simd reduction(+ : sum)
-			for (int64_t d = 0; d < k; d++)
-				sum += in[d] * row[d];
-			*at = sum + (beta == 0 ? 0 : beta * *at);
-		}
-	}
-}
-
-/* The same for W stored [k, n]. */
-CPU_KERNEL static void
-few_rows_by_columns(const Tensor *out, const Tensor *x, const Matrix *w,
-                    float beta, int64_t first, int64_t last, float *scratch)
+few_by_columns(const Tensor *out, const Tensor *x, const Tensor *stored,
+               float beta, int64_t first, int64_t last, float *scratch)
 {
 	for (int64_t i = 0; i < out->rows; i++)
 	{
@@ -59,7 +43,7 @@ few_rows_by_columns(const Tensor *out, const Tensor *x, const Matrix *w,
 	}
 	for (int64_t d = 0; d < x->cols; d++)
 	{
-		const float *row = read_row(&w->tensor, d, first, last, scratch);
+		const float *row = read_row(stored, d, first, last, scratch);
 
 		for (int64_t i = 0; i < out->rows; i++)
 		{
@@ -73,28 +57,162 @@ few_rows_by_columns(const Tensor *out, const Tensor *x, const Matrix *w,
 	}
 }
 
+static void
+multiply_transposed(Device *device, Tensor out, Tensor x, const Tensor *stored,
+                    float beta)
+{
+	int64_t n = out.cols;
+
+#pragma omp parallel for schedule(static) if (n * x.cols >                     \
+                                              16 * CPU_PARALLEL_MIN)
+	for (int64_t first = 0; first < n; first += COLUMNS)
+	{
+		int64_t last = first + COLUMNS < n ? first + COLUMNS : n;
+		float *scratch = cpu_scratch(device, COLUMNS);
+
+		if (scratch != NULL)
+			few_by_columns(&out, &x, stored, beta, first, last, scratch);
+	}
+}
+
+/* ----------------------------------------------------- by dot products */
+
+static const DotKernels *
+kernels(void)
+{
+#ifdef __x86_64__
+	const char *isa = cpu_isa();
+
+	if (strncmp(isa, "avx512", 6) == 0)
+		return &dots_avx512;
+	if (strcmp(isa, "avx2") == 0)
+		return &dots_avx2;
+#endif
+	return &dots_portable;
+}
+
+static int64_t
+padded(int64_t count)
+{
+	return (count + DOT_PAD - 1) / DOT_PAD * DOT_PAD;
+}
+
+typedef struct Dots
+{
+	Tensor out;
+	Tensor x; /* rows filled up with zeros */
+	const Tensor *w;
+	float beta;
+	const DotKernels *kernels;
+	DotsOfOne of_one; /* takes w as it is; NULL: widened, or fp32 */
+	int64_t row_bytes;
+} Dots;
+
+/* Columns [first, last) of out; panel is this thread's. */
+static void
+multiply_rows(const Dots *p, int64_t first, int64_t last, float *panel)
+{
+	const Tensor *w = p->w;
+	int64_t depth = w->cols;
+	float *out = (float *) p->out.data;
+
+	if (p->of_one != NULL)
+	{
+		p->of_one(out + first, p->x.data,
+		          (const uint8_t *) w->data + first * p->row_bytes,
+		          p->row_bytes, last - first, depth, p->beta);
+		return;
+	}
+	if (w->dtype == DTYPE_F32)
+	{
+		p->kernels->dots(out + first, p->out.stride, p->x.data, p->x.stride,
+		                 p->x.rows, (const float *) w->data + first * w->stride,
+		                 w->stride, last - first, depth, p->beta);
+		return;
+	}
+	for (int64_t j = first; j < last; j += PANEL_ROWS)
+	{
+		int64_t rows = last - j < PANEL_ROWS ? last - j : PANEL_ROWS;
+
+		for (int64_t r = 0; r < rows; r++)
+			dtype_read(panel + r * depth, w->data, w->dtype,
+			           (j + r) * w->stride, depth);
+		p->kernels->dots(out + j, p->out.stride, p->x.data, p->x.stride,
+		                 p->x.rows, panel, depth, rows, depth, p->beta);
+	}
+}
+
+/* x's rows into memory of their own, filled up with zeros. */
+static Tensor
+padded_rows(float *memory, Tensor x)
+{
+	Tensor copy = tensor_at(memory, x.rows, padded(x.cols));
+
+	for (int64_t i = 0; i < x.rows; i++)
+	{
+		memcpy(cpu_row(copy, i), cpu_row(x, i),
+		       (size_t) x.cols * sizeof(float));
+		memset(cpu_row(copy, i) + x.cols, 0,
+		       (size_t) (copy.cols - x.cols) * sizeof(float));
+	}
+	return copy;
+}
+
+/* How one row can take the weights as they are, or NULL. */
+static DotsOfOne
+find_of_one(const DotKernels *all, Tensor x, const Tensor *w)
+{
+	int block = dtype_block(w->dtype);
+
+	if (x.rows > 1 || w->cols % DOT_PAD != 0 || w->stride % block != 0)
+		return NULL;
+	return all->of_one[w->dtype];
+}
+
+static void
+multiply_by_dots(Device *device, Tensor out, Tensor x, const Tensor *w,
+                 float beta)
+{
+	int64_t n = w->rows;
+	int64_t x_size = x.rows * padded(x.cols);
+	size_t panel = (size_t) (PANEL_ROWS * w->cols);
+	float *scratch = cpu_scratch(device, (size_t) x_size + panel);
+	bool is_large = n * w->cols * x.rows > 8 * CPU_PARALLEL_MIN;
+	int threads = is_large ? cpu_threads(device) : 1;
+	int64_t share = (n + threads - 1) / threads;
+	Dots dots = {out, x, w, beta, kernels(), NULL, 0};
+
+	if (scratch == NULL)
+		return;
+	dots.of_one = find_of_one(dots.kernels, x, w);
+	dots.row_bytes = (int64_t) dtype_bytes(w->dtype, w->stride);
+	if (x.cols % DOT_PAD != 0)
+		dots.x = padded_rows(scratch, x);
+	share = (share + PANEL_ROWS - 1) / PANEL_ROWS * PANEL_ROWS;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+	for (int64_t first = 0; first < n; first += share)
+	{
+		float *memory =
+			first == 0 ? scratch + x_size : cpu_scratch(device, panel);
+
+		if (memory != NULL)
+			multiply_rows(&dots, first, first + share < n ? first + share : n,
+			              memory);
+	}
+}
+
+bool
+cpu_are_few(Tensor out, const Matrix *w)
+{
+	return out.rows <= (w->transposed ? 4 : 128);
+}
+
 void
 cpu_multiply_few(Device *device, Tensor out, Tensor x, const Matrix *w,
                  float beta)
 {
-	int64_t n = out.cols;
-	int64_t piece = 256;
-	int64_t pieces = (n + piece - 1) / piece;
-
-#pragma omp parallel for schedule(static) if (n * x.cols >                     \
-                                              16 * CPU_PARALLEL_MIN)
-	for (int64_t p = 0; p < pieces; p++)
-	{
-		int64_t first = p * piece;
-		int64_t last = first + piece < n ? first + piece : n;
-		float *scratch = cpu_scratch(
-			device, (size_t) (w->transposed ? piece : w->tensor.cols));
-
-		if (scratch == NULL)
-			continue;
-		if (w->transposed)
-			few_rows_by_columns(&out, &x, w, beta, first, last, scratch);
-		else
-			few_rows_by_dots(&out, &x, w, beta, first, last, scratch);
-	}
+	if (w->transposed)
+		multiply_transposed(device, out, x, &w->tensor, beta);
+	else
+		multiply_by_dots(device, out, x, &w->tensor, beta);
 }

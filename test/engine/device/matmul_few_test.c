@@ -1,0 +1,226 @@
+/*
+ * matmul_few_test.c
+ *		Products of few rows: dot products that depend on their two rows alone,
+ *		in every instruction set that this machine has.
+ */
+#include "stored.h"
+
+#include "device/cpu/matmul_few.h"
+
+#include <float.h>
+
+#define ROWS 37
+#define X_ROWS 11
+
+/* The sum in double, and in *size that of the products' sizes. */
+static double
+exact_dot(const float *x, const float *w, int depth, double *size)
+{
+	double sum = 0;
+
+	*size = 0;
+	for (int d = 0; d < depth; d++)
+	{
+		sum += (double) x[d] * w[d];
+		*size += fabs((double) x[d] * w[d]);
+	}
+	return sum;
+}
+
+/* The instruction sets to try, the one in use last. */
+static int
+list_kernels(const DotKernels *list[3])
+{
+	int count = 0;
+
+	list[count++] = &dots_portable;
+#ifdef __x86_64__
+	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+		list[count++] = &dots_avx2;
+	if (strncmp(cpu_isa(), "avx512", 6) == 0)
+		list[count++] = &dots_avx512;
+#endif
+	return count;
+}
+
+/* Rows of x filled up with zeros, as the kernels want them. */
+static float *
+padded_numbers(Arena *arena, int rows, int depth, int stride)
+{
+	float *x = random_numbers(arena, rows * stride, 7);
+
+	for (int i = 0; i < rows; i++)
+		for (int d = depth; d < stride; d++)
+			x[i * stride + d] = 0;
+	return x;
+}
+
+static void
+check_depth(const DotKernels *kernels, int depth)
+{
+	Arena *arena = arena_create();
+	int stride = (depth + DOT_PAD - 1) / DOT_PAD * DOT_PAD;
+	float *x = padded_numbers(arena, X_ROWS, depth, stride);
+	float *w = random_numbers(arena, ROWS * depth, 8);
+	float out[X_ROWS][ROWS + 1];
+
+	for (int x_rows = 1; x_rows <= X_ROWS; x_rows++)
+	{
+		for (int i = 0; i < x_rows; i++)
+			for (int j = 0; j <= ROWS; j++)
+				out[i][j] = 2;
+		kernels->dots(out[0], ROWS + 1, x, stride, x_rows, w, depth, ROWS,
+		              depth, 0.5f);
+		for (int i = 0; i < x_rows; i++)
+		{
+			for (int j = 0; j < ROWS; j++)
+			{
+				double size;
+				double sum =
+					exact_dot(x + i * stride, w + j * depth, depth, &size);
+
+				/* depth / 8 roundings and a few, of half a unit each */
+				assert_near(out[i][j], 1 + sum,
+				            (depth / 8 + 8) * FLT_EPSILON * (size + 1));
+			}
+			assert_true(out[i][ROWS] == 2);
+		}
+	}
+	arena_destroy(arena);
+}
+
+static void
+sums_are_those_of_the_products(void **state)
+{
+	static const int depths[] = {1, 7, 8, 15, 16, 17, 31, 32, 64, 70, 509, 512};
+	const DotKernels *kernels[3];
+	int count = list_kernels(kernels);
+
+	(void) state;
+	for (int i = 0; i < count; i++)
+		for (size_t d = 0; d < sizeof(depths) / sizeof(depths[0]); d++)
+			check_depth(kernels[i], depths[d]);
+}
+
+/* Each with all others, and alone. */
+static void
+check_company(const DotKernels *kernels, int depth)
+{
+	Arena *arena = arena_create();
+	int stride = (depth + DOT_PAD - 1) / DOT_PAD * DOT_PAD;
+	float *x = padded_numbers(arena, X_ROWS, depth, stride);
+	float *w = random_numbers(arena, ROWS * depth, 8);
+	float all[X_ROWS][ROWS];
+	float one;
+
+	kernels->dots(all[0], ROWS, x, stride, X_ROWS, w, depth, ROWS, depth, 0);
+	for (int i = 0; i < X_ROWS; i++)
+		for (int j = 0; j < ROWS; j++)
+		{
+			kernels->dots(&one, 1, x + i * stride, stride, 1, w + j * depth,
+			              depth, 1, depth, 0);
+			assert_memory_equal(&one, &all[i][j], sizeof(float));
+		}
+	arena_destroy(arena);
+}
+
+static void
+company_does_not_change_a_sum(void **state)
+{
+	const DotKernels *kernels[3];
+	int count = list_kernels(kernels);
+
+	(void) state;
+	for (int i = 0; i < count; i++)
+	{
+		check_company(kernels[i], 70);
+		check_company(kernels[i], 512);
+	}
+}
+
+static void
+check_stored(const DotKernels *kernels, DType dtype, int rows, int depth)
+{
+	Arena *arena = arena_create();
+	float *x = padded_numbers(arena, 1, depth, depth);
+	Tensor stored = random_stored(arena, dtype, rows, depth);
+	float *wide = arena_alloc(arena, sizeof(float) * (size_t) (rows * depth));
+	float out[2][ROWS];
+
+	dtype_to_f32(wide, stored.data, dtype, (size_t) (rows * depth));
+	for (int j = 0; j < rows; j++)
+		out[0][j] = out[1][j] = (float) j;
+	kernels->dots(out[0], ROWS, x, depth, 1, wide, depth, rows, depth, 0.25f);
+	kernels->of_one[dtype](out[1], x, stored.data,
+	                       (int64_t) dtype_bytes(dtype, depth), rows, depth,
+	                       0.25f);
+	assert_memory_equal(out[0], out[1], sizeof(float) * (size_t) rows);
+	arena_destroy(arena);
+}
+
+static void
+stored_weights_give_the_bits_of_widened_ones(void **state)
+{
+	const DotKernels *kernels[3];
+	int count = list_kernels(kernels);
+	int checked = 0;
+
+	(void) state;
+	for (int i = 0; i < count; i++)
+		for (DType dtype = 0; dtype < DTYPE_OTHER; dtype++)
+		{
+			if (kernels[i]->of_one[dtype] == NULL)
+				continue;
+			check_stored(kernels[i], dtype, ROWS, 512);
+			check_stored(kernels[i], dtype, 1, 512);
+			check_stored(kernels[i], dtype, 8, 256);
+			checked++;
+		}
+	assert_true(checked >= 7 * (count - 1));
+}
+
+/* Through the device: rows one by one, and by the hundred, in two threads. */
+static void
+check_products(DType dtype, int rows, int depth)
+{
+	Arena *arena = arena_create();
+	int m = 100;
+	Matrix w = {random_stored(arena, dtype, rows, depth), false};
+	Tensor x = tensor_at(random_numbers(arena, m * depth, 3), m, depth);
+	Tensor all = tensor_at(random_numbers(arena, m * rows, 4), m, rows);
+	Tensor one = tensor_at(random_numbers(arena, m * rows, 4), m, rows);
+
+	device->matmul(device, all, x, &w, NULL, 0.5f);
+	for (int i = 0; i < m; i++)
+		device->matmul(device, tensor_rows(one, i, 1), tensor_rows(x, i, 1), &w,
+		               NULL, 0.5f);
+	assert_memory_equal(all.data, one.data,
+	                    sizeof(float) * (size_t) (m * rows));
+	arena_destroy(arena);
+}
+
+static void
+products_of_many_rows_are_those_of_each(void **state)
+{
+	(void) state;
+	for (DType dtype = 0; dtype < DTYPE_OTHER; dtype++)
+	{
+		check_products(dtype, 41, 256);
+		check_products(dtype, 700, 768);
+	}
+	check_products(DTYPE_F32, 41, 70);
+	check_products(DTYPE_BF16, 41, 72);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(sums_are_those_of_the_products),
+		cmocka_unit_test(company_does_not_change_a_sum),
+		cmocka_unit_test(stored_weights_give_the_bits_of_widened_ones),
+		cmocka_unit_test(products_of_many_rows_are_those_of_each),
+	};
+
+	return run_on_cpu(tests);
+}
