@@ -13,23 +13,27 @@ typedef struct Split
 	Tensor v;
 } Split;
 
-/* Columns of one row where one map gives all three, else one after the
- * other, so that the heads of each are rows of their own. */
+/* The parts of a whole pass, of which a slice has some rows: columns of one
+ * row where one map gives all three, else one after the other, so that the
+ * heads of each are rows of their own. */
 static Split
-split(const ModelConfig *config, Tensor qkv)
+split(const Pass *pass, Tensor qkv)
 {
+	const ModelConfig *config = &pass->model->config;
 	int64_t queries = (int64_t) config->heads * config->head_dim;
 	int64_t keys = (int64_t) config->kv_heads * config->head_dim;
 	float *data = qkv.data;
+	Tensor q = tensor_at(data, qkv.rows, queries);
+	Tensor k = tensor_at(data + qkv.rows * queries, qkv.rows, keys);
+	Tensor v = tensor_at(data + qkv.rows * (queries + keys), qkv.rows, keys);
 
 	if (config->qkv != QKV_APART)
-		return (Split){tensor_columns(qkv, 0, queries),
-		               tensor_columns(qkv, queries, keys),
-		               tensor_columns(qkv, queries + keys, keys)};
-	return (Split){
-		tensor_at(data, qkv.rows, queries),
-		tensor_at(data + qkv.rows * queries, qkv.rows, keys),
-		tensor_at(data + qkv.rows * (queries + keys), qkv.rows, keys)};
+	{
+		q = tensor_columns(qkv, 0, queries);
+		k = tensor_columns(qkv, queries, keys);
+		v = tensor_columns(qkv, queries + keys, keys);
+	}
+	return (Split){pass_rows(pass, q), pass_rows(pass, k), pass_rows(pass, v)};
 }
 
 /* Rows of whole heads as a row for each head. */
@@ -41,20 +45,21 @@ by_head(Tensor x, int heads)
 
 /* Queries and keys before the norms of their heads, where there are any. */
 static Split
-unnormed(const ModelConfig *config, const LayerState *state, Split parts)
+unnormed(const Pass *pass, const LayerState *state, Split parts)
 {
-	int64_t queries = (int64_t) config->heads * config->head_dim;
-	int64_t keys = (int64_t) config->kv_heads * config->head_dim;
+	const ModelConfig *config = &pass->model->config;
+	int64_t rows = state->raw.rows;
 	float *data = state->raw.data;
 
 	if (!config->head_norm)
 		return parts;
-	return (Split){tensor_at(data, parts.q.rows, queries),
-	               tensor_at(data + parts.q.rows * queries, parts.k.rows, keys),
+	return (Split){pass_rows(pass, tensor_at(data, rows, parts.q.cols)),
+	               pass_rows(pass, tensor_at(data + rows * parts.q.cols, rows,
+	                                         parts.k.cols)),
 	               parts.v};
 }
 
-/* state->qkv from x: the maps, and the norms of the heads. */
+/* The layer's qkv from x: the maps, and the norms of the heads. */
 static void
 project(Pass *pass, int number, Tensor x)
 {
@@ -62,32 +67,32 @@ project(Pass *pass, int number, Tensor x)
 	Device *device = model->device;
 	const ModelConfig *config = &model->config;
 	const Layer *layer = &model->layers[number];
-	LayerState *state = &pass->states[number];
-	Split parts = split(config, state->qkv);
-	Split raw = unnormed(config, state, parts);
+	LayerState state = pass_state(pass, number);
+	Split parts = split(pass, state.qkv);
+	Split raw = unnormed(pass, &state, parts);
 
 	switch (config->qkv)
 	{
 		case QKV_FUSED:
-			linear_forward(model, &layer->qkv, state->qkv, x);
+			linear_forward(pass, &layer->qkv, pass_rows(pass, state.qkv), x);
 			break;
 		case QKV_BY_HEAD:
-			linear_forward(model, &layer->qkv, pass->fused, x);
-			device->regroup_heads(device, state->qkv, pass->fused,
-			                      config->heads, 3, false);
+			linear_forward(pass, &layer->qkv, pass->fused, x);
+			device->regroup_heads(device, pass_rows(pass, state.qkv),
+			                      pass->fused, config->heads, 3, false);
 			break;
 		case QKV_APART:
-			linear_forward(model, &layer->q, raw.q, x);
-			linear_forward(model, &layer->k, raw.k, x);
-			linear_forward(model, &layer->v, raw.v, x);
+			linear_forward(pass, &layer->q, raw.q, x);
+			linear_forward(pass, &layer->k, raw.k, x);
+			linear_forward(pass, &layer->v, raw.v, x);
 			break;
 	}
 	if (!config->head_norm)
 		return;
 	norm_forward(model, &layer->q_norm, by_head(parts.q, config->heads),
-	             by_head(raw.q, config->heads), state->q_stat);
+	             by_head(raw.q, config->heads), state.q_stat);
 	norm_forward(model, &layer->k_norm, by_head(parts.k, config->kv_heads),
-	             by_head(raw.k, config->kv_heads), state->k_stat);
+	             by_head(raw.k, config->kv_heads), state.k_stat);
 }
 
 /* dx = beta * dx + what pass->dqkv gives for x; dqkv is used up. */
@@ -98,9 +103,9 @@ project_backward(Pass *pass, int number, Tensor dx, float beta, Tensor x)
 	Device *device = model->device;
 	const ModelConfig *config = &model->config;
 	const Layer *layer = &model->layers[number];
-	LayerState *state = &pass->states[number];
-	Split grads = split(config, pass->dqkv);
-	Split raw = unnormed(config, state, split(config, state->qkv));
+	LayerState state = pass_state(pass, number);
+	Split grads = split(pass, pass->dqkv);
+	Split raw = unnormed(pass, &state, split(pass, state.qkv));
 
 	if (config->head_norm)
 	{
@@ -108,24 +113,26 @@ project_backward(Pass *pass, int number, Tensor dx, float beta, Tensor x)
 		Tensor dk = by_head(grads.k, config->kv_heads);
 
 		norm_backward(model, &layer->q_norm, dq, 0, dq,
-		              by_head(raw.q, config->heads), state->q_stat);
+		              by_head(raw.q, config->heads), state.q_stat);
 		norm_backward(model, &layer->k_norm, dk, 0, dk,
-		              by_head(raw.k, config->kv_heads), state->k_stat);
+		              by_head(raw.k, config->kv_heads), state.k_stat);
 	}
 	switch (config->qkv)
 	{
 		case QKV_FUSED:
-			linear_backward(model, &layer->qkv, dx, beta, pass->dqkv, x);
+			linear_backward(pass, &layer->qkv, dx, beta,
+			                pass_rows(pass, pass->dqkv), x);
 			break;
 		case QKV_BY_HEAD:
-			device->regroup_heads(device, pass->fused, pass->dqkv,
-			                      config->heads, 3, true);
-			linear_backward(model, &layer->qkv, dx, beta, pass->fused, x);
+			device->regroup_heads(device, pass->fused,
+			                      pass_rows(pass, pass->dqkv), config->heads, 3,
+			                      true);
+			linear_backward(pass, &layer->qkv, dx, beta, pass->fused, x);
 			break;
 		case QKV_APART:
-			linear_backward(model, &layer->q, dx, beta, grads.q, x);
-			linear_backward(model, &layer->k, dx, 1, grads.k, x);
-			linear_backward(model, &layer->v, dx, 1, grads.v, x);
+			linear_backward(pass, &layer->q, dx, beta, grads.q, x);
+			linear_backward(pass, &layer->k, dx, 1, grads.k, x);
+			linear_backward(pass, &layer->v, dx, 1, grads.v, x);
 			break;
 	}
 }
@@ -182,42 +189,56 @@ attend(Pass *pass, int number, Tensor out, Split parts, Tensor lse)
 }
 
 void
-attention_forward(Pass *pass, int number)
+attention_project(Pass *pass, int number)
 {
-	Model *model = pass->model;
-	const Layer *layer = &model->layers[number];
-	LayerState *state = &pass->states[number];
-	Split parts = split(&model->config, state->qkv);
+	const Layer *layer = &pass->model->layers[number];
+	LayerState state = pass_state(pass, number);
 
 	project(pass, number,
-	        branch_input(pass, &layer->attention_norm, state->input,
-	                     state->attention_stat));
-	rotate(pass, parts, false);
-	if (model->config.distances > 0)
-		distance_forward(pass, number, parts.q, parts.k);
-	attend(pass, number, state->attended, parts, state->lse);
-	linear_forward(model, &layer->out, pass->wide, state->attended);
-	branch_output(pass, &layer->attention_norm, state->middle, state->input,
-	              state->attention_sum, state->attention_stat);
+	        branch_input(pass, &layer->attention_norm, state.input,
+	                     state.attention_stat));
+	rotate(pass, split(pass, state.qkv), false);
 }
 
 void
-attention_backward(Pass *pass, int number)
+attention_project_backward(Pass *pass, int number)
 {
 	Model *model = pass->model;
-	Device *device = model->device;
 	const Layer *layer = &model->layers[number];
-	LayerState *state = &pass->states[number];
-	Split parts = split(&model->config, state->qkv);
-	Split grads = split(&model->config, pass->dqkv);
-	AttentionShape shape = shape_of(pass, number);
+	LayerState state = pass_state(pass, number);
 	float beta;
 	Tensor dx = branch_gradient(pass, &beta);
 
-	branch_output_backward(pass, &layer->attention_norm, state->attention_sum,
-	                       state->attention_stat);
-	linear_backward(model, &layer->out, pass->dattended, 0, pass->dx,
-	                state->attended);
+	rotate(pass, split(pass, pass->dqkv), true);
+	project_backward(pass, number, dx, beta,
+	                 branch_input(pass, &layer->attention_norm, state.input,
+	                              state.attention_stat));
+	if (!model->config.norm_after)
+		norm_backward(model, &layer->attention_norm, pass->dx, 1, dx,
+		              state.input, state.attention_stat);
+}
+
+void
+attention_attend(Pass *pass, int number)
+{
+	LayerState *state = &pass->states[number];
+	Split parts = split(pass, state->qkv);
+
+	if (pass->model->config.distances > 0)
+		distance_forward(pass, number, parts.q, parts.k);
+	attend(pass, number, state->attended, parts, state->lse);
+}
+
+void
+attention_attend_backward(Pass *pass, int number)
+{
+	Model *model = pass->model;
+	Device *device = model->device;
+	LayerState *state = &pass->states[number];
+	Split parts = split(pass, state->qkv);
+	Split grads = split(pass, pass->dqkv);
+	AttentionShape shape = shape_of(pass, number);
+
 	if (model->config.distances > 0)
 		distance_forward(pass, number, parts.q, parts.k);
 	device->attention_grad(device, &shape, grads.q, grads.k, grads.v,
@@ -225,14 +246,32 @@ attention_backward(Pass *pass, int number)
 	                       parts.v, state->lse);
 	if (model->config.distances > 0)
 		distance_backward(pass, number, parts.q, parts.k, grads.q, grads.k);
-	rotate(pass, grads, true);
-	project_backward(pass, number, dx, beta,
-	                 branch_input(pass, &layer->attention_norm, state->input,
-	                              state->attention_stat));
-	if (!model->config.norm_after)
-		norm_backward(model, &layer->attention_norm, pass->dx, 1, dx,
-		              state->input, state->attention_stat);
-	/* The other branch's gradient waited until dx was no longer needed. */
+}
+
+void
+attention_output(Pass *pass, int number)
+{
+	const Layer *layer = &pass->model->layers[number];
+	LayerState state = pass_state(pass, number);
+
+	linear_forward(pass, &layer->out, pass->wide, state.attended);
+	branch_output(pass, &layer->attention_norm, state.middle, state.input,
+	              state.attention_sum, state.attention_stat);
+}
+
+void
+attention_output_backward(Pass *pass, int number)
+{
+	Model *model = pass->model;
+	Device *device = model->device;
+	const Layer *layer = &model->layers[number];
+	LayerState state = pass_state(pass, number);
+
+	branch_output_backward(pass, &layer->attention_norm, state.attention_sum,
+	                       state.attention_stat);
+	linear_backward(pass, &layer->out, pass->dattended, 0, pass->dx,
+	                state.attended);
+	/* The other branch's gradient waited until this one had its own. */
 	if (model->config.is_parallel)
 		device->add(device, pass->dx, pass->dx, pass->branch);
 }

@@ -17,8 +17,6 @@ plan_classifier(Plan *plan, const Model *model, int rows, bool is_training,
 	int labels = model->config.labels;
 
 	head->rows = rows;
-	head->row = plan_bytes(plan, (size_t) rows * sizeof(int32_t));
-	head->hidden = plan_tensor(plan, rows, hidden);
 	head->stat = plan_tensor(plan, rows, 2);
 	head->normed = plan_tensor(plan, rows, hidden);
 	head->dense = plan_tensor(plan, rows, hidden);
@@ -28,7 +26,6 @@ plan_classifier(Plan *plan, const Model *model, int rows, bool is_training,
 		return;
 	head->dlogits = plan_tensor(plan, rows, labels);
 	head->dpooled = plan_tensor(plan, rows, hidden);
-	head->dnormed = plan_tensor(plan, rows, hidden);
 }
 
 size_t
@@ -61,25 +58,26 @@ classifier_rows(const Model *model, const Batch *batch, int32_t *row)
 }
 
 void
-classifier_forward(ClassifierHead *head, Pass *pass, Tensor output, int rows,
-                   const int32_t *row, bool is_training, void *memory)
+classifier_forward(ClassifierHead *head, Pass *pass, Tensor output,
+                   bool is_training, void *memory)
 {
 	Model *model = pass->model;
 	Device *device = model->device;
 	bool has_dense = model->pooler.weight != NULL;
 	Plan plan = {memory, 0};
 
-	plan_classifier(&plan, model, rows, is_training, head);
-	device->upload(device, head->row, row, (size_t) rows * sizeof(int32_t));
-	rows_gather(pass, output, head->row, head->hidden, head->stat,
-	            head->normed);
+	plan_classifier(&plan, model, (int) output.rows, is_training, head);
+	head->hidden = output;
+	head->normed = output_norm(model, output, head->stat, head->normed);
+	if (is_training)
+		head->dnormed = pass_gradient(pass);
 	if (has_dense)
 	{
-		linear_forward(model, &model->pooler, head->dense, head->normed);
+		linear_forward(pass, &model->pooler, head->dense, head->normed);
 		device->activation(device, model->config.pooler, head->pooled,
 		                   head->dense, NULL);
 	}
-	linear_forward(model, &model->classifier, head->logits,
+	linear_forward(pass, &model->classifier, head->logits,
 	               has_dense ? head->pooled : head->normed);
 }
 
@@ -91,18 +89,17 @@ classifier_backward(ClassifierHead *head, Pass *pass)
 
 	if (model->pooler.weight != NULL)
 	{
-		linear_backward(model, &model->classifier, head->dpooled, 0,
+		linear_backward(pass, &model->classifier, head->dpooled, 0,
 		                head->dlogits, head->pooled);
 		device->activation_grad(device, model->config.pooler, head->dpooled,
 		                        NULL, head->dpooled, head->dense, NULL);
-		linear_backward(model, &model->pooler, head->dnormed, 0, head->dpooled,
+		linear_backward(pass, &model->pooler, head->dnormed, 0, head->dpooled,
 		                head->normed);
 	}
 	else
-		linear_backward(model, &model->classifier, head->dnormed, 0,
+		linear_backward(pass, &model->classifier, head->dnormed, 0,
 		                head->dlogits, head->normed);
-	rows_scatter_backward(pass, head->row, head->hidden, head->stat,
-	                      head->dnormed);
+	output_norm_backward(pass, head->hidden, head->stat);
 }
 
 /* One pass up to the logits, and these to the host. */
@@ -118,13 +115,12 @@ classify(Model *model, Arena *arena, const Batch *batch, bool is_training,
 	void *memory;
 
 	classifier_rows(model, batch, row);
-	if (!pass_begin(pass, model, &alone, is_training,
+	if (!pass_begin(pass, model, &alone, rows, row, is_training,
 	                classifier_size(model, rows, is_training), &memory,
 	                failure) ||
-	    !lora_set_keys(model, batch, &alone, keys, failure))
+	    !lora_set_keys(pass, batch, &alone, keys, failure))
 		return false;
-	classifier_forward(head, pass, pass_forward(pass), rows, row, is_training,
-	                   memory);
+	classifier_forward(head, pass, pass_forward(pass), is_training, memory);
 	device->download(device, logits, head->logits.data,
 	                 (size_t) rows * (size_t) model->config.labels *
 	                     sizeof(float));

@@ -139,7 +139,7 @@ side_forward(Pass *pass, const Side *side)
 
 	if (side->scores.data == NULL)
 		return;
-	linear_forward(model, side->map, distances->mapped, distances->normed);
+	linear_forward(pass, side->map, distances->mapped, distances->normed);
 	for (int h = 0; h < heads; h++)
 	{
 		const Matrix rows = {head_of(distances->mapped, heads, h), false};
@@ -160,7 +160,7 @@ side_backward(Pass *pass, const Side *side)
 
 	if (side->scores.data == NULL)
 		return;
-	linear_forward(model, side->map, distances->mapped, distances->normed);
+	linear_forward(pass, side->map, distances->mapped, distances->normed);
 	zero(device, distances->dmapped);
 	for (int h = 0; h < heads; h++)
 	{
@@ -173,7 +173,7 @@ side_backward(Pass *pass, const Side *side)
 		device->matmul_weight_grad(device, &drows, NULL, dscores,
 		                           head_of(side->x, heads, h));
 	}
-	linear_backward(model, side->map, distances->dnormed, 1, distances->dmapped,
+	linear_backward(pass, side->map, distances->dnormed, 1, distances->dmapped,
 	                distances->normed);
 }
 

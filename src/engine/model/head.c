@@ -30,9 +30,7 @@ plan_head(Plan *plan, const Model *model, int rows, bool is_training,
 
 	head->rows = rows;
 	head->chunk = chunk_rows(model, rows);
-	head->row = plan_bytes(plan, (size_t) rows * sizeof(int32_t));
 	head->target = plan_bytes(plan, (size_t) rows * sizeof(int32_t));
-	head->hidden = plan_tensor(plan, rows, hidden);
 	head->stat = plan_tensor(plan, rows, 2);
 	head->normed = plan_tensor(plan, rows, hidden);
 	head->logits = plan_tensor(plan, head->chunk, model->config.vocabulary);
@@ -40,39 +38,28 @@ plan_head(Plan *plan, const Model *model, int rows, bool is_training,
 	head->lse = plan_tensor(plan, 1, head->chunk);
 	if (model->has_values)
 		head->value = plan_tensor(plan, rows, 1);
-	if (!is_training)
-		return;
-	head->coefficient = plan_tensor(plan, 1, head->chunk);
-	head->dnormed = plan_tensor(plan, rows, hidden);
+	if (is_training)
+		head->coefficient = plan_tensor(plan, 1, head->chunk);
+}
+
+Tensor
+output_norm(Model *model, Tensor output, Tensor stat, Tensor normed)
+{
+	if (model->final_norm.weight == NULL)
+		return output;
+	norm_forward(model, &model->final_norm, normed, output, stat);
+	return normed;
 }
 
 void
-rows_gather(Pass *pass, Tensor output, const int32_t *row, Tensor hidden,
-            Tensor stat, Tensor normed)
+output_norm_backward(Pass *pass, Tensor output, Tensor stat)
 {
 	Model *model = pass->model;
-	Device *device = model->device;
-	bool is_normed = model->final_norm.weight != NULL;
-
-	device->gather_rows(device, is_normed ? hidden : normed, output, row, 0);
-	if (is_normed)
-		norm_forward(model, &model->final_norm, normed, hidden, stat);
-}
-
-void
-rows_scatter_backward(Pass *pass, const int32_t *row, Tensor hidden,
-                      Tensor stat, Tensor dnormed)
-{
-	Model *model = pass->model;
-	Device *device = model->device;
+	Tensor gradient = pass_gradient(pass);
 
 	if (model->final_norm.weight != NULL)
-		norm_backward(model, &model->final_norm, dnormed, 0, dnormed, hidden,
+		norm_backward(model, &model->final_norm, gradient, 0, gradient, output,
 		              stat);
-	device->fill_zero(device, pass->dx.data,
-	                  (size_t) pass->tokens * (size_t) pass->dx.cols *
-	                      sizeof(float));
-	device->scatter_rows(device, pass->dx, dnormed, row);
 }
 
 bool
@@ -100,20 +87,22 @@ head_size(const Model *model, int rows, bool is_training)
 }
 
 void
-head_begin(Head *head, Pass *pass, Tensor output, int rows, const int32_t *row,
-           const int32_t *target, bool is_training, void *memory)
+head_begin(Head *head, Pass *pass, Tensor output, const int32_t *target,
+           bool is_training, void *memory)
 {
 	Model *model = pass->model;
 	Device *device = model->device;
+	int rows = (int) output.rows;
 	Plan plan = {memory, 0};
 
 	plan_head(&plan, model, rows, is_training, head);
-	device->upload(device, head->row, row, (size_t) rows * sizeof(int32_t));
 	if (target != NULL)
 		device->upload(device, head->target, target,
 		               (size_t) rows * sizeof(int32_t));
-	rows_gather(pass, output, head->row, head->hidden, head->stat,
-	            head->normed);
+	head->hidden = output;
+	head->normed = output_norm(model, output, head->stat, head->normed);
+	if (is_training)
+		head->dnormed = pass_gradient(pass);
 }
 
 void
@@ -162,6 +151,5 @@ head_backward(Head *head, Model *model, int first, int count,
 void
 head_end_backward(Head *head, Pass *pass)
 {
-	rows_scatter_backward(pass, head->row, head->hidden, head->stat,
-	                      head->dnormed);
+	output_norm_backward(pass, head->hidden, head->stat);
 }

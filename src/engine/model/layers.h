@@ -38,6 +38,8 @@ typedef struct Lora
 	double alpha;
 	float scale;   /* alpha / rank, or alpha / sqrt(rank) */
 	uint64_t site; /* the map's number in the model */
+	int layer;
+	int column; /* of the layer's LayerState.low, its first */
 } Lora;
 
 typedef struct Linear
@@ -100,17 +102,11 @@ typedef struct Adapter
 	int loras;
 	Parameter *parameters; /* [2 loras]: A and B of each; then [wholes] */
 	int64_t parameter_total;
+	int layer_ranks; /* of a layer's maps together, at most */
 	int largest_rank;
 	int largest_input;
 	int whole[HEAD_PARAMETERS]; /* [wholes] which of the model's parameters */
 	int wholes;                 /* of its head are trained beside the maps */
-
-	/* Scratch of the pass that runs. */
-	Tensor hidden;  /* [T, largest_rank] scale A dropout(x) */
-	Tensor dhidden; /* [T, largest_rank] backward */
-	Tensor dropped; /* [T, largest_input] dropout(x) and its gradient */
-	uint64_t *key;  /* device, [T]: of the tokens' random numbers */
-	bool drops;
 } Adapter;
 
 /* What the forward pass of a layer leaves for its backward pass. */
@@ -130,6 +126,7 @@ typedef struct LayerState
 	Tensor gate;           /* [T, F], before the activation */
 	Tensor up;             /* [T, F], gated only */
 	Tensor mlp_sum;        /* [T, C], before a norm behind the residual */
+	Tensor low;            /* [T, layer_ranks], scale A dropout(x) of maps */
 	Tensor output;         /* [T, C]; the next layer's input */
 } LayerState;
 
@@ -205,11 +202,44 @@ typedef struct Distances
 	int32_t *bucket; /* device, [2 context - 1] */
 } Distances;
 
-/* One pass of a packed batch through the model. */
+/* Scratch of a pass for its model's adapter. */
+typedef struct LoraPass
+{
+	Tensor dlow;    /* [T, largest_rank] backward */
+	Tensor dropped; /* [T, largest_input] dropout(x) and its gradient */
+	uint64_t *key;  /* device, [T]: of the tokens' random numbers */
+	bool drops;
+} LoraPass;
+
+/*
+ * The rows whose output is wanted: behind the last layer's attention only they
+ * go on, in this order.
+ */
+typedef struct Pick
+{
+	int count; /* R; 0: all rows are wanted, and nothing below is there */
+	const int32_t *wanted; /* [R] (host), until the pass ends */
+	int32_t *row;          /* device, [R] */
+	Tensor input;          /* [R, C] of the layer's input */
+	Tensor attended;       /* [R, H D] */
+	Tensor dattended;      /* [R, H D], backward */
+	Tensor dx;             /* [R, C], backward */
+	uint64_t *key;         /* device, [R]: as in LoraPass */
+} Pick;
+
+/*
+ * One pass of a packed batch through the model; or a slice of it, some of its
+ * rows, whose scratch and tokens are theirs alone.  Between one layer's
+ * attention and the next's no row needs another, so slices run side by side.
+ * Of the picked rows of a pass there is such a view, too.
+ */
 typedef struct Pass
 {
 	Model *model;
 	int tokens;
+	int first; /* of a slice: how many rows are before it, */
+	int total; /* among how many of all slices */
+	bool is_picked;
 	bool keeps_state; /* for a backward pass */
 	AttentionShape attention;
 	const int32_t *ids;      /* device, [T] */
@@ -237,6 +267,8 @@ typedef struct Pass
 	Tensor dattended;   /* [T, H D], backward */
 	Tensor dqkv;        /* [T, Q], backward */
 	Tensor dx;          /* [T, C], backward */
+	LoraPass lora;
+	Pick pick;
 } Pass;
 
 /* A run of device memory handed out from the front; base NULL measures. */
@@ -292,10 +324,10 @@ extern void norm_forward(Model *model, const Norm *norm, Tensor out, Tensor x,
 extern void norm_backward(Model *model, const Norm *norm, Tensor dx, float beta,
                           Tensor dout, Tensor x, Tensor stat);
 
-extern void linear_forward(Model *model, const Linear *linear, Tensor out,
+extern void linear_forward(Pass *pass, const Linear *linear, Tensor out,
                            Tensor x);
 /* dx = beta * dx + ..., and the gradients of weight and bias */
-extern void linear_backward(Model *model, const Linear *linear, Tensor dx,
+extern void linear_backward(Pass *pass, const Linear *linear, Tensor dx,
                             float beta, Tensor dout, Tensor x);
 
 /* arena_on_destroy()'s, of a model. */
@@ -351,17 +383,17 @@ extern void lora_initialize(const Adapter *adapter, int index, int64_t first,
                             int64_t count, float *target);
 
 /* out += scale B A dropout(x) */
-extern void lora_forward(Model *model, const Lora *lora, Tensor out, Tensor x);
+extern void lora_forward(Pass *pass, const Lora *lora, Tensor out, Tensor x);
 /* dx += ..., and the gradients of A and B */
-extern void lora_backward(Model *model, const Lora *lora, Tensor dx,
-                          Tensor dout, Tensor x);
+extern void lora_backward(Pass *pass, const Lora *lora, Tensor dx, Tensor dout,
+                          Tensor x);
 
 /* Places the adapter's scratch of a pass over so many tokens. */
-extern void lora_plan(Plan *plan, Adapter *adapter, int64_t tokens,
-                      bool keeps_state);
+extern void lora_plan(Plan *plan, const Adapter *adapter, int64_t tokens,
+                      bool keeps_state, LoraPass *lora);
 /* The tokens' keys from those of the batch's sequences, on their way as a
  * shared batch. */
-extern bool lora_set_keys(Model *model, const Batch *batch,
+extern bool lora_set_keys(Pass *pass, const Batch *batch,
                           const SharedBatch *shared, const DropoutKeys *keys,
                           Failure *failure);
 
@@ -396,9 +428,16 @@ extern void distance_backward(Pass *pass, int layer, Tensor q, Tensor k,
 /* From all layers' gradients to the table's. */
 extern void distance_end_backward(Pass *pass);
 
-/* middle = input + out(attend(norm(input))); pass->dx in and out */
-extern void attention_forward(Pass *pass, int layer);
-extern void attention_backward(Pass *pass, int layer);
+/*
+ * middle = input + out(attend(norm(input))), in three parts: queries, keys and
+ * values; attention itself, of the whole pass; the rest.  pass->dx in and out.
+ */
+extern void attention_project(Pass *pass, int layer);
+extern void attention_attend(Pass *pass, int layer);
+extern void attention_output(Pass *pass, int layer);
+extern void attention_output_backward(Pass *pass, int layer);
+extern void attention_attend_backward(Pass *pass, int layer);
+extern void attention_project_backward(Pass *pass, int layer);
 
 /* output = middle + mlp(norm(middle)), parallel: mlp(norm(input)); pass->dx in
  * and out */
@@ -424,16 +463,18 @@ extern void rotation_divisors(const ModelConfig *config, float *divisors);
 /* --------------------------------------------------- passes (pass.c) */
 
 /* Bytes of device memory a pass over so many tokens and sequences needs. */
-extern size_t pass_size(Model *model, int tokens, int sequences,
+extern size_t pass_size(Model *model, int tokens, int sequences, int picked,
                         bool keeps_state);
 
 /*
  * Lays out a pass over the batch in the model's block, with `extra` bytes
- * after it at *more; uploads ids, positions and offsets.
+ * after it at *more; uploads ids, positions and offsets.  Its output is the
+ * rows wanted[picked], all different, which must outlive the pass; picked 0:
+ * all of them.
  */
 extern bool pass_begin(Pass *pass, Model *model, const SharedBatch *shared,
-                       bool keeps_state, size_t extra, void **more,
-                       Failure *failure);
+                       int picked, const int32_t *wanted, bool keeps_state,
+                       size_t extra, void **more, Failure *failure);
 
 /* The same for single tokens of as many sequences, each at its position; the
  * caller fills in the cache. */
@@ -441,29 +482,36 @@ extern bool pass_begin_tokens(Pass *pass, Model *model, int count,
                               const int32_t *ids, const int32_t *position,
                               size_t extra, void **more, Failure *failure);
 
-/* Through all layers; gives the last output, before the final norm (if any).
- */
+/* The rows of a slice of what has some for each token of the pass. */
+extern Tensor pass_rows(const Pass *pass, Tensor x);
+/* What the slice keeps of a layer; qkv and raw are the whole pass's, see
+ * split() in attention.c. */
+extern LayerState pass_state(const Pass *pass, int layer);
+
+/* Through all layers; gives the wanted rows of the last output, before the
+ * final norm (if any). */
 extern Tensor pass_forward(Pass *pass);
-/* From pass->dx, the gradient of that output, to all gradients. */
+/* Where the gradient of that output belongs. */
+extern Tensor pass_gradient(const Pass *pass);
+/* From there to all gradients. */
 extern void pass_backward(Pass *pass);
 
 /* --------------------------------------------------- the head (head.c) */
 
-/* Rows of a pass's output on their way through the LM head. */
+/* A pass's output on its way through the LM head. */
 typedef struct Head
 {
 	int rows;
 	int chunk;          /* rows whose logits are held at a time */
-	Tensor hidden;      /* [rows, C], before the final norm */
+	Tensor hidden;      /* [rows, C], before the final norm: the output */
 	Tensor stat;        /* [rows, 2] */
 	Tensor normed;      /* [rows, C] */
-	Tensor dnormed;     /* [rows, C], training */
+	Tensor dnormed;     /* [rows, C], training: the pass's gradient */
 	Tensor logits;      /* [chunk, V] */
 	Tensor logp;        /* [1, chunk] */
 	Tensor lse;         /* [1, chunk] */
 	Tensor coefficient; /* [1, chunk], training */
 	Tensor value;       /* [rows, 1], where the model has values */
-	int32_t *row;       /* device, [rows]: which tokens */
 	int32_t *target;    /* device, [rows]: what follows them */
 } Head;
 
@@ -487,13 +535,10 @@ extern bool outputs_are_finite(const float *outputs, int64_t count,
 
 extern size_t head_size(const Model *model, int rows, bool is_training);
 
-/*
- * Lays the head out at memory and brings the rows (host) of the pass's
- * output there, normed.  targets may be NULL.
- */
-extern void head_begin(Head *head, Pass *pass, Tensor output, int rows,
-                       const int32_t *row, const int32_t *target,
-                       bool is_training, void *memory);
+/* Lays the head out at memory, over the output of a pass, which it norms.
+ * target (host) may be NULL. */
+extern void head_begin(Head *head, Pass *pass, Tensor output,
+                       const int32_t *target, bool is_training, void *memory);
 
 /* Logits of rows [first, first + count), count <= chunk, into
  * head->logits; head_logprobs() also their logp and lse. */
@@ -504,18 +549,17 @@ extern void head_logprobs(Head *head, Model *model, int first, int count);
  * dnormed and the head's weights. */
 extern void head_backward(Head *head, Model *model, int first, int count,
                           const float *dlogp);
-/* From dnormed to pass->dx and the final norm. */
+/* From the gradient of normed to the output's. */
 extern void head_end_backward(Head *head, Pass *pass);
 
 /*
- * Rows of a pass's output, normed where the model has a final norm: hidden
- * and stat keep what its backward pass needs.  And the other way: the gradient
- * of normed, which is used up, to pass->dx and the final norm.
+ * A pass's output, normed into `normed` where the model has a final norm, else
+ * as it is; stat is kept for the way back.  There the pass's gradient, which is
+ * that of what this gave, becomes the output's.
  */
-extern void rows_gather(Pass *pass, Tensor output, const int32_t *row,
-                        Tensor hidden, Tensor stat, Tensor normed);
-extern void rows_scatter_backward(Pass *pass, const int32_t *row, Tensor hidden,
-                                  Tensor stat, Tensor dnormed);
+extern Tensor output_norm(Model *model, Tensor output, Tensor stat,
+                          Tensor normed);
+extern void output_norm_backward(Pass *pass, Tensor output, Tensor stat);
 
 /* ----------------------------- values of tokens (token_value.c) */
 
@@ -533,8 +577,7 @@ extern void token_values_backward(Head *head, Model *model,
 typedef struct ClassifierHead
 {
 	int rows;
-	int32_t *row;   /* device, [rows]: which tokens */
-	Tensor hidden;  /* [rows, C], before the final norm */
+	Tensor hidden;  /* [rows, C], before the final norm: the output */
 	Tensor stat;    /* [rows, 2] */
 	Tensor normed;  /* [rows, C] */
 	Tensor dense;   /* [rows, C], the first map's output */
@@ -542,7 +585,7 @@ typedef struct ClassifierHead
 	Tensor logits;  /* [rows, labels] */
 	Tensor dlogits; /* [rows, labels], training */
 	Tensor dpooled; /* [rows, C], training */
-	Tensor dnormed; /* [rows, C], training */
+	Tensor dnormed; /* [rows, C], training: the pass's gradient */
 } ClassifierHead;
 
 /* The token of each sequence that a classifier looks at, row[S] (host). */
@@ -550,12 +593,11 @@ extern void classifier_rows(const Model *model, const Batch *batch,
                             int32_t *row);
 /* Bytes a head over so many rows needs. */
 extern size_t classifier_size(const Model *model, int rows, bool is_training);
-/* Lays the head out at memory and computes head->logits from the rows (host)
- * of the pass's output. */
+/* Lays the head out at memory and computes head->logits from the pass's
+ * output. */
 extern void classifier_forward(ClassifierHead *head, Pass *pass, Tensor output,
-                               int rows, const int32_t *row, bool is_training,
-                               void *memory);
-/* From head->dlogits to pass->dx and all gradients of the head. */
+                               bool is_training, void *memory);
+/* From head->dlogits to the pass's gradient and all gradients of the head. */
 extern void classifier_backward(ClassifierHead *head, Pass *pass);
 
 /* ------------------------- a classifier made of any model (relabel.c) */

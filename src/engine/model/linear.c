@@ -5,9 +5,9 @@
 #include "model/layers.h"
 
 void
-linear_forward(Model *model, const Linear *linear, Tensor out, Tensor x)
+linear_forward(Pass *pass, const Linear *linear, Tensor out, Tensor x)
 {
-	Device *device = model->device;
+	Device *device = pass->model->device;
 	Matrix weight = parameter_matrix(linear->weight);
 
 	if (linear->bias != NULL)
@@ -19,7 +19,7 @@ linear_forward(Model *model, const Linear *linear, Tensor out, Tensor x)
 	else
 		device->matmul(device, out, x, &weight, NULL, 0);
 	if (linear->lora != NULL)
-		lora_forward(model, linear->lora, out, x);
+		lora_forward(pass, linear->lora, out, x);
 }
 
 /* Frozen weights have no gradient. */
@@ -43,15 +43,16 @@ accumulate_gradient(Model *model, const Linear *linear, Tensor dout, Tensor x)
 }
 
 void
-linear_backward(Model *model, const Linear *linear, Tensor dx, float beta,
+linear_backward(Pass *pass, const Linear *linear, Tensor dx, float beta,
                 Tensor dout, Tensor x)
 {
+	Model *model = pass->model;
 	Matrix weight = parameter_matrix(linear->weight);
 
 	accumulate_gradient(model, linear, dout, x);
 	model->device->matmul_input_grad(model->device, dx, dout, &weight, beta);
 	if (linear->lora != NULL)
-		lora_backward(model, linear->lora, dx, dout, x);
+		lora_backward(pass, linear->lora, dx, dout, x);
 }
 
 void

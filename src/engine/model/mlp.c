@@ -17,23 +17,23 @@ mlp_forward(Pass *pass, int number)
 	Model *model = pass->model;
 	Device *device = model->device;
 	const Layer *layer = &model->layers[number];
-	LayerState *state = &pass->states[number];
+	LayerState state = pass_state(pass, number);
 	Activation activation = model->config.activation;
-	Tensor x = branch_input(pass, &layer->mlp_norm, input_of(pass, state),
-	                        state->mlp_stat);
+	Tensor x = branch_input(pass, &layer->mlp_norm, input_of(pass, &state),
+	                        state.mlp_stat);
 
-	linear_forward(model, &layer->gate, state->gate, x);
+	linear_forward(pass, &layer->gate, state.gate, x);
 	if (model->config.gated)
 	{
-		linear_forward(model, &layer->up, state->up, x);
-		device->activation(device, activation, pass->inner, state->gate,
-		                   &state->up);
+		linear_forward(pass, &layer->up, state.up, x);
+		device->activation(device, activation, pass->inner, state.gate,
+		                   &state.up);
 	}
 	else
-		device->activation(device, activation, pass->inner, state->gate, NULL);
-	linear_forward(model, &layer->down, pass->wide, pass->inner);
-	branch_output(pass, &layer->mlp_norm, state->output, state->middle,
-	              state->mlp_sum, state->mlp_stat);
+		device->activation(device, activation, pass->inner, state.gate, NULL);
+	linear_forward(pass, &layer->down, pass->wide, pass->inner);
+	branch_output(pass, &layer->mlp_norm, state.output, state.middle,
+	              state.mlp_sum, state.mlp_stat);
 }
 
 void
@@ -42,36 +42,35 @@ mlp_backward(Pass *pass, int number)
 	Model *model = pass->model;
 	Device *device = model->device;
 	const Layer *layer = &model->layers[number];
-	LayerState *state = &pass->states[number];
+	LayerState state = pass_state(pass, number);
 	Activation activation = model->config.activation;
 	bool gated = model->config.gated;
-	const Tensor *up = gated ? &state->up : NULL;
+	const Tensor *up = gated ? &state.up : NULL;
 	float beta;
 	Tensor dx = branch_gradient(pass, &beta);
 	Tensor x;
 
-	branch_output_backward(pass, &layer->mlp_norm, state->mlp_sum,
-	                       state->mlp_stat);
+	branch_output_backward(pass, &layer->mlp_norm, state.mlp_sum,
+	                       state.mlp_stat);
 	/* The activation's output and the norm's are cheaper made again than
 	 * kept.  inner then becomes the gradient of up, inner2 that of gate. */
-	device->activation(device, activation, pass->inner, state->gate, up);
-	linear_backward(model, &layer->down, pass->inner2, 0, pass->dx,
-	                pass->inner);
+	device->activation(device, activation, pass->inner, state.gate, up);
+	linear_backward(pass, &layer->down, pass->inner2, 0, pass->dx, pass->inner);
 	device->activation_grad(device, activation, pass->inner2,
 	                        gated ? &pass->inner : NULL, pass->inner2,
-	                        state->gate, up);
-	x = branch_input(pass, &layer->mlp_norm, input_of(pass, state),
-	                 state->mlp_stat);
-	linear_backward(model, &layer->gate, dx, beta, pass->inner2, x);
+	                        state.gate, up);
+	x = branch_input(pass, &layer->mlp_norm, input_of(pass, &state),
+	                 state.mlp_stat);
+	linear_backward(pass, &layer->gate, dx, beta, pass->inner2, x);
 	if (gated)
-		linear_backward(model, &layer->up, dx, 1, pass->inner, x);
+		linear_backward(pass, &layer->up, dx, 1, pass->inner, x);
 	if (model->config.norm_after)
 		return;
 	/* Attention beside it still wants dx as it is. */
 	if (model->config.is_parallel)
-		norm_backward(model, &layer->mlp_norm, pass->branch, 0, dx,
-		              state->input, state->mlp_stat);
+		norm_backward(model, &layer->mlp_norm, pass->branch, 0, dx, state.input,
+		              state.mlp_stat);
 	else
-		norm_backward(model, &layer->mlp_norm, pass->dx, 1, dx, state->middle,
-		              state->mlp_stat);
+		norm_backward(model, &layer->mlp_norm, pass->dx, 1, dx, state.middle,
+		              state.mlp_stat);
 }

@@ -57,7 +57,7 @@ model_token_budget(const Model *model, bool is_training)
 		allowed = left < allowed ? left : allowed;
 	}
 	while (tokens > TOKENS_MIN &&
-	       pass_size(m, tokens, tokens, is_training) +
+	       pass_size(m, tokens, tokens, tokens, is_training) +
 	               rows_size(model, tokens, is_training) >
 	           allowed)
 		tokens /= 2;
@@ -125,11 +125,10 @@ score_targets(Model *model, Arena *arena, const Batch *batch, float *logp,
 	if (targets == 0)
 		return true;
 	batch_list_targets(batch, &shared, row, target);
-	if (!pass_begin(&pass, model, &shared, false,
+	if (!pass_begin(&pass, model, &shared, targets, row, false,
 	                head_size(model, targets, false), &memory, failure))
 		return false;
-	head_begin(&head, &pass, pass_forward(&pass), targets, row, target, false,
-	           memory);
+	head_begin(&head, &pass, pass_forward(&pass), target, false, memory);
 	if (value != NULL)
 		token_values_forward(&head, model, value);
 	for (int first = 0; first < targets; first += head.chunk)
@@ -285,17 +284,13 @@ hidden_of_part(Model *model, Arena *arena, const Batch *batch, float **out,
 
 	(void) arena;
 	if (!pass_begin(
-			&pass, model, &alone, false,
+			&pass, model, &alone, 0, NULL, false,
 			sizeof(float) * 2 * (size_t) batch->offset[batch->sequences] + 64,
 			&memory, failure))
 		return false;
 	output = pass_forward(&pass);
-	if (model->final_norm.weight != NULL)
-	{
-		norm_forward(model, &model->final_norm, pass.wide, output,
-		             tensor_at(memory, pass.tokens, 2));
-		output = pass.wide;
-	}
+	output = output_norm(model, output, tensor_at(memory, pass.tokens, 2),
+	                     pass.wide);
 	device->download(device, *out, output.data, numbers * sizeof(float));
 	*out += numbers;
 	return device->sync(device, failure);
@@ -323,11 +318,10 @@ last_logits_of_part(Model *model, Arena *arena, const Batch *batch, float **out,
 
 	for (int s = 0; s < rows; s++)
 		row[s] = batch->offset[s + 1] - 1;
-	if (!pass_begin(&pass, model, &alone, false, head_size(model, rows, false),
-	                &memory, failure))
+	if (!pass_begin(&pass, model, &alone, rows, row, false,
+	                head_size(model, rows, false), &memory, failure))
 		return false;
-	head_begin(&head, &pass, pass_forward(&pass), rows, row, NULL, false,
-	           memory);
+	head_begin(&head, &pass, pass_forward(&pass), NULL, false, memory);
 	for (int first = 0; first < rows; first += head.chunk)
 	{
 		int count = first + head.chunk < rows ? head.chunk : rows - first;

@@ -256,13 +256,12 @@ accumulate(Step *step, int groups, const DropoutKeys *keys, Failure *failure)
 	}
 	batch_list_targets(batch, &shared, row, target);
 	done = model_require(model, MODEL_LANGUAGE, failure) &&
-	       pass_begin(&pass, model, &shared, true,
+	       pass_begin(&pass, model, &shared, targets, row, true,
 	                  head_size(model, targets, true), &memory, failure) &&
-	       lora_set_keys(model, batch, &shared, keys, failure);
+	       lora_set_keys(&pass, batch, &shared, keys, failure);
 	if (done)
 	{
-		head_begin(&head, &pass, pass_forward(&pass), targets, row, target,
-		           true, memory);
+		head_begin(&head, &pass, pass_forward(&pass), target, true, memory);
 		if (step->valued != NULL)
 			token_values_forward(&head, model, step->value);
 		done = run_groups(step, groups, failure);

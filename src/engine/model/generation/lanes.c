@@ -102,10 +102,9 @@ lanes_open(Lanes *lanes, Model *model, Arena *arena, int count, int rows,
 	       open_iota(lanes, arena, failure);
 }
 
-/* The pass itself, and the logits of those of its rows that count. */
+/* The pass itself, and the logits of its output. */
 static bool
-run(Lanes *lanes, Pass *pass, void *memory, int count, const int32_t *row,
-    Failure *failure)
+run(Lanes *lanes, Pass *pass, void *memory, int count, Failure *failure)
 {
 	Model *model = lanes->model;
 	Device *device = model->device;
@@ -113,7 +112,7 @@ run(Lanes *lanes, Pass *pass, void *memory, int count, const int32_t *row,
 	Tensor output = pass_forward(pass);
 	Head head;
 
-	head_begin(&head, pass, output, count, row, NULL, false, memory);
+	head_begin(&head, pass, output, NULL, false, memory);
 	for (int first = 0; first < count; first += head.chunk)
 	{
 		int rows = first + head.chunk < count ? head.chunk : count - first;
@@ -160,14 +159,14 @@ lanes_fill(Lanes *lanes, Arena *scratch, int count, const int *lane,
 		}
 	extra = (bytes + 63) / 64 * 64;
 	alone = batch_alone(&(Batch){count, offset, NULL, ids, NULL});
-	if (!pass_begin(&pass, model, &alone, false,
+	if (!pass_begin(&pass, model, &alone, count, row, false,
 	                extra + head_size(model, count, false), &more, failure))
 		return false;
 	memory = more;
 	device->upload(device, memory, cache_row, bytes);
 	pass.cache = &lanes->cache;
 	pass.cache_row = (int32_t *) (void *) memory;
-	return run(lanes, &pass, memory + extra, count, row, failure);
+	return run(lanes, &pass, memory + extra, count, failure);
 }
 
 bool
@@ -177,7 +176,6 @@ lanes_extend(Lanes *lanes, int count, const int *lane, const int32_t *ids,
 	Model *model = lanes->model;
 	Device *device = model->device;
 	int32_t position[LANES_MAX];
-	int32_t row[LANES_MAX];
 	int32_t index[3][LANES_MAX]; /* cache row, first, length */
 	size_t extra = sizeof(index);
 	char *memory;
@@ -187,7 +185,6 @@ lanes_extend(Lanes *lanes, int count, const int *lane, const int32_t *ids,
 	for (int i = 0; i < count; i++)
 	{
 		position[i] = lanes->length[lane[i]];
-		row[i] = i;
 		index[1][i] = lane[i] * lanes->rows;
 		index[0][i] = index[1][i] + position[i];
 		index[2][i] = ++lanes->length[lane[i]];
@@ -202,7 +199,7 @@ lanes_extend(Lanes *lanes, int count, const int *lane, const int32_t *ids,
 	pass.cache_row = (int32_t *) (void *) memory;
 	pass.cache_first = pass.cache_row + LANES_MAX;
 	pass.cache_length = pass.cache_first + LANES_MAX;
-	return run(lanes, &pass, memory + extra, count, row, failure);
+	return run(lanes, &pass, memory + extra, count, failure);
 }
 
 static void

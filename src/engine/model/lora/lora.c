@@ -3,8 +3,8 @@
  *		What an adapter adds to a linear map, forward and backward, and making
  *		a new one.
  *
- * dropout(x) and A dropout(x) are cheaper made again than kept for the
- * backward pass: the rank is small, and the mask is a matter of addresses.
+ * dropout(x) is cheaper made again than kept for the backward pass, as the
+ * mask is a matter of addresses; A dropout(x), which is narrow, is kept.
  */
 #include "model/lora/lora.h"
 
@@ -61,80 +61,81 @@ linear_module(const Model *model, const Linear *linear)
 /* ------------------------------------------------------- the layer's part */
 
 static Tensor
-drop(Model *model, const Lora *lora, Tensor x)
+drop(Pass *pass, const Lora *lora, Tensor x)
 {
-	Adapter *adapter = model->adapter;
-	Tensor dropped = tensor_at(adapter->dropped.data, x.rows, x.cols);
+	Device *device = pass->model->device;
+	Tensor dropped = tensor_at(pass->lora.dropped.data, x.rows, x.cols);
 
-	if (!adapter->drops)
+	if (!pass->lora.drops)
 		return x;
-	model->device->dropout(model->device, dropped, x, 0, adapter->dropout,
-	                       adapter->key, lora->site);
+	device->dropout(device, dropped, x, 0, pass->model->adapter->dropout,
+	                pass->lora.key, lora->site);
 	return dropped;
 }
 
-/* scale A x */
+/* scale A dropout(x), which the forward pass leaves for the backward pass. */
 static Tensor
-shrink(Model *model, const Lora *lora, Tensor x)
+low_of(const Pass *pass, const Lora *lora)
 {
-	Tensor hidden = tensor_at(model->adapter->hidden.data, x.rows, lora->rank);
+	Tensor rows =
+		tensor_rows(pass->states[lora->layer].low, pass->first, pass->tokens);
+
+	return tensor_columns(rows, lora->column, lora->rank);
+}
+
+void
+lora_forward(Pass *pass, const Lora *lora, Tensor out, Tensor x)
+{
+	Device *device = pass->model->device;
 	Matrix a = parameter_matrix(lora->a);
-
-	model->device->matmul(model->device, hidden, x, &a, NULL, 0);
-	model->device->scale(model->device, hidden, lora->scale);
-	return hidden;
-}
-
-void
-lora_forward(Model *model, const Lora *lora, Tensor out, Tensor x)
-{
-	Tensor hidden = shrink(model, lora, drop(model, lora, x));
 	Matrix b = parameter_matrix(lora->b);
+	Tensor low = low_of(pass, lora);
 
-	model->device->matmul(model->device, out, hidden, &b, NULL, 1);
+	device->matmul(device, low, drop(pass, lora, x), &a, NULL, 0);
+	device->scale(device, low, lora->scale);
+	device->matmul(device, out, low, &b, NULL, 1);
 }
 
 void
-lora_backward(Model *model, const Lora *lora, Tensor dx, Tensor dout, Tensor x)
+lora_backward(Pass *pass, const Lora *lora, Tensor dx, Tensor dout, Tensor x)
 {
+	Model *model = pass->model;
 	Device *device = model->device;
-	Adapter *adapter = model->adapter;
-	Tensor dropped = drop(model, lora, x);
-	Tensor hidden = shrink(model, lora, dropped);
-	Tensor dhidden = tensor_at(adapter->dhidden.data, x.rows, lora->rank);
+	Tensor dropped = drop(pass, lora, x);
+	Tensor dlow = tensor_at(pass->lora.dlow.data, x.rows, lora->rank);
 	Matrix a = parameter_matrix(lora->a);
 	Matrix b = parameter_matrix(lora->b);
 	Matrix da = gradient_matrix(model, lora->a);
 	Matrix db = gradient_matrix(model, lora->b);
 
-	device->matmul_weight_grad(device, &db, NULL, dout, hidden);
-	device->matmul_input_grad(device, dhidden, dout, &b, 0);
-	device->scale(device, dhidden, lora->scale);
-	device->matmul_weight_grad(device, &da, NULL, dhidden, dropped);
-	if (!adapter->drops)
+	device->matmul_weight_grad(device, &db, NULL, dout, low_of(pass, lora));
+	device->matmul_input_grad(device, dlow, dout, &b, 0);
+	device->scale(device, dlow, lora->scale);
+	device->matmul_weight_grad(device, &da, NULL, dlow, dropped);
+	if (!pass->lora.drops)
 	{
-		device->matmul_input_grad(device, dx, dhidden, &a, 1);
+		device->matmul_input_grad(device, dx, dlow, &a, 1);
 		return;
 	}
 	/* The input has served; its place takes its gradient. */
-	device->matmul_input_grad(device, dropped, dhidden, &a, 0);
-	device->dropout(device, dx, dropped, 1, adapter->dropout, adapter->key,
-	                lora->site);
+	device->matmul_input_grad(device, dropped, dlow, &a, 0);
+	device->dropout(device, dx, dropped, 1, model->adapter->dropout,
+	                pass->lora.key, lora->site);
 }
 
 /* ------------------------------------------------------------- the pass */
 
 void
-lora_plan(Plan *plan, Adapter *adapter, int64_t tokens, bool keeps_state)
+lora_plan(Plan *plan, const Adapter *adapter, int64_t tokens, bool keeps_state,
+          LoraPass *lora)
 {
-	adapter->drops = keeps_state && adapter->dropout > 0;
-	adapter->hidden = plan_tensor(plan, tokens, adapter->largest_rank);
+	lora->drops = keeps_state && adapter->dropout > 0;
 	if (keeps_state)
-		adapter->dhidden = plan_tensor(plan, tokens, adapter->largest_rank);
-	if (!adapter->drops)
+		lora->dlow = plan_tensor(plan, tokens, adapter->largest_rank);
+	if (!lora->drops)
 		return;
-	adapter->dropped = plan_tensor(plan, tokens, adapter->largest_input);
-	adapter->key = plan_bytes(plan, (size_t) tokens * sizeof(uint64_t));
+	lora->dropped = plan_tensor(plan, tokens, adapter->largest_input);
+	lora->key = plan_bytes(plan, (size_t) tokens * sizeof(uint64_t));
 }
 
 /*
@@ -161,19 +162,21 @@ key_tokens(const Batch *batch, const DropoutKeys *keys, int s, int from,
 }
 
 bool
-lora_set_keys(Model *model, const Batch *batch, const SharedBatch *shared,
+lora_set_keys(Pass *pass, const Batch *batch, const SharedBatch *shared,
               const DropoutKeys *keys, Failure *failure)
 {
-	Device *device = model->device;
+	Device *device = pass->model->device;
+	const Pick *pick = &pass->pick;
 	const int32_t *offset = shared->batch.offset;
 	size_t tokens = (size_t) offset[shared->batch.sequences];
+	size_t picked = (size_t) pick->count;
 	uint64_t *all;
 
-	if (model->adapter == NULL || !model->adapter->drops)
+	if (!pass->lora.drops)
 		return true;
 	if (keys == NULL)
 		return fail(failure, FAILURE_INTERNAL, "dropout without keys");
-	all = malloc(tokens * sizeof(uint64_t) + 1);
+	all = malloc((tokens + picked) * sizeof(uint64_t) + 1);
 	if (all == NULL)
 		return fail(failure, FAILURE_OUT_OF_MEMORY, "no memory for %zu tokens",
 		            tokens);
@@ -181,7 +184,12 @@ lora_set_keys(Model *model, const Batch *batch, const SharedBatch *shared,
 		key_tokens(batch, keys, shared->source == NULL ? s : shared->source[s],
 		           tokens_before(shared, s), offset[s + 1] - offset[s],
 		           all + offset[s]);
-	device->upload(device, model->adapter->key, all, tokens * sizeof(uint64_t));
+	for (size_t i = 0; i < picked; i++)
+		all[tokens + i] = all[pick->wanted[i]];
+	device->upload(device, pass->lora.key, all, tokens * sizeof(uint64_t));
+	if (picked > 0)
+		device->upload(device, pick->key, all + tokens,
+		               picked * sizeof(uint64_t));
 	free(all);
 	return true;
 }
@@ -204,10 +212,10 @@ add_parameter(Model *model, Adapter *adapter, Parameter *parameter,
 	adapter->parameter_total += (parameter->count + 15) / 16 * 16;
 }
 
-/* Puts A and B of this rank beside the map. */
+/* Puts A and B of this rank beside the map; column is its place in low. */
 static void
 add_lora(Model *model, Adapter *adapter, Linear *linear, uint64_t site,
-         const LoraShape *shape)
+         const LoraShape *shape, int *column)
 {
 	const Parameter *weight = linear->weight;
 	const char *module = linear_module(model, linear);
@@ -227,7 +235,10 @@ add_lora(Model *model, Adapter *adapter, Linear *linear, uint64_t site,
 		.alpha = shape->alpha,
 		.scale = (float) (shape->alpha /
 	                      (adapter->rslora ? sqrt(shape->rank) : shape->rank)),
-		.site = site};
+		.site = site,
+		.layer = (int) (site / LAYER_LINEARS),
+		.column = *column};
+	*column += shape->rank;
 	linear->lora = lora;
 	adapter->loras++;
 	if (shape->rank > adapter->largest_rank)
@@ -253,6 +264,7 @@ adapter_attach(Model *model, Adapter *adapter, LoraChooser choose,
 	for (int i = 0; i < model->config.layers; i++)
 	{
 		Linear *linears[LAYER_LINEARS];
+		int column = 0;
 
 		layer_linears(&model->layers[i], linears);
 		for (int j = 0; j < LAYER_LINEARS; j++)
@@ -266,8 +278,11 @@ adapter_attach(Model *model, Adapter *adapter, LoraChooser choose,
 				return false;
 			if (shape.rank > 0)
 				add_lora(model, adapter, linears[j],
-				         (uint64_t) i * LAYER_LINEARS + (uint64_t) j, &shape);
+				         (uint64_t) i * LAYER_LINEARS + (uint64_t) j, &shape,
+				         &column);
 		}
+		if (column > adapter->layer_ranks)
+			adapter->layer_ranks = column;
 	}
 	model->adapter = adapter;
 	return true;
