@@ -242,11 +242,12 @@ CREATE FUNCTION @extschema@.alol_cancel(job bigint) RETURNS bool
 COMMENT ON FUNCTION @extschema@.alol_cancel(bigint) IS
 	'stops a job at once and keeps its last checkpoint; false if it is over';
 
-CREATE FUNCTION @extschema@.alol_resume(job bigint) RETURNS bool
+CREATE FUNCTION @extschema@.alol_resume(job bigint, device text DEFAULT NULL)
+	RETURNS bool
 	AS 'MODULE_PATHNAME', 'alol_resume'
-	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION @extschema@.alol_resume(bigint) IS
-	'lets a failed, cancelled or interrupted job go on from its last checkpoint; false if there is nothing to resume';
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.alol_resume(bigint, text) IS
+	'lets a failed, cancelled or interrupted job go on from its last checkpoint, on another device if one is named; false if there is nothing to resume';
 
 CREATE FUNCTION @extschema@.alol_job_drop(job bigint) RETURNS void
 	AS 'MODULE_PATHNAME', 'alol_job_drop'

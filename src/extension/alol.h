@@ -88,5 +88,6 @@ extern char *directory_cache(void);
 extern char *directory_jobs(void);
 extern char *directory_slots(void);     /* lock files of session engines */
 extern char *directory_queue(void);     /* databases with waiting jobs */
+extern char *directory_devices(void);   /* lock files of devices */
 extern char *directory_temporary(void); /* a new, empty one */
 extern void directory_remove(const char *path); /* with all in it; no error */

@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "base/nearest.h"
 #include "options.h"
+#include "wire/device_spec.h"
 
 /* The functions that know an option. */
 #define TRAIN 1
@@ -29,6 +30,7 @@ typedef enum OptionType
 	OPTION_CHOICE,
 	OPTION_TEXTS,   /* an array of text */
 	OPTION_TARGETS, /* the same, not empty, or a text */
+	OPTION_DEVICE,  /* see device_spec.h */
 	OPTION_OBJECT   /* of GENERATE's options */
 } OptionType;
 
@@ -131,7 +133,7 @@ static const Option known_options[] = {
 
 	/* The machine. */
 	CHOICE_OPTION("dtype", TRAIN | VALUE | EVALUATE | REWARD, "\"auto\"", ",auto,fp32,bf16,", ",auto,fp32,"),
-	CHOICE_OPTION("device", TRAIN | VALUE | EVALUATE | REWARD, "\"auto\"", ",auto,cpu,cuda,", ",auto,cpu,"),
+	{"device", TRAIN | VALUE | EVALUATE | REWARD, OPTION_DEVICE, "\"auto\""},
 
 	/* The course of the job. */
 	INT_OPTION("evaluate_every", TRAIN | REWARD, "null", 1),
@@ -381,6 +383,17 @@ check_targets(const char *name, JsonbValue *value)
 		wrong_type(name, wanted, value);
 }
 
+static void
+check_device(const char *name, JsonbValue *value)
+{
+	DeviceSpec spec;
+
+	if (value->type != jbvString ||
+	    !device_spec_parse(
+			pnstrdup(value->val.string.val, value->val.string.len), &spec))
+		wrong_type(name, DEVICE_SPEC_FORMS, value);
+}
+
 /* Raises unless the value fits the option; name is what messages call it. */
 static void
 check_value(const Option *option, const char *name, JsonbValue *value)
@@ -409,6 +422,9 @@ check_value(const Option *option, const char *name, JsonbValue *value)
 			break;
 		case OPTION_TARGETS:
 			check_targets(name, value);
+			break;
+		case OPTION_DEVICE:
+			check_device(name, value);
 			break;
 		case OPTION_OBJECT:
 			if (value->type != jbvBinary ||

@@ -32,12 +32,15 @@ typedef enum WireType
 	/* -------------------------------------------- extension to engine */
 
 	/* {"version", "extension": version text, "parent": pid, "threads": 0 for
-	 * all, "memory_limit": bytes or 0, "device": "auto", "cpu"} -> {"version",
+	 * all, "memory_limit": bytes or 0, "device": as in
+	 * device_spec.h, "claims": directory of lock files or null, "devices":
+	 * bool, all are looked for} -> {"version",
 	 * "methods": [{"name", "rows": "all"|"positive_reward"|
 	 * "positive_advantage"|"pairs"|"lists"|"prompts", "reference": bool,
 	 * "value": bool}],
 	 * "objectives": [{"name", "rows"}] of classifiers, "architectures": [text],
-	 * "formats": [text], "pid", "device": what it computes on} */
+	 * "formats": [text], "pid", "device": what it computes on, "fault":
+	 * null or why a GPU that may be there cannot be used} */
 	WIRE_HELLO = 1,
 	/* {} : stop the request with this frame's id */
 	WIRE_CANCEL,
@@ -48,7 +51,7 @@ typedef enum WireType
 	WIRE_DATA_END,
 
 	/* {} -> {"devices": [{"device", "name", "memory_total", "memory_free",
-	 * "compute_capability", "isa"}]} */
+	 * "compute_capability", "isa"}], as they were at the handshake, "fault"} */
 	WIRE_DEVICES = 16,
 	/* {"model": ModelRef} -> {"kind": "lm"|"classifier"|"encoder" (a body
 	 * without a head)|"adapter"|"value", "architecture", "parameters",

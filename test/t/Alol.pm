@@ -15,7 +15,7 @@ use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(start_node new_node create_model create_pairs wait_until
   start_job engines_of is_alive wait_gone reward_sql last_line
-  break_off_and_resume);
+  break_off_and_resume install_module set_faults);
 
 # A cluster, not yet started, with settings that suit tests.
 sub new_node
@@ -171,6 +171,44 @@ sub wait_gone
 		sleep 0.05;
 	}
 	return 0;
+}
+
+# Where engines look for a module of devices.
+sub module_path
+{
+	my $library = qx($ENV{PG_CONFIG} --pkglibdir);
+	chomp $library;
+	return "$library/alol_cuda.so";
+}
+
+# Puts the module for tests (test/module), whose GPUs are the CPU, beside the
+# engine until the test ends; false where that cannot be.
+my $has_module = 0;
+sub install_module
+{
+	my $path = module_path();
+	my $built = 'build/engine/test/module/alol_cuda.so';
+	return 0 if -e $path;
+	system("make -s PG_CONFIG=$ENV{PG_CONFIG} test-module >/dev/null 2>&1") == 0
+	  or return 0;
+	system("cp $built $path 2>/dev/null") == 0 or return 0;
+	$has_module = 1;
+	return 1;
+}
+
+# What the module finds wrong from now on: words and numbers.
+sub set_faults
+{
+	my (%faults) = @_;
+	open(my $file, '>', module_path() . '.faults') or die "faults: $!";
+	print $file "$_ $faults{$_}\n" foreach sort keys %faults;
+	close $file;
+	return;
+}
+
+END
+{
+	unlink map { module_path() . $_ } '', '.faults', '.memory' if $has_module;
 }
 
 sub last_line

@@ -67,8 +67,22 @@ processor_name(char *name, size_t size)
 	fclose(file);
 }
 
-bool
-handle_devices(Request *request, Failure *failure)
+/* Of a GPU, as it was when the engine started. */
+static json_t *
+describe_gpu(const DeviceInfo *info)
+{
+	const char *capability =
+		info->compute_capability[0] == '\0' ? NULL : info->compute_capability;
+
+	return json_pack("{s:s, s:s, s:I, s:I, s:s?, s:n}", "device", info->device,
+	                 "name", info->name, "memory_total",
+	                 (json_int_t) info->memory_total, "memory_free",
+	                 (json_int_t) info->memory_free, "compute_capability",
+	                 capability, "isa");
+}
+
+static json_t *
+describe_cpu(void)
 {
 	int64_t total = number_of_line("/proc/meminfo", "MemTotal:") * 1024;
 	int64_t available = number_of_line("/proc/meminfo", "MemAvailable:") * 1024;
@@ -81,11 +95,23 @@ handle_devices(Request *request, Failure *failure)
 	if (group >= 0 && used >= 0 && group - used < available)
 		available = group > used ? group - used : 0;
 	processor_name(name, sizeof(name));
+	return json_pack("{s:s, s:s, s:I, s:I, s:n, s:s}", "device", "cpu", "name",
+	                 name, "memory_total", (json_int_t) total, "memory_free",
+	                 (json_int_t) available, "compute_capability", "isa",
+	                 cpu_isa());
+}
+
+bool
+handle_devices(Request *request, Failure *failure)
+{
+	const DeviceList *list = &request->serve->devices;
+	json_t *devices = json_array();
+
+	for (int i = 0; i < list->count; i++)
+		json_array_append_new(devices, describe_gpu(&list->info[i]));
+	json_array_append_new(devices, describe_cpu());
 	return reply_send(request, WIRE_RESULT,
-	                  json_pack("{s:[{s:s, s:s, s:I, s:I, s:n, s:s}]}",
-	                            "devices", "device", "cpu", "name", name,
-	                            "memory_total", (json_int_t) total,
-	                            "memory_free", (json_int_t) available,
-	                            "compute_capability", "isa", cpu_isa()),
+	                  json_pack("{s:o, s:s?}", "devices", devices, "fault",
+	                            list->is_fault ? list->reason : NULL),
 	                  failure);
 }

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 /* Requests inside requests, at most. */
 #define DEPTH_MAX 16
@@ -165,14 +166,16 @@ fail_items(Request *request, Failure *failure)
 	            wire_type_name((uint16_t) request->type), request->items.size);
 }
 
-/* Tells the other side, as far as it still listens, and ends. */
+/* Tells the other side, as far as it still listens, and ends: at once, as the
+ * driver of a lost device may not get to its own end. */
 static void
 die(Serve *serve, Request *request, const Failure *failure)
 {
 	reply_error(request, failure);
 	connection_flush(&serve->connection);
 	fprintf(stderr, "%s\n", failure->message);
-	exit(1);
+	fflush(NULL);
+	_exit(1);
 }
 
 static void
@@ -294,7 +297,8 @@ serve_request(Serve *serve, Frame *frame)
 	serve->depth++;
 	if (!run_handler(&request, frame, &failure))
 	{
-		if (failure.code == FAILURE_PROTOCOL)
+		/* A device that failed once answers nothing more. */
+		if (failure.code == FAILURE_PROTOCOL || failure.code == FAILURE_DEVICE)
 			die(serve, &request, &failure);
 		reply_error(&request, &failure);
 	}

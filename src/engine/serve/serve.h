@@ -12,7 +12,7 @@
 #pragma once
 
 #include "base/arena.h"
-#include "device/device.h"
+#include "device/probe.h"
 #include "serve/connection.h"
 
 #include <jansson.h>
@@ -25,6 +25,7 @@ typedef struct Serve
 {
 	Connection connection;
 	Device *device;     /* NULL before WIRE_HELLO */
+	DeviceList devices; /* other than the CPU, as that found them */
 	ModelCache *models; /* models.h */
 	Job *job;           /* job.h; NULL: none is open */
 	Request *current;   /* the innermost request that is being served */

@@ -1,6 +1,6 @@
 /*
  * directory.c
- *		The data directory: cache/, jobs/ and temporary/, made at first use.
+ *		The data directory: cache/, jobs/, temporary/ and so on, made at first use.
  *
  * By default it lies in PGDATA under a name that pg_basebackup skips, as
  * everything in it can be made again or belongs to this one server.
@@ -69,6 +69,12 @@ char *
 directory_queue(void)
 {
 	return directory_of("queue");
+}
+
+char *
+directory_devices(void)
+{
+	return directory_of("devices");
 }
 
 /* Removes a file or a tree below a directory descriptor. */

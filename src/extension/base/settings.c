@@ -12,6 +12,7 @@
 #include "utils/guc.h"
 
 #include "base/settings.h"
+#include "wire/device_spec.h"
 
 int alol_max_jobs = 1;
 int alol_max_session_engines = 4;
@@ -34,9 +35,11 @@ check_data_directory(char **value, void **extra, GucSource source)
 static bool
 check_device(char **value, void **extra, GucSource source)
 {
-	if (strcmp(*value, "auto") == 0 || strcmp(*value, "cpu") == 0)
+	DeviceSpec spec;
+
+	if (device_spec_parse(*value, &spec))
 		return true;
-	GUC_check_errdetail("The device is \"auto\" or \"cpu\".");
+	GUC_check_errdetail("The device is %s.", DEVICE_SPEC_FORMS);
 	return false;
 }
 
@@ -86,8 +89,9 @@ define_places(void)
 		&alol_data_directory, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
 		check_data_directory, NULL, NULL);
 	DefineCustomStringVariable("alol.device", "What engines compute on.",
-	                           "\"auto\" or \"cpu\".", &alol_device, "auto",
-	                           PGC_SUSET, 0, check_device, NULL, NULL);
+	                           "auto is a GPU where there is one.",
+	                           &alol_device, "auto", PGC_SUSET, 0, check_device,
+	                           NULL, NULL);
 }
 
 void

@@ -48,8 +48,16 @@ context_is_reset(void *argument)
 
 /* ------------------------------------------------------------- greeting */
 
+/* What an engine is started for. */
+typedef struct Purpose
+{
+	const char *device; /* NULL: alol.device */
+	bool is_job;
+	bool looks_at_devices; /* at all, whatever it computes on */
+} Purpose;
+
 static char *
-greeting(const Engine *engine)
+greeting(const Engine *engine, const Purpose *purpose)
 {
 	StringInfoData json;
 
@@ -60,20 +68,25 @@ greeting(const Engine *engine)
 	json_add_int(&json, "parent", MyProcPid);
 	json_add_int(&json, "threads", alol_threads);
 	json_add_int(&json, "memory_limit", engine_memory_limit());
-	json_add_text(&json, "device", alol_device);
+	json_add_text(&json, "device",
+	              purpose->device == NULL ? alol_device : purpose->device);
+	if (purpose->is_job)
+		json_add_text(&json, "claims", directory_devices());
+	json_add_bool(&json, "devices", purpose->looks_at_devices);
 	json_add_int(&json, "idle_timeout", engine->idle_timeout_s);
 	appendStringInfoChar(&json, '}');
 	return json.data;
 }
 
 static void
-greet(Engine *engine)
+greet(Engine *engine, const Purpose *purpose)
 {
 	EngineFrame reply;
 	int64 version;
 	MemoryContext saved;
 
-	engine_ask(engine, WIRE_HELLO, engine_payload(greeting(engine)), &reply);
+	engine_ask(engine, WIRE_HELLO, engine_payload(greeting(engine, purpose)),
+	           &reply);
 	version = json_int(reply.head, "version", 0);
 	if (version != WIRE_VERSION)
 		ereport(ERROR,
@@ -93,7 +106,8 @@ greet(Engine *engine)
 
 /* Starts and greets an engine that is owned by a context of its own. */
 static Engine *
-open_engine(MemoryContext owner, int slot, int idle_timeout_s)
+open_engine(MemoryContext owner, int slot, int idle_timeout_s,
+            const Purpose *purpose)
 {
 	MemoryContext context =
 		AllocSetContextCreate(owner, "alol engine", ALLOCSET_DEFAULT_SIZES);
@@ -112,7 +126,7 @@ open_engine(MemoryContext owner, int slot, int idle_timeout_s)
 	{
 		process_start(&engine->process, slot);
 		engine->waits = wait_set_create(engine->process.socket);
-		greet(engine);
+		greet(engine, purpose);
 	}
 	PG_CATCH();
 	{
@@ -124,9 +138,21 @@ open_engine(MemoryContext owner, int slot, int idle_timeout_s)
 }
 
 Engine *
-engine_start(MemoryContext owner)
+engine_start(MemoryContext owner, const char *device)
 {
-	return open_engine(owner, -1, 0);
+	Purpose purpose = {.is_job = true};
+
+	if (device != NULL && strcmp(device, "auto") != 0)
+		purpose.device = device;
+	return open_engine(owner, -1, 0, &purpose);
+}
+
+Engine *
+engine_start_to_look(MemoryContext owner)
+{
+	Purpose purpose = {.device = "cpu", .looks_at_devices = true};
+
+	return open_engine(owner, -1, 0, &purpose);
 }
 
 void
@@ -136,8 +162,14 @@ engine_stop(Engine *engine)
 }
 
 bool
-engine_died(const Engine *engine)
+engine_died(Engine *engine)
 {
+	for (int waited_ms = 0; waited_ms < STOP_MS; waited_ms += 5)
+	{
+		if (process_is_gone(&engine->process))
+			break;
+		pg_usleep(5000);
+	}
 	return engine->process.died;
 }
 
@@ -205,6 +237,7 @@ static void
 start_session_engine(void)
 {
 	static bool is_watching = false;
+	Purpose purpose = {0};
 	int slot;
 
 	if (!is_watching)
@@ -213,8 +246,8 @@ start_session_engine(void)
 	slot = engine_slot_take();
 	PG_TRY();
 	{
-		session_engine =
-			open_engine(TopMemoryContext, slot, alol_engine_idle_timeout_s);
+		session_engine = open_engine(TopMemoryContext, slot,
+		                             alol_engine_idle_timeout_s, &purpose);
 	}
 	PG_FINALLY();
 	{

@@ -52,8 +52,12 @@ extern Engine *engine_session(void);
  * calls of the reward too); NULL: again one of its own. */
 extern void engine_lend(Engine *engine);
 
-/* A job's engine, which dies with owner (a memory context). */
-extern Engine *engine_start(MemoryContext owner);
+/* A job's engine, which dies with owner (a memory context) and claims what it
+ * computes on: device, or alol.device where that is "auto" or NULL. */
+extern Engine *engine_start(MemoryContext owner, const char *device);
+
+/* One that only looks what devices there are, for WIRE_DEVICES. */
+extern Engine *engine_start_to_look(MemoryContext owner);
 
 /* A payload that starts with this JSON head, in the database's encoding
  * (build it with json.h).  palloc'd in the current memory context. */
@@ -90,8 +94,9 @@ extern void engine_abandon(Engine *engine);
  * stays until its memory context goes, for engine_died(). */
 extern void engine_stop(Engine *engine);
 
-/* True when the engine's process is gone (after a caught error). */
-extern bool engine_died(const Engine *engine);
+/* True when the engine's process is gone, or goes within a second, after a
+ * caught error: one that tells of a failed device ends behind its words. */
+extern bool engine_died(Engine *engine);
 extern int engine_pid(const Engine *engine);
 
 /* What the engine said of itself at the handshake (WIRE_HELLO's result). */

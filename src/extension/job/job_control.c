@@ -9,12 +9,14 @@
 
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 
 #include "job/job.h"
 #include "job/job_start.h"
 #include "base/json.h"
 #include "base/lock.h"
 #include "base/statement.h"
+#include "wire/device_spec.h"
 
 /*
  * Acts at once, not at commit, and takes no row lock when there is a worker:
@@ -121,8 +123,9 @@ check_files(const Job *job)
 		                       job->id)));
 }
 
+/* device: the job's option from now on; NULL: as it was. */
 static bool
-queue_again(const Job *job)
+queue_again(const Job *job, const char *device)
 {
 	Statement statement = {0};
 	OwnerScope scope;
@@ -130,15 +133,31 @@ queue_again(const Job *job)
 
 	owner_begin(&scope);
 	statement_int(&statement, job->id);
-	is_queued = statement_write(
-					&statement,
-					"UPDATE @schema@.alol_job SET state = 'queued', starts "
-					"= 0, pid = NULL, finished_at = NULL, sqlstate = NULL, "
-					"error = NULL, detail = NULL, hint = NULL, context = NULL "
-					"WHERE id = "
-					"$1 AND state IN ('running', 'failed', 'cancelled')") > 0;
+	statement_text(&statement, device);
+	is_queued =
+		statement_write(
+			&statement,
+			"UPDATE @schema@.alol_job SET state = 'queued', starts "
+			"= 0, pid = NULL, finished_at = NULL, sqlstate = NULL, "
+			"error = NULL, detail = NULL, hint = NULL, context = NULL, "
+			"settings = CASE WHEN $2 IS NULL THEN settings ELSE "
+			"settings || jsonb_build_object('device', $2) END "
+			"WHERE id = $1 AND state IN ('running', 'failed', 'cancelled')") >
+		0;
 	owner_end(&scope);
 	return is_queued;
+}
+
+static char *
+checked_device(char *device)
+{
+	DeviceSpec spec;
+
+	if (!device_spec_parse(device, &spec))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		                errmsg("device must be %s, not \"%s\"",
+		                       DEVICE_SPEC_FORMS, device)));
+	return device;
 }
 
 /*
@@ -150,9 +169,14 @@ Datum
 alol_resume(PG_FUNCTION_ARGS)
 {
 	Job *job;
+	char *device = NULL;
 	bool is_resumed = false;
 
 	PreventCommandIfReadOnly("alol_resume()");
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	if (!PG_ARGISNULL(1))
+		device = checked_device(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	job = job_get(PG_GETARG_INT64(0));
 	job_check_owner(job->owner);
 	if (!job_lock_acquire(MyDatabaseId, job->id))
@@ -166,7 +190,7 @@ alol_resume(PG_FUNCTION_ARGS)
 			check_output(job);
 			check_models(job);
 			check_files(job);
-			is_resumed = queue_again(job);
+			is_resumed = queue_again(job, device);
 		}
 	}
 	PG_FINALLY();

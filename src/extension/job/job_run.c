@@ -55,9 +55,10 @@ name_models(JobRun *run)
 static void
 start_engine(JobRun *run)
 {
-	char *device;
+	char *device, *fault;
 
-	run->engine = engine_start(run->context);
+	run->engine =
+		engine_start(run->context, json_text(run->job->settings, "device"));
 	engine_lend(run->engine);
 	run->has_method = run->job->method != NULL || run->is_evaluation;
 	if (run->is_evaluation)
@@ -68,6 +69,9 @@ start_engine(JobRun *run)
 		method_get(run->engine, run->job->method, &run->method);
 	device = json_text(engine_capabilities(run->engine), "device");
 	job_record_device(run->job, device == NULL ? "cpu" : device);
+	fault = json_text(engine_capabilities(run->engine), "fault");
+	if (fault != NULL)
+		job_record_notice(run->job, "warning", psprintf("no GPU: %s", fault));
 }
 
 static char *

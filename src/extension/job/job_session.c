@@ -16,14 +16,11 @@
 #include "base/json.h"
 #include "base/statement.h"
 
+/* "alol.device" is, where the session has set it: what the configuration says
+ * may change before a job goes on. */
 static const char *const recorded[] = {
-	"search_path",
-	"DateStyle",
-	"TimeZone",
-	"row_security",
-	"alol.device",
-	"alol.threads",
-	"alol.checkpoint_interval",
+	"search_path",  "DateStyle",    "TimeZone",
+	"row_security", "alol.threads", "alol.checkpoint_interval",
 };
 
 /* Settings that would make the worker someone else, or its transactions
@@ -65,6 +62,22 @@ check_name(const char *name)
 		         errdetail("It cannot be set in a session.")));
 }
 
+static bool
+is_of_session(const char *name)
+{
+	Statement statement = {0};
+	OwnerScope scope;
+	bool is_set;
+
+	owner_begin(&scope);
+	statement_text(&statement, name);
+	is_set = statement_read(&statement,
+	                        "SELECT FROM pg_settings WHERE name = $1 AND "
+	                        "source = 'session'") > 0;
+	owner_end(&scope);
+	return is_set;
+}
+
 static void
 record(StringInfo json, const char *name)
 {
@@ -81,6 +94,8 @@ session_record(Jsonb *settings)
 	appendStringInfoChar(&json, '{');
 	for (size_t i = 0; i < lengthof(recorded); i++)
 		record(&json, recorded[i]);
+	if (is_of_session("alol.device"))
+		record(&json, "alol.device");
 	for (uint32 i = 0; names != NULL; i++)
 	{
 		JsonbValue *value = getIthJsonbValueFromContainer(&names->root, i);

@@ -94,8 +94,9 @@ word(const char *key)
 	return text == NULL ? "" : text;
 }
 
+/* What a new engine does with its socket. */
 static inline void
-start_engine(void)
+start_peer(void (*run)(int socket))
 {
 	int sockets[2];
 
@@ -111,11 +112,18 @@ start_engine(void)
 		/* What the engine says last is not for the tests' output. */
 		if (freopen("/dev/null", "w", stderr) == NULL)
 			_exit(2);
-		serve_run(sockets[1]);
+		run(sockets[1]);
+		_exit(2);
 	}
 	close(sockets[1]);
 	peer.arena = arena_create();
 	connection_open(&peer.connection, sockets[0]);
+}
+
+static inline void
+start_engine(void)
+{
+	start_peer(serve_run);
 }
 
 static inline void
