@@ -8,6 +8,7 @@
 #   make check-server  the server tests (each starts servers of its own)
 #   make fuzz          the fuzzers, a minute each
 #   make bench         speed and memory, beside PyTorch's where it is installed
+#   make bench-tasks   the recipes of docs/tasks at full size, and their tables
 #   make deps          installs the Debian packages that all of this needs
 
 EXTENSION = alol
@@ -171,8 +172,13 @@ check-server:
 bench:
 	PG_CONFIG='$(PG_CONFIG)' test/bench/bench.sh
 
+# TASKS="hha imdb" names some; DATA is the directory of the raw rows.
+bench-tasks:
+	PG_CONFIG='$(PG_CONFIG)' DATA='$(DATA)' test/bench/tasks.sh $(TASKS)
+
 deps:
 	tools/deps
 
 .PHONY: install-engine uninstall-engine check-engine engine-tests test-module \
-	engine-bench list-engine-tests check-server bench deps fuzz
+	engine-bench list-engine-tests check-server bench \
+	bench-tasks deps fuzz
