@@ -114,6 +114,9 @@ static const Option known_options[] = {
 	FLOAT_OPTION("target_kl", TRAIN, "6", 1e-6, 1e6, CLOSED),
 	FLOAT_OPTION("kl_horizon", TRAIN, "10000", 1, 1e12, CLOSED),
 	BOOL_OPTION("score_norm", TRAIN, "true"),
+	BOOL_OPTION("score_scaling", TRAIN, "false"),
+	FLOAT_OPTION("score_clip", TRAIN, "null", 0, 1e6, LOW_OPEN),
+	FLOAT_OPTION("early_stopping_kl", TRAIN, "null", 0, 1e6, LOW_OPEN),
 
 	/* Optimiser; for adapters see lora_defaults. */
 	INT_OPTION("warmup_steps", TRAIN | REWARD, "0", 0),

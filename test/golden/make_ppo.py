@@ -35,11 +35,12 @@ class Moments:
     def __init__(self):
         self.all = []
 
-    def normalize(self, scores):
+    def normalize(self, scores, is_centred=True):
         self.all += list(scores)
         deviation = np.std(self.all, ddof=1) if len(self.all) > 1 else 1.0
         epsilon = np.finfo(np.float32).eps
-        return (np.asarray(scores) - np.mean(self.all)) / (deviation + epsilon)
+        mean = np.mean(self.all) if is_centred else 0.0
+        return (np.asarray(scores) - mean) / (deviation + epsilon)
 
 
 def token_rewards(logp, reference, coefficient, score):
@@ -81,7 +82,8 @@ def make_case(seed, lengths, **changes):
     options = {
         "clip_range": 0.2, "cliprange_value": 0.2, "vf_coef": 0.1,
         "gamma": 1.0, "lam": 0.95, "init_kl_coef": 0.2, "target_kl": 6.0,
-        "kl_horizon": 10000.0, "score_norm": True,
+        "kl_horizon": 10000.0, "score_norm": True, "score_scaling": False,
+        "score_clip": None,
     }
     options.update(changes)
     rng = np.random.default_rng(seed)
@@ -91,7 +93,11 @@ def make_case(seed, lengths, **changes):
     for _ in range(2):
         responses = []
         scores = single(rng.normal(1.0, 2.0, len(lengths)))
-        used = moments.normalize(scores) if options["score_norm"] else scores
+        used = scores
+        if options["score_norm"] or options["score_scaling"]:
+            used = moments.normalize(scores, options["score_norm"])
+        if options["score_clip"] is not None:
+            used = np.clip(used, -options["score_clip"], options["score_clip"])
         for length, score in zip(lengths, used):
             old_logp = single(-rng.exponential(2.0, length))
             response = {
@@ -149,6 +155,8 @@ def main():
         make_case(3, [6, 8], score_norm=False, init_kl_coef=0.5, target_kl=0.1,
                   kl_horizon=50.0, clip_range=0.05, cliprange_value=0.05),
         make_case(4, [3]),
+        make_case(5, [2, 4, 3], score_norm=False, score_scaling=True),
+        make_case(6, [2, 4, 3], score_clip=0.5),
     ]
     directory.mkdir(parents=True, exist_ok=True)
     with open(directory / "cases.json", "w", encoding="utf-8") as out:

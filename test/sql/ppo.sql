@@ -44,6 +44,9 @@ SELECT throws_ok(refused('{"lam": 1.5}'), '22023',
 SELECT throws_ok(refused('{"target_kl": 0}'), '22023');
 SELECT throws_ok(refused('{"mini_batch_size": 0}'), '22023');
 SELECT throws_ok(refused('{"score_norm": 1}'), '22023');
+SELECT throws_ok(refused('{"score_clip": 0}'), '22023',
+	'option "score_clip" must be greater than 0 and at most 1000000, not 0');
+SELECT throws_ok(refused('{"early_stopping_kl": -1}'), '22023');
 SELECT throws_ok(refused('{"vf_coeff": 1}'), '22023',
 	'unknown option "vf_coeff"');
 SELECT throws_ok(refused('{"generation": {"num_beams": 4}}'), '22023',
@@ -105,7 +108,16 @@ SELECT is(alol_wait(:d), 'succeeded', 'an adapter goes on');
 SELECT is(metric_of(:d, 'objective/kl'), 0.0::float8, 'from what it was');
 SELECT is(metric_of(:d, 'ppo/policy/clipfrac', 2), 0.0::float8,
 	'without a range nothing is clipped');
-SELECT ok(alol_report(:a, :d) LIKE '%<svg%', 'reports know such jobs');
+SELECT alol_train('prompts', 'ppo_policy', 'ppo_e', 'ppo', 'length(response)',
+	steps => 2, batch_size => 4, learning_rate => 1e-2, options =>
+	'{"max_response_tokens": 8, "score_norm": false, "score_scaling": true,
+		"score_clip": 0.5, "early_stopping_kl": 1e-6}') AS e \gset
+SELECT is(alol_wait(:e), 'succeeded', 'scores may be scaled and clipped');
+SELECT ok(metric_of(:e, 'ppo/epochs') BETWEEN 1 AND 4 AND
+	metric_of(:d, 'ppo/epochs') = 4, 'and a step may end early');
+SELECT ok(report LIKE '%<svg%' AND report LIKE '%<b>' || title || '</b>%', title)
+FROM alol_report(:a, :d) AS report, unnest('{Rollout reward, Policy loss,
+	Value loss, Clipped tokens, KL of a step, KL coefficient}'::text[]) AS title;
 SELECT * FROM finish();
 
 SELECT count(alol_job_drop(job)) FROM alol_jobs WHERE model LIKE 'ppo%' \gset

@@ -14,6 +14,9 @@
 /* What whitening adds to the variance. */
 #define WHITEN_EPSILON 1e-8
 
+/* Passes go on until their KL is so many times the limit. */
+#define STOP_MARGIN 1.5
+
 /* exp() of no more: the update is not made anyway. */
 #define LOG_RATIO_MAX 30.0
 
@@ -42,12 +45,18 @@ score_moments_add(ScoreMoments *moments, const double *score, int count)
 }
 
 double
-score_normalized(const ScoreMoments *moments, double score)
+ppo_score(const ScoreMoments *moments, const PpoOptions *options, double score)
 {
 	double n = moments->count;
 	double deviation = n < 2 ? 1 : sqrt(moments->variance * n / (n - 1));
 
-	return (score - moments->mean) / (deviation + (double) FLT_EPSILON);
+	if (options->normalizes_scores)
+		score -= moments->mean;
+	if (options->normalizes_scores || options->scales_scores)
+		score /= deviation + (double) FLT_EPSILON;
+	if (options->score_clip > 0)
+		score = clamp(score, -options->score_clip, options->score_clip);
+	return score;
 }
 
 double
@@ -173,4 +182,11 @@ ppo_loss(const PpoTokens *tokens, const PpoOptions *options, float *dlogp,
 	}
 	stats->tokens += tokens->count;
 	return total;
+}
+
+bool
+ppo_stops(const PpoOptions *options, const PpoStats *last)
+{
+	return options->stop_kl > 0 &&
+	       last->kl > STOP_MARGIN * options->stop_kl * (double) last->tokens;
 }

@@ -25,6 +25,9 @@ typedef struct PpoOptions
 	double kl_target;       /* KL towards which it is steered, nats */
 	double kl_horizon;      /* responses until it is much changed */
 	bool normalizes_scores; /* to mean 0 and deviation 1 */
+	bool scales_scores;     /* else: to deviation 1 */
+	double score_clip;      /* what is left is at most so large; 0: no limit */
+	double stop_kl;         /* no more passes beyond it; 0: no limit */
 } PpoOptions;
 
 /* Mean and variance of all scores so far. */
@@ -40,9 +43,10 @@ typedef struct ScoreMoments
 extern void score_moments_add(ScoreMoments *moments, const double *score,
                               int count);
 
-/* Less the mean, by the (unbiased) deviation; fewer than two have none, and
- * then it is 1. */
-extern double score_normalized(const ScoreMoments *moments, double score);
+/* As it is trained on: less the mean, by the (unbiased) deviation (fewer than
+ * two have none, and then it is 1), and clipped, as the options say. */
+extern double ppo_score(const ScoreMoments *moments, const PpoOptions *options,
+                        double score);
 
 /*
  * The coefficient of the next step, after one over so many responses whose
@@ -111,3 +115,8 @@ typedef struct PpoStats
  */
 extern double ppo_loss(const PpoTokens *tokens, const PpoOptions *options,
                        float *dlogp, float *dvalue, PpoStats *stats);
+
+/* Whether the policy has gone so far from the one that gave the responses, by
+ * the last update over them, that they have no more to say: TRL's margin is
+ * half of stop_kl. */
+extern bool ppo_stops(const PpoOptions *options, const PpoStats *last);

@@ -103,7 +103,13 @@ read_ppo(const json_t *settings, TrainOptions *options, Failure *failure)
 	    !json_get_double(settings, "kl_horizon", 10000, 1, 1e18,
 	                     &ppo->kl_horizon, failure) ||
 	    !json_get_bool(settings, "score_norm", true, &ppo->normalizes_scores,
-	                   failure))
+	                   failure) ||
+	    !json_get_bool(settings, "score_scaling", false, &ppo->scales_scores,
+	                   failure) ||
+	    !json_get_double(settings, "score_clip", 0, 0, 1e9, &ppo->score_clip,
+	                     failure) ||
+	    !json_get_double(settings, "early_stopping_kl", 0, 0, 1e9,
+	                     &ppo->stop_kl, failure))
 		return false;
 	ppo->epochs = (int) epochs;
 	ppo->mini_batch = (int) mini_batch;

@@ -33,6 +33,7 @@ typedef struct PpoStep
 	float *ref_logp;   /* [T] r */
 	double *advantage; /* [T] */
 	double *target;    /* [T] of V */
+	PpoStats last;     /* of the last update */
 	StepReport *report;
 	PpoReport *ppo;
 } PpoStep;
@@ -215,9 +216,8 @@ take_scores(PpoStep *step, double *score)
 	describe(score, step->count, &step->ppo->score_mean, &variance);
 	step->ppo->score_deviation = sqrt(variance);
 	score_moments_add(moments, score, step->count);
-	for (int i = 0; step->options->ppo.normalizes_scores && i < step->count;
-	     i++)
-		score[i] = score_normalized(moments, score[i]);
+	for (int i = 0; i < step->count; i++)
+		score[i] = ppo_score(moments, &step->options->ppo, score[i]);
 }
 
 /* Advantages of all tokens, whitened, and what V should be. */
@@ -389,6 +389,7 @@ update(PpoStep *step, const int32_t *chosen, int count, Failure *failure)
 	step->report->loss += loss;
 	step->report->grad_norm += norm;
 	add_stats(&step->ppo->stats, &stats);
+	step->last = stats;
 	return true;
 }
 
@@ -424,9 +425,13 @@ run_epochs(PpoStep *step, Failure *failure)
 
 	if (order == NULL)
 		return false;
-	for (int i = 0; i < step->options->ppo.epochs; i++)
+	while (step->ppo->epochs < step->options->ppo.epochs &&
+	       !ppo_stops(&step->options->ppo, &step->last))
+	{
 		if (!epoch(step, order, failure))
 			return false;
+		step->ppo->epochs++;
+	}
 	step->report->loss /= step->ppo->updates;
 	step->report->grad_norm /= step->ppo->updates;
 	return true;
@@ -481,6 +486,7 @@ ppo_metrics(const PpoReport *report, TrainMetric *metric)
 	ADD("ppo/policy/policykl", stats->kl / tokens);
 	ADD("ppo/policy/ratio", stats->ratio / tokens);
 	ADD("ppo/policy/skipped", report->skipped);
+	ADD("ppo/epochs", report->epochs);
 	ADD("ppo/returns/mean", report->target_mean);
 	ADD("ppo/returns/var", report->target_variance);
 	ADD("ppo/val/vpred", stats->value / tokens);

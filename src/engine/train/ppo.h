@@ -16,6 +16,7 @@
 typedef struct PpoReport
 {
 	PpoStats stats; /* of all updates */
+	int epochs;     /* passes over the responses */
 	int updates;
 	int skipped; /* of them, for the sake of their ratios */
 	int responses;

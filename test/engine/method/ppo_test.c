@@ -61,7 +61,9 @@ read_options(const json_t *json)
 		.kl_coefficient = number(json, "init_kl_coef"),
 		.kl_target = number(json, "target_kl"),
 		.kl_horizon = number(json, "kl_horizon"),
-		.normalizes_scores = json_is_true(json_object_get(json, "score_norm"))};
+		.normalizes_scores = json_is_true(json_object_get(json, "score_norm")),
+		.scales_scores = json_is_true(json_object_get(json, "score_scaling")),
+		.score_clip = number(json, "score_clip")};
 
 	return options;
 }
@@ -143,11 +145,8 @@ check_step(const PpoOptions *options, const json_t *step, ScoreMoments *moments,
 	for (int i = 0; i < count; i++)
 	{
 		const json_t *response = json_array_get(responses, (size_t) i);
-		double as_used = options->normalizes_scores
-		                     ? score_normalized(moments, score[i])
-		                     : score[i];
 
-		assert_near(as_used, used[i], 1e-12);
+		assert_near(ppo_score(moments, options, score[i]), used[i], 1e-12);
 		kl += check_advantages(options, response, coefficient, used[i],
 		                       advantage + place);
 		place += (int) json_array_size(json_object_get(response, "target"));
@@ -322,9 +321,25 @@ too_few_scores_have_no_deviation(void **state)
 
 	(void) state;
 	score_moments_add(&moments, score, 1);
-	assert_near(score_normalized(&moments, 4), 1, 1e-6);
+	assert_near(ppo_score(&moments, &defaults, 4), 1, 1e-6);
 	score_moments_add(&moments, score, 3);
-	assert_near(score_normalized(&moments, 3), 0, 0);
+	assert_near(ppo_score(&moments, &defaults, 3), 0, 0);
+}
+
+/* Half as far again as the limit is too far. */
+static void
+passes_end_far_from_where_they_began(void **state)
+{
+	PpoOptions options = defaults;
+	PpoStats last = {.tokens = 10, .kl = 3.1};
+
+	(void) state;
+	assert_false(ppo_stops(&options, &last));
+	options.stop_kl = 0.2;
+	assert_true(ppo_stops(&options, &last));
+	last.kl = 2.9;
+	assert_false(ppo_stops(&options, &last));
+	assert_false(ppo_stops(&options, &(PpoStats){0}));
 }
 
 static void
@@ -362,6 +377,7 @@ main(void)
 		cmocka_unit_test(gradients_are_those_of_the_loss),
 		cmocka_unit_test(no_ratio_overflows),
 		cmocka_unit_test(too_few_scores_have_no_deviation),
+		cmocka_unit_test(passes_end_far_from_where_they_began),
 		cmocka_unit_test(one_number_is_not_whitened),
 		cmocka_unit_test(the_coefficient_moves_by_a_fifth_of_a_share),
 	};
