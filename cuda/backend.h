@@ -93,6 +93,17 @@ extern void cuda_scatter_add_rows(Device *device, Tensor table, Tensor source,
                                   const int32_t *index);
 extern void cuda_regroup_heads(Device *device, Tensor out, Tensor x, int heads,
                                int parts, bool inverse);
+extern void cuda_attention(Device *device, const AttentionShape *shape,
+                           Tensor out, Tensor q, Tensor k, Tensor v,
+                           Tensor lse);
+extern void cuda_attention_grad(Device *device, const AttentionShape *shape,
+                                Tensor dq, Tensor dk, Tensor dv, Tensor dout,
+                                Tensor out, Tensor q, Tensor k, Tensor v,
+                                Tensor lse);
+extern void cuda_attention_cached(Device *device, const AttentionShape *shape,
+                                  Tensor out, Tensor q, Tensor k_cache,
+                                  Tensor v_cache, const int32_t *first,
+                                  const int32_t *length);
 extern void cuda_add(Device *device, Tensor out, Tensor a, Tensor b);
 extern void cuda_scale(Device *device, Tensor x, float factor);
 

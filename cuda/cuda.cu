@@ -114,6 +114,9 @@ fill_operations(Device *device)
 	device->scatter_rows = cuda_scatter_rows;
 	device->scatter_add_rows = cuda_scatter_add_rows;
 	device->regroup_heads = cuda_regroup_heads;
+	device->attention = cuda_attention;
+	device->attention_grad = cuda_attention_grad;
+	device->attention_cached = cuda_attention_cached;
 	device->add = cuda_add;
 	device->scale = cuda_scale;
 }

@@ -287,6 +287,19 @@ __all_sync(unsigned mask, int is_true)
 	return __ballot_sync(mask, is_true) == mask;
 }
 
+/* CUDA has them without a namespace. */
+static inline int
+min(int a, int b)
+{
+	return a < b ? a : b;
+}
+
+static inline int
+max(int a, int b)
+{
+	return a > b ? a : b;
+}
+
 /* Integers only: a sum of floats would depend on the order. */
 static inline int
 atomicAdd(int *target, int value)

@@ -1,0 +1,158 @@
+/*
+ * attention_tiles.h
+ *		Tiles of bf16 in shared memory, and their products on tensor cores.
+ *
+ * DIM is a head's dimension rounded up to what kernels are built for; columns
+ * past the head's own are 0.  A warp owns 16 rows of a product.  Its lane
+ * holds of a result, with g = lane / 4 and t = lane % 4, for each 8 columns
+ * the columns 2 t and 2 t + 1 of row g, then of row g + 8 (warp.h).
+ */
+#pragma once
+
+#include "cuda/attention.h"
+
+/* Rows of a warp and of its block. */
+#define WARP_ROWS 16
+#define TILE_ROWS (ATTENTION_WARPS * WARP_ROWS)
+
+#define LOG2_E 1.44269504088896340736f
+#define LN_2 0.69314718055994530942f
+
+/* Numbers from one row of a tile to the next: eight rows of load_tiles() lie
+ * in different banks. */
+#define TILE_WIDTH(dim) ((dim) + 8)
+
+/* Bytes of so many rows. */
+#define TILE_BYTES(rows, dim) ((rows) *TILE_WIDTH(dim) * sizeof(Bf16))
+
+/* Which row of a warp's 16 element i of 4 belongs to, and which of 8 columns. */
+static __device__ __forceinline__ int
+element_row(int i)
+{
+	return warp_lane() / 4 + i / 2 * 8;
+}
+
+static __device__ __forceinline__ int
+element_column(int i)
+{
+	return warp_lane() % 4 * 2 + i % 2;
+}
+
+/* tile[count] = rows of x at so many positions, columns [column, column +
+ * head_dim); 0 past the end */
+template <int DIM>
+static __device__ __forceinline__ void
+load_tile(Shared<Bf16> tile, int count, const Tensor &x, int64_t column,
+          int head_dim, const Span &span, int first)
+{
+	Shared<uint32_t> pairs = shared_as<uint32_t>(tile);
+
+	for (int r = warp_number(); r < count; r += ATTENTION_WARPS)
+	{
+		int64_t token = token_at(span, first + r);
+		const float *row = token < 0 ? NULL : row_of(x, token) + column;
+		bool is_even = ((uintptr_t) row & 7) == 0;
+
+#pragma unroll
+		for (int p = warp_lane(); p < DIM / 2; p += WARP)
+		{
+			float2 both = {0, 0};
+
+			if (row != NULL && is_even && 2 * p + 1 < head_dim)
+				both = *(const float2 *) (const void *) (row + 2 * p);
+			else if (row != NULL)
+			{
+				both.x = 2 * p < head_dim ? row[2 * p] : 0;
+				both.y = 2 * p + 1 < head_dim ? row[2 * p + 1] : 0;
+			}
+			pairs[r * (TILE_WIDTH(DIM) / 2) + p] = pack_bf16(both.x, both.y);
+		}
+	}
+}
+
+/* result[16, COLS] = 16 rows of left from `row` on @ right[COLS]^T */
+template <int DIM, int COLS>
+static __device__ __forceinline__ void
+multiply_rows(float result[COLS / 8][4], Shared<Bf16> left, int row,
+              Shared<Bf16> right)
+{
+	int lane = warp_lane();
+
+#pragma unroll
+	for (int n = 0; n < COLS / 8; n++)
+#pragma unroll
+		for (int i = 0; i < 4; i++)
+			result[n][i] = 0;
+#pragma unroll
+	for (int k = 0; k < DIM; k += 16)
+	{
+		uint32_t a[4];
+
+		load_tiles<false>(a, left + ((row + lane % 16) * TILE_WIDTH(DIM) + k +
+		                             lane / 16 * 8));
+#pragma unroll
+		for (int n = 0; n < COLS; n += 16)
+		{
+			uint32_t b[4];
+
+			load_tiles<false>(
+				b, right + ((n + lane / 16 * 8 + lane % 8) * TILE_WIDTH(DIM) +
+			                k + lane / 8 % 2 * 8));
+			mma_bf16(result[n / 8], a, b);
+			mma_bf16(result[n / 8 + 1], a, b + 2);
+		}
+	}
+}
+
+/* result[16, DIM] += weight[16, ROWS], rounded to bf16, @ right[ROWS] */
+template <int DIM, int ROWS>
+static __device__ __forceinline__ void
+add_weighed_rows(float result[DIM / 8][4], const float weight[ROWS / 8][4],
+                 Shared<Bf16> right)
+{
+	int lane = warp_lane();
+
+#pragma unroll
+	for (int k = 0; k < ROWS; k += 16)
+	{
+		const float *low = weight[k / 8];
+		const float *high = weight[k / 8 + 1];
+		uint32_t a[4] = {pack_bf16(low[0], low[1]), pack_bf16(low[2], low[3]),
+		                 pack_bf16(high[0], high[1]),
+		                 pack_bf16(high[2], high[3])};
+
+#pragma unroll
+		for (int n = 0; n < DIM; n += 16)
+		{
+			uint32_t b[4];
+
+			load_tiles<true>(b, right + ((k + lane % 16) * TILE_WIDTH(DIM) + n +
+			                             lane / 16 * 8));
+			mma_bf16(result[n / 8], a, b);
+			mma_bf16(result[n / 8 + 1], a, b + 2);
+		}
+	}
+}
+
+/* The two rows of a lane, times factor[2], to where they belong. */
+template <int DIM>
+static __device__ __forceinline__ void
+store_rows(const Tensor &to, int64_t column, int head_dim, const Span &span,
+           int first, const float result[DIM / 8][4], const float factor[2])
+{
+#pragma unroll
+	for (int half = 0; half < 2; half++)
+	{
+		int64_t token = token_at(span, first + element_row(2 * half));
+
+		if (token < 0)
+			continue;
+#pragma unroll
+		for (int n = 0; n < DIM / 8; n++)
+#pragma unroll
+			for (int i = 2 * half; i < 2 * half + 2; i++)
+				if (n * 8 + element_column(i) < head_dim)
+					row_of(to, token)[column + n * 8 + element_column(i)] =
+						result[n][i] * factor[half];
+	}
+}
