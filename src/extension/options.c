@@ -135,7 +135,7 @@ static const Option known_options[] = {
 	CHOICE_OPTION("quantize", TRAIN, "\"none\"", ",none,q8_0,nf4,nf4_double,", NULL),
 
 	/* The machine. */
-	CHOICE_OPTION("dtype", TRAIN | VALUE | EVALUATE | REWARD, "\"auto\"", ",auto,fp32,bf16,", ",auto,fp32,"),
+	CHOICE_OPTION("dtype", TRAIN | VALUE | EVALUATE | REWARD, "\"auto\"", ",auto,fp32,bf16,", NULL),
 	{"device", TRAIN | VALUE | EVALUATE | REWARD, OPTION_DEVICE, "\"auto\""},
 
 	/* The course of the job. */

@@ -20,8 +20,9 @@
  * A model is named by a ModelRef, a JSON object:
  *		{"name": for messages, "path": directory or GGUF file, "tokenizer":
  *		the same of the model whose tokenizer it uses or null, "base": ModelRef
- *		or null}
- * where base is the policy under a value model, or the model under an adapter.
+ *		or null, "dtype": "fp32" (the default), "bf16" or "auto"}
+ * where base is the policy under a value model, or the model under an adapter,
+ * and dtype how it (with its base) multiplies: auto is bf16 where that pays.
  */
 #pragma once
 

@@ -100,6 +100,8 @@ SELECT refused('{"generation": {"num_beams": 2}, "value_samples": 2}',
 	'option "generation.num_beams" does not go with value_samples above 1');
 SELECT refused('{"generation": {"stop": "x"}}',
 	'option "generation.stop" must be an array of strings, not "x"');
+SELECT refused('{"dtype": "fp16"}',
+	'option "dtype" must be auto, fp32 or bf16, not "fp16"');
 
 SELECT refused('{"device": "gpu"}', 'option "device" must be auto, cpu, '
 	'cpu:N for N ranks, cuda, cuda:N, cuda:N-M or cuda:all, not "gpu"');
@@ -109,8 +111,6 @@ SELECT refused('{"quantize": "nf4"}',
 	'quantize "nf4" needs an adapter to train');
 SELECT refused('{"optimizer": "adamw8bit"}',
 	'optimizer "adamw8bit" is not available yet', '0A000');
-SELECT refused('{"dtype": "bf16"}', 'dtype "bf16" is not available yet',
-	'0A000');
 
 -- A better reference must be found by a reward, and change something.
 SELECT refused('{"refresh_reference": 0}',

@@ -64,18 +64,6 @@ model_stored_dtype(const Model *model)
 	return model->stored_dtype;
 }
 
-DType
-model_products(const Model *model)
-{
-	return model->products;
-}
-
-void
-model_set_products(Model *model, DType products)
-{
-	model->products = products;
-}
-
 Device *
 model_device(const Model *model)
 {

@@ -194,9 +194,19 @@ extern const Tokenizer *model_tokenizer(const Model *model);
 extern int64_t model_parameters(const Model *model);
 extern DType model_stored_dtype(const Model *model);
 extern Device *model_device(const Model *model);
-/* How its passes multiply: see struct Device.  fp32 until it is set. */
+
+/*
+ * How a model's passes multiply, see struct Device: DTYPE_F32, which every
+ * model does at first, or DTYPE_BF16.  PRODUCTS_AUTO chooses bf16 where the
+ * device has it and the model is wide enough to gain.
+ */
+#define PRODUCTS_AUTO DTYPE_OTHER
+
+/* "auto", "fp32" or "bf16". */
+extern bool products_find(const char *name, DType *products, Failure *failure);
 extern DType model_products(const Model *model);
 extern void model_set_products(Model *model, DType products);
+
 extern const char *model_directory(const Model *model);
 
 /* True when the files of the directory are those the model was opened from

@@ -59,7 +59,8 @@ critic_begin_rows(Job *job, Failure *failure)
 
 	/* Of an earlier run whose rows are not used. */
 	unlink(path);
-	return dataset_writer_open(&job->held_writer, path, failure);
+	return dataset_writer_open(&job->held_writer, path,
+	                           model_products(job->model), failure);
 }
 
 bool

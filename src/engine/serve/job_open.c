@@ -51,6 +51,11 @@ job_open_rows(Job *job, const char *path, Failure *failure)
 	    !dataset_group(job->arena, &job->dataset,
 	                   ranks ? &job->options.group_options : NULL, failure))
 		return false;
+	/* What is trained is compared with the reference: on another machine, too,
+	 * it multiplies likewise. */
+	model_set_products(job->model, job->dataset.products);
+	if (job->frozen != NULL)
+		model_set_products(job->frozen, job->dataset.products);
 	/* Where no two rows can be compared there is nothing to train on. */
 	job->is_ready = job->dataset.groups.count > 0;
 	return true;
@@ -154,7 +159,10 @@ open_model(Request *request, Job *job, const char *key, DType quantize,
 		(!is_adapter ||
 	     adapter_open(job->arena, *model, ref.path, model, failure)) &&
 		model_require(*model, kind, failure);
-	return done || fail_while(failure, "loading model \"%s\"", ref.name);
+	if (!done)
+		return fail_while(failure, "loading model \"%s\"", ref.name);
+	model_set_products(*model, ref.products);
+	return true;
 }
 
 /*
@@ -251,7 +259,7 @@ open_job(Request *request, Job *job, json_t **reply, Failure *failure)
 	if (!job->is_ready)
 	{
 		if (!dataset_writer_open(&job->writer, job_path(job, JOB_ROWS_SCORED),
-		                         failure))
+		                         model_products(job->model), failure))
 			return false;
 		job->is_writing = true;
 		if (job->options.critic != NULL && !critic_begin_rows(job, failure))

@@ -24,6 +24,7 @@ typedef struct Entry
 	Arena *arena;
 	const char *path;
 	const char *tokenizer; /* "" if the model's own */
+	DType products;        /* as asked for */
 	Model *model;          /* a language model, or else */
 	ValueHead *head;       /* a value model's head */
 	uint64_t identity[4];  /* of the head's file */
@@ -52,13 +53,16 @@ cache_of(Serve *serve)
 bool
 model_ref_read(const json_t *object, ModelRef *ref, Failure *failure)
 {
+	const char *dtype;
 	json_t *base;
 
 	memset(ref, 0, sizeof(ModelRef));
 	if (!json_get_string(object, "path", NULL, &ref->path, failure) ||
 	    !json_get_string(object, "name", NULL, &ref->name, failure) ||
 	    !json_get_string(object, "tokenizer", NULL, &ref->tokenizer, failure) ||
-	    !json_get_object(object, "base", &base, failure))
+	    !json_get_object(object, "base", &base, failure) ||
+	    !json_get_string(object, "dtype", "fp32", &dtype, failure) ||
+	    !products_find(dtype, &ref->products, failure))
 		return false;
 	if (ref->path == NULL || strlen(ref->path) >= PATH_SIZE - 64)
 		return fail(failure, FAILURE_PROTOCOL,
@@ -186,7 +190,8 @@ find(ModelCache *cache, const ModelRef *ref, const Entry *base, bool is_value)
 	for (Entry *entry = cache->first; entry != NULL; entry = entry->next)
 	{
 		if (strcmp(entry->path, ref->path) != 0 ||
-		    strcmp(entry->tokenizer, tokenizer) != 0 || entry->base != base ||
+		    strcmp(entry->tokenizer, tokenizer) != 0 ||
+		    entry->products != ref->products || entry->base != base ||
 		    (entry->head != NULL) != is_value)
 			continue;
 		if (is_current(entry))
@@ -211,6 +216,7 @@ add(ModelCache *cache, const ModelRef *ref)
 	entry->path = arena_strdup(entry->arena, ref->path);
 	entry->tokenizer = arena_strdup(
 		entry->arena, ref->tokenizer == NULL ? "" : ref->tokenizer);
+	entry->products = ref->products;
 	entry->next = cache->first;
 	cache->first = entry;
 	return entry;
@@ -235,7 +241,10 @@ open_entry(Request *request, ModelCache *cache, const ModelRef *ref,
 		                    failure);
 	}
 	if (done)
+	{
+		model_set_products(entry->model, ref->products);
 		return entry;
+	}
 	forget(cache, entry);
 	return NULL;
 }
@@ -279,6 +288,7 @@ model_ref_base(const ModelRef *ref, ModelRef *base, Failure *failure)
 		            base->name);
 	if (ref->tokenizer != NULL)
 		base->tokenizer = ref->tokenizer;
+	base->products = ref->products;
 	return true;
 }
 
@@ -326,8 +336,10 @@ value_use(Request *request, const ModelRef *ref, Model **policy,
 	if (ref->base == NULL)
 		return fail(failure, FAILURE_BAD_INPUT,
 		            "\"%s\" is not a value model of any policy", ref->name);
-	if (!model_ref_read(ref->base, &base, failure) ||
-	    !model_use_kind(request, &base, MODEL_LANGUAGE, policy, failure))
+	if (!model_ref_read(ref->base, &base, failure))
+		return false;
+	base.products = ref->products;
+	if (!model_use_kind(request, &base, MODEL_LANGUAGE, policy, failure))
 		return false;
 	if (entry == NULL)
 	{

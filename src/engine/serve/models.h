@@ -21,6 +21,7 @@ typedef struct ModelRef
 	const char *tokenizer; /* a directory, or NULL */
 	const json_t *base;    /* ModelRef of the policy of a value model, or of
 	                        * the model under an adapter; NULL */
+	DType products;        /* of it and its base: model_set_products() */
 } ModelRef;
 
 extern bool model_ref_read(const json_t *object, ModelRef *ref,
@@ -37,8 +38,8 @@ extern bool model_ref_is_value(const ModelRef *ref);
 extern bool model_ref_base(const ModelRef *ref, ModelRef *base,
                            Failure *failure);
 
-/* Opens the language model or adapter, or finds it open; it stays so for the
- * request. */
+/* Opens the language model or adapter, or finds it open, multiplying as the
+ * reference says; it stays so for the request. */
 extern bool model_use(Request *request, const ModelRef *ref, Model **model,
                       Failure *failure);
 

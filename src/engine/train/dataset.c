@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-#define VERSION 2
+#define VERSION 3
 
 static const char head_magic[8] = "alolrows";
 static const char tail_magic[8] = "alolends";
@@ -21,6 +21,7 @@ typedef struct Head
 {
 	char magic[8];
 	uint64_t version;
+	uint64_t products; /* DType */
 } Head;
 
 typedef struct Record
@@ -57,9 +58,10 @@ add(DatasetWriter *writer, const void *data, size_t size)
 }
 
 bool
-dataset_writer_open(DatasetWriter *writer, const char *path, Failure *failure)
+dataset_writer_open(DatasetWriter *writer, const char *path, DType products,
+                    Failure *failure)
 {
-	Head head = {.version = VERSION};
+	Head head = {.version = VERSION, .products = products};
 
 	memset(writer, 0, sizeof(DatasetWriter));
 	memcpy(head.magic, head_magic, sizeof(head.magic));
@@ -154,8 +156,8 @@ read_row(const MappedFile *file, size_t *at, size_t end, DatasetRow *row)
 }
 
 static bool
-check_ends(const MappedFile *file, const char *path, Tail *tail,
-           Failure *failure)
+check_ends(const MappedFile *file, const char *path, Dataset *dataset,
+           Tail *tail, Failure *failure)
 {
 	Head head;
 	size_t hashed = file->size - sizeof(tail->checksum);
@@ -177,6 +179,11 @@ check_ends(const MappedFile *file, const char *path, Tail *tail,
 		return fail(failure, FAILURE_BAD_FILE,
 		            "\"%s\" claims %lld of %lld rows", path,
 		            (long long) tail->selected, (long long) tail->rows);
+	if (head.products != DTYPE_F32 && head.products != DTYPE_BF16)
+		return fail(failure, FAILURE_BAD_FILE,
+		            "\"%s\" claims products of type %llu", path,
+		            (unsigned long long) head.products);
+	dataset->products = (DType) head.products;
 	return true;
 }
 
@@ -188,7 +195,7 @@ dataset_open(Arena *arena, const char *path, Dataset *dataset, Failure *failure)
 	size_t at = sizeof(Head);
 
 	if (!file_map(arena, path, &file, failure) ||
-	    !check_ends(&file, path, &tail, failure))
+	    !check_ends(&file, path, dataset, &tail, failure))
 		return false;
 	dataset->rows = tail.rows;
 	dataset->selected = (int32_t) tail.selected;

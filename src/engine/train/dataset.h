@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "base/dtype.h"
 #include "base/file.h"
 #include "method/group.h"
 
@@ -44,8 +45,9 @@ typedef struct DatasetWriter
 	int64_t selected;
 } DatasetWriter;
 
+/* products: how the model multiplies whose numbers the rows hold. */
 extern bool dataset_writer_open(DatasetWriter *writer, const char *path,
-                                Failure *failure);
+                                DType products, Failure *failure);
 extern void dataset_add(DatasetWriter *writer, const DatasetRow *row);
 
 /* rows: how many there were, selected or not. */
@@ -62,6 +64,7 @@ typedef struct Dataset
 	int64_t rows;      /* scored */
 	int32_t selected;  /* in the file */
 	uint64_t checksum; /* of all of it */
+	DType products;    /* as the reference multiplied */
 	DatasetRow *row;   /* [selected], views into the mapped file */
 	Groups groups;     /* of rows, by dataset_group(): what a step draws */
 } Dataset;

@@ -79,9 +79,9 @@ train_plan(const Model *model)
 	const Device *device = model_device(model);
 	TrainPlan plan = {.threads = device->threads};
 
-	snprintf(plan.description, sizeof(plan.description),
-	         "%s, %s, fp32, alol %s", device->name, device->description,
-	         ALOL_VERSION);
+	snprintf(plan.description, sizeof(plan.description), "%s, %s, %s, alol %s",
+	         device->name, device->description,
+	         dtype_name(model_products(model)), ALOL_VERSION);
 	return plan;
 }
 

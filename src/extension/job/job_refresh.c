@@ -84,6 +84,7 @@ describe_reference(const JobRun *run, const char *directory)
 	json_add_text(&json, "path", directory);
 	if (run->base_ref != NULL)
 		json_add_json(&json, "base", run->base_ref);
+	json_add_text(&json, "dtype", json_text(run->job->settings, "dtype"));
 	appendStringInfoChar(&json, '}');
 	return json.data;
 }

@@ -36,19 +36,21 @@ static void
 name_models(JobRun *run)
 {
 	Job *job = run->job;
+	char *dtype = json_text(job->settings, "dtype");
 	MemoryContext saved = job_begin_read();
 	Model *policy;
 
 	MemoryContextSwitchTo(run->context);
 	policy = model_get_by_id(job->model_id);
-	run->policy_ref = model_ref(policy);
+	run->policy_ref = model_ref_with(policy, dtype);
 	name_base(run, policy);
 	if (job->reference_id != 0)
-		run->reference_ref = model_ref(model_get_by_id(job->reference_id));
+		run->reference_ref =
+			model_ref_with(model_get_by_id(job->reference_id), dtype);
 	run->answering_ref =
 		run->reference_ref == NULL ? run->policy_ref : run->reference_ref;
 	if (job->value_id != 0)
-		run->value_ref = model_ref(model_get_by_id(job->value_id));
+		run->value_ref = model_ref_with(model_get_by_id(job->value_id), dtype);
 	job_commit(saved);
 }
 

@@ -348,6 +348,7 @@ name_value(JobRun *run, const char *directory)
 	json_add_text(&json, "name", psprintf("value of %s", run->job->model));
 	json_add_text(&json, "path", directory);
 	json_add_json(&json, "base", run->answering_ref);
+	json_add_text(&json, "dtype", json_text(run->job->settings, "dtype"));
 	appendStringInfoChar(&json, '}');
 	run->value_ref = json.data;
 }

@@ -55,6 +55,9 @@ extern void model_check_new_name(const char *name);
  */
 extern char *model_ref(const Model *model);
 
+/* The same for a model that multiplies as option "dtype" says. */
+extern char *model_ref_with(const Model *model, const char *dtype);
+
 /* Where the model's own files are, materialised as well: a directory, or a
  * GGUF file. */
 extern char *model_path(const Model *model);

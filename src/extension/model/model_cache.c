@@ -266,7 +266,7 @@ model_path(const Model *model)
 /* ----------------------------------------------------------- ModelRef */
 
 static char *
-reference(const Model *model, int depth)
+reference(const Model *model, const char *dtype, int depth)
 {
 	StringInfoData json;
 
@@ -283,7 +283,9 @@ reference(const Model *model, int depth)
 		              model_path(model_get_by_id(model->tokenizer)));
 	if (model->base != 0)
 		json_add_json(&json, "base",
-		              reference(model_get_by_id(model->base), depth + 1));
+		              reference(model_get_by_id(model->base), NULL, depth + 1));
+	if (dtype != NULL)
+		json_add_text(&json, "dtype", dtype);
 	appendStringInfoChar(&json, '}');
 	return json.data;
 }
@@ -291,5 +293,11 @@ reference(const Model *model, int depth)
 char *
 model_ref(const Model *model)
 {
-	return reference(model, 1);
+	return reference(model, NULL, 1);
+}
+
+char *
+model_ref_with(const Model *model, const char *dtype)
+{
+	return reference(model, dtype, 1);
 }

@@ -23,7 +23,8 @@ write_rows(Arena *arena, const char *name)
 	DatasetWriter writer;
 	Failure failure = {0};
 
-	assert_ok(dataset_writer_open(&writer, path, &failure), failure);
+	assert_ok(dataset_writer_open(&writer, path, DTYPE_BF16, &failure),
+	          failure);
 	dataset_add(&writer, &first);
 	dataset_add(&writer, &second);
 	assert_false(file_exists(path));
@@ -43,6 +44,7 @@ rows_come_back(void **state)
 		dataset_open(arena, write_rows(arena, "rows"), &dataset, &failure),
 		failure);
 	assert_int_equal(dataset.rows, 10);
+	assert_int_equal(dataset.products, DTYPE_BF16);
 	assert_int_equal(dataset.selected, 2);
 	assert_int_equal(dataset.row[0].row_number, 3);
 	assert_int_equal(dataset.row[0].tokens, 5);
@@ -115,7 +117,8 @@ an_unfinished_file_leaves_nothing(void **state)
 
 	(void) state;
 	dataset_writer_close(&writer);
-	assert_ok(dataset_writer_open(&writer, path, &failure), failure);
+	assert_ok(dataset_writer_open(&writer, path, DTYPE_BF16, &failure),
+	          failure);
 	dataset_writer_close(&writer);
 	assert_false(file_exists(path));
 	assert_false(file_exists(arena_printf(arena, "%s.tmp", path)));

@@ -1,0 +1,226 @@
+/*
+ * products_test.c
+ *		A model that multiplies bf16 is near the same model in fp32, gives a
+ *		response the same numbers in every batch, and learns the same.
+ */
+#include "on_cpu.h"
+#include "tiny.h"
+#include "weighted_sum.h"
+
+#include "model/lora/lora.h"
+
+#define TINY_WIDE                                                              \
+	"{\"model_type\": \"llama\", \"hidden_size\": 256, "                       \
+	"\"intermediate_size\": 320, \"num_hidden_layers\": 2, "                   \
+	"\"num_attention_heads\": 4, \"num_key_value_heads\": 2, "                 \
+	"\"max_position_embeddings\": 64, \"vocab_size\": 257, "                   \
+	"\"initializer_range\": 0.05}"
+
+static const int32_t offset[] = {0, 9, 31, 33, 60};
+static const int32_t target[] = {4, 20, 32, 40};
+static int32_t ids[60];
+
+static Batch
+batch_of(int first, int count, int32_t *offsets, int32_t *targets)
+{
+	for (int i = 0; i <= count; i++)
+		offsets[i] = offset[first + i] - offset[first];
+	for (int i = 0; i < count; i++)
+		targets[i] = target[first + i] - offset[first];
+	return (Batch){.sequences = count,
+	               .offset = offsets,
+	               .target = targets,
+	               .ids = ids + offset[first]};
+}
+
+static Model *
+open_model(Arena *arena, const char *config, DType products)
+{
+	Model *model = tiny_open(arena, device, tiny_directory(arena, config, 3));
+
+	for (int i = 0; i < 60; i++)
+		ids[i] = i * 31 % TINY_VOCABULARY;
+	model_set_products(model, products);
+	return model;
+}
+
+/* Log-probabilities of the sequences [first, first + count). */
+static int
+score(Model *model, int first, int count, float *logp)
+{
+	int32_t offsets[5], targets[4];
+	Batch batch = batch_of(first, count, offsets, targets);
+	Failure failure = {0};
+
+	assert_ok(model_logprobs(model, &batch, logp, &failure), failure);
+	return batch_targets(&batch, 0, count);
+}
+
+static void
+fp32_is_used_until_something_else_is_asked_for(void **state)
+{
+	Arena *arena = arena_create();
+
+	(void) state;
+	assert_int_equal(model_products(tiny_open(
+						 arena, device, tiny_directory(arena, TINY_WIDE, 3))),
+	                 DTYPE_F32);
+	arena_destroy(arena);
+}
+
+static void
+auto_takes_bf16_where_a_wide_model_gains(void **state)
+{
+	Arena *arena = arena_create();
+
+	(void) state;
+	assert_int_equal(
+		model_products(open_model(arena, TINY_LLAMA(""), PRODUCTS_AUTO)),
+		DTYPE_F32);
+	assert_int_equal(
+		model_products(open_model(arena, TINY_WIDE, PRODUCTS_AUTO)),
+		device->has_bf16 ? DTYPE_BF16 : DTYPE_F32);
+	arena_destroy(arena);
+}
+
+static void
+dtypes_are_found_by_name(void **state)
+{
+	DType products;
+	Failure failure = {0};
+
+	(void) state;
+	assert_true(products_find("auto", &products, &failure));
+	assert_int_equal(products, PRODUCTS_AUTO);
+	assert_true(products_find("bf16", &products, &failure));
+	assert_int_equal(products, DTYPE_BF16);
+	assert_false(products_find("fp16", &products, &failure));
+	assert_string_equal(failure.message,
+	                    "dtype must be auto, fp32 or bf16, not \"fp16\"");
+}
+
+static void
+bf16_is_near_fp32_and_not_the_same(void **state)
+{
+	static const char *const configs[] = {TINY_GPT2, TINY_LLAMA(""), TINY_WIDE,
+	                                      TINY_NEOX("")};
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(configs) / sizeof(configs[0]); i++)
+	{
+		Arena *arena = arena_create();
+		Model *model = open_model(arena, configs[i], DTYPE_F32);
+		float exact[60], rough[60];
+		int targets = score(model, 0, 4, exact);
+		double furthest = 0;
+
+		model_set_products(model, DTYPE_BF16);
+		score(model, 0, 4, rough);
+		for (int t = 0; t < targets; t++)
+			furthest =
+				fmax(furthest, fabs((double) exact[t] - (double) rough[t]));
+		/* 2^-9 of logits of about 1, after a dozen products. */
+		assert_true(furthest > 1e-5 && furthest < 0.06);
+		model_set_products(model, DTYPE_F32);
+		score(model, 0, 4, rough);
+		assert_memory_equal(exact, rough, (size_t) targets * sizeof(float));
+		arena_destroy(arena);
+	}
+}
+
+/* So the ratio to the reference is 1 at the start. */
+static void
+a_response_has_the_same_numbers_in_training_and_alone(void **state)
+{
+	static const char *const configs[] = {TINY_LLAMA(""), TINY_WIDE};
+
+	(void) state;
+	for (int i = 0; i < 2; i++)
+	{
+		Arena *arena = arena_create();
+		Model *model = open_model(arena, configs[i], DTYPE_BF16);
+		int32_t offsets[5], targets[4];
+		Batch batch = batch_of(0, 4, offsets, targets);
+		Seen *seen = arena_alloc(arena, sizeof(Seen));
+		Failure failure = {0};
+		float alone[60];
+		int at = 0;
+
+		for (int row = 0; row < 4; row++)
+			at += score(model, row, 1, alone + at);
+		assert_ok(model_make_trainable(model, NULL, &failure), failure);
+		accumulate(model, &batch, NULL, seen);
+		for (int t = 0; t < at; t++)
+			assert_near(alone[t], seen->logp[t], 1e-6);
+		arena_destroy(arena);
+	}
+}
+
+/* The gradient of the sum, in numbers of arena. */
+static float *
+gradient(Arena *arena, Model *model, const LoraOptions *lora)
+{
+	int32_t offsets[5], targets[4];
+	Batch batch = batch_of(0, 4, offsets, targets);
+	Seen *seen = arena_alloc(arena, sizeof(Seen));
+	Failure failure = {0};
+	float *grad;
+
+	assert_ok(model_make_trainable(model, lora, &failure), failure);
+	accumulate(model, &batch, NULL, seen);
+	grad = arena_alloc(arena, (size_t) model_state_size(model) * sizeof(float));
+	model_state_download(model, MODEL_GRADIENTS, 0, model_state_size(model),
+	                     grad);
+	return grad;
+}
+
+static void
+check_gradient(const char *config, const LoraOptions *lora)
+{
+	Arena *arena = arena_create();
+	Model *model = open_model(arena, config, DTYPE_F32);
+	float *exact = gradient(arena, model, lora);
+	float *rough = gradient(arena, open_model(arena, config, DTYPE_BF16), lora);
+	double distance = 0;
+	double length = 0;
+
+	for (int64_t i = 0; i < model_state_size(model); i++)
+	{
+		double difference = (double) exact[i] - (double) rough[i];
+
+		distance += difference * difference;
+		length += (double) exact[i] * (double) exact[i];
+	}
+	/* Each product is off by 2^-9 of its length, and a dozen add up. */
+	distance = sqrt(distance / length);
+	assert_true(distance > 1e-6 && distance < 0.02);
+	arena_destroy(arena);
+}
+
+static void
+gradients_are_near_those_of_fp32(void **state)
+{
+	static const LoraOptions lora = {.rank = 5, .alpha = 10};
+
+	(void) state;
+	check_gradient(TINY_LLAMA(""), NULL);
+	check_gradient(TINY_GPT2, NULL);
+	check_gradient(TINY_WIDE, NULL);
+	check_gradient(TINY_LLAMA(""), &lora);
+	check_gradient(TINY_WIDE, &lora);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(fp32_is_used_until_something_else_is_asked_for),
+		cmocka_unit_test(auto_takes_bf16_where_a_wide_model_gains),
+		cmocka_unit_test(dtypes_are_found_by_name),
+		cmocka_unit_test(bf16_is_near_fp32_and_not_the_same),
+		cmocka_unit_test(a_response_has_the_same_numbers_in_training_and_alone),
+		cmocka_unit_test(gradients_are_near_those_of_fp32),
+	};
+
+	return run_on_cpu(tests);
+}
