@@ -35,7 +35,8 @@ cpu_scratch(Device *device, size_t count)
 {
 	CpuDevice *cpu = (CpuDevice *) device;
 	/* A loop in a slice makes a team of its own, of one thread. */
-	int thread = omp_get_level() == 0 ? 0 : omp_get_ancestor_thread_num(1);
+	int thread = omp_get_level() > 0 ? omp_get_ancestor_thread_num(1)
+	                                 : cpu_helper_number();
 
 	if (cpu->scratch_size[thread] < count)
 	{
@@ -151,6 +152,7 @@ cpu_close(Device *device)
 	free(cpu->scratch);
 	free(cpu->scratch_size);
 	cpu_turns_close(cpu->turns);
+	cpu_helpers_close(cpu->helpers);
 	free(cpu);
 }
 
@@ -205,15 +207,13 @@ cpu_isa(void)
 }
 
 /*
- * Numbers below 1e-38 count as zero on every thread: products of tiny
- * probabilities and gradients would otherwise take a hundred times as long
- * and change nothing that a sum in fp32 can show.
+ * Products of tiny probabilities and gradients would otherwise take a hundred
+ * times as long and change nothing that a sum in fp32 can show.
  */
-static void
-flush_denormals(void)
+void
+cpu_flush_denormals(void)
 {
 #ifdef __x86_64__
-#pragma omp parallel
 	_mm_setcsr(_mm_getcsr() | _MM_FLUSH_ZERO_ON | 0x0040 /* inputs too */);
 #endif
 }
@@ -227,15 +227,17 @@ cpu_device_open(int threads, Device **device, Failure *failure)
 	if (threads <= 0)
 		threads = omp_get_num_procs();
 	omp_set_num_threads(threads);
-	flush_denormals();
+#pragma omp parallel
+	cpu_flush_denormals();
 	if (cpu != NULL)
 	{
 		cpu->scratch = calloc((size_t) threads, sizeof(float *));
 		cpu->scratch_size = calloc((size_t) threads, sizeof(size_t));
 		cpu->turns = cpu_turns_open(threads);
+		cpu->helpers = cpu_helpers_open(threads);
 	}
 	if (cpu == NULL || cpu->scratch == NULL || cpu->scratch_size == NULL ||
-	    cpu->turns == NULL)
+	    cpu->turns == NULL || cpu->helpers == NULL)
 		return fail(failure, FAILURE_OUT_OF_MEMORY, "cannot open the CPU");
 	library = dnnl_version();
 	snprintf(cpu->description, sizeof(cpu->description), "%s, oneDNN %d.%d.%d",

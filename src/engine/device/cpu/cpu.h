@@ -17,6 +17,7 @@
 #define CPU_PARALLEL_MIN 32768
 
 typedef struct CpuTurns CpuTurns;
+typedef struct CpuHelpers CpuHelpers;
 
 typedef struct CpuDevice
 {
@@ -27,6 +28,7 @@ typedef struct CpuDevice
 	float **scratch;      /* [threads], grown as needed */
 	size_t *scratch_size; /* [threads], in floats */
 	CpuTurns *turns;      /* of slices (slices.c) */
+	CpuHelpers *helpers;  /* helpers.c */
 } CpuDevice;
 
 /* Keeps the first failure for sync. */
@@ -38,6 +40,26 @@ extern float *cpu_scratch(Device *device, size_t count);
 
 /* How many threads an operation may divide its work among: one in a slice. */
 extern int cpu_threads(const Device *device);
+
+/* Items [first, last) of some work that can be divided anywhere. */
+typedef void (*CpuPart)(void *argument, int64_t first, int64_t last);
+
+/*
+ * Does items [0, count), count < 2^32, in pieces of about grain of them and
+ * more; alone where there is but one piece, or within a slice.  For work whose
+ * results do not depend on how it is divided: who does what is left to chance.
+ */
+extern void cpu_share(Device *device, int64_t count, int64_t grain,
+                      CpuPart part, void *argument);
+/* Which helper calls, from 1; 0: none of them. */
+extern int cpu_helper_number(void);
+
+/* So many threads at most, the caller's included; NULL: no memory. */
+extern CpuHelpers *cpu_helpers_open(int threads);
+extern void cpu_helpers_close(CpuHelpers *helpers);
+
+/* Has this thread take numbers below 1e-38 as zero. */
+extern void cpu_flush_denormals(void);
 
 /* The turns of so many slices at most; NULL: no memory. */
 extern CpuTurns *cpu_turns_open(int slices);

@@ -12,6 +12,9 @@
 /* Rows of weights are widened this many at a time. */
 #define PANEL_ROWS 16
 
+/* Products of two numbers in a piece of shared work, at least: microseconds. */
+#define PIECE_WORK 65536
+
 /* Columns of transposed weights a thread takes at a time. */
 #define COLUMNS 256
 
@@ -99,6 +102,7 @@ padded(int64_t count)
 
 typedef struct Dots
 {
+	Device *device;
 	Tensor out;
 	Tensor x; /* rows filled up with zeros */
 	const Tensor *w;
@@ -106,12 +110,23 @@ typedef struct Dots
 	const DotKernels *kernels;
 	DotsOfOne of_one; /* takes w as it is; NULL: widened, or fp32 */
 	int64_t row_bytes;
+	float *panel; /* the caller's, for rows to be widened */
 } Dots;
 
-/* Columns [first, last) of out; panel is this thread's. */
-static void
-multiply_rows(const Dots *p, int64_t first, int64_t last, float *panel)
+static float *
+panel_of_thread(const Dots *p)
 {
+	return cpu_helper_number() == 0
+	           ? p->panel
+	           : cpu_scratch(p->device, (size_t) (PANEL_ROWS * p->w->cols));
+}
+
+/* Columns [first, last) of out. */
+static void
+multiply_rows(void *argument, int64_t first, int64_t last)
+{
+	const Dots *p = argument;
+	float *panel;
 	const Tensor *w = p->w;
 	int64_t depth = w->cols;
 	float *out = (float *) p->out.data;
@@ -130,7 +145,8 @@ multiply_rows(const Dots *p, int64_t first, int64_t last, float *panel)
 		                 w->stride, last - first, depth, p->beta);
 		return;
 	}
-	for (int64_t j = first; j < last; j += PANEL_ROWS)
+	panel = panel_of_thread(p);
+	for (int64_t j = first; panel != NULL && j < last; j += PANEL_ROWS)
 	{
 		int64_t rows = last - j < PANEL_ROWS ? last - j : PANEL_ROWS;
 
@@ -169,36 +185,32 @@ find_of_one(const DotKernels *all, Tensor x, const Tensor *w)
 	return all->of_one[w->dtype];
 }
 
+/* A piece has so many rows of weights that taking it costs little. */
+static int64_t
+grain_of(Tensor x)
+{
+	int64_t rows = PIECE_WORK / (x.rows * x.cols + 1);
+
+	return (rows / PANEL_ROWS + 1) * PANEL_ROWS;
+}
+
 static void
 multiply_by_dots(Device *device, Tensor out, Tensor x, const Tensor *w,
                  float beta)
 {
-	int64_t n = w->rows;
 	int64_t x_size = x.rows * padded(x.cols);
-	size_t panel = (size_t) (PANEL_ROWS * w->cols);
-	float *scratch = cpu_scratch(device, (size_t) x_size + panel);
-	bool is_large = n * w->cols * x.rows > 8 * CPU_PARALLEL_MIN;
-	int threads = is_large ? cpu_threads(device) : 1;
-	int64_t share = (n + threads - 1) / threads;
-	Dots dots = {out, x, w, beta, kernels(), NULL, 0};
+	float *scratch =
+		cpu_scratch(device, (size_t) (x_size + PANEL_ROWS * w->cols));
+	Dots dots = {device, out, x, w, beta, kernels(), NULL, 0, NULL};
 
 	if (scratch == NULL)
 		return;
 	dots.of_one = find_of_one(dots.kernels, x, w);
 	dots.row_bytes = (int64_t) dtype_bytes(w->dtype, w->stride);
+	dots.panel = scratch + x_size;
 	if (x.cols % DOT_PAD != 0)
 		dots.x = padded_rows(scratch, x);
-	share = (share + PANEL_ROWS - 1) / PANEL_ROWS * PANEL_ROWS;
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-	for (int64_t first = 0; first < n; first += share)
-	{
-		float *memory =
-			first == 0 ? scratch + x_size : cpu_scratch(device, panel);
-
-		if (memory != NULL)
-			multiply_rows(&dots, first, first + share < n ? first + share : n,
-			              memory);
-	}
+	cpu_share(device, w->rows, grain_of(x), multiply_rows, &dots);
 }
 
 bool
