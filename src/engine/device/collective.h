@@ -48,6 +48,18 @@ struct Collective
 	void (*close)(Collective *collective);
 };
 
+typedef struct Channel Channel;
+
+/*
+ * Ranks that have a socket to rank 0, through which all goes: rank 0 adds in
+ * the order of ranks.  channel: of rank 0 one to each rank, that to itself
+ * unused; of another one to rank 0.  They must stay; nothing else is on its
+ * way through them when a function is called.
+ */
+extern bool collective_open_sockets(Device *device, int rank, int ranks,
+                                    Channel *channel, Collective **collective,
+                                    Failure *failure);
+
 /* One rank, which is alone. */
 extern bool collective_open_single(Device *device, Collective **collective,
                                    Failure *failure);
