@@ -7,7 +7,7 @@
 
 #include <omp.h>
 
-#define ROWS_MAX 128
+#define ROWS_MAX 1600
 
 typedef struct AttentionCase
 {
@@ -213,7 +213,7 @@ attention_over_shared_prompts_differentiates(void **state)
 typedef struct Unshared
 {
 	int32_t offset[10];
-	int row[ROWS_MAX * 2]; /* of the shared batch, for each of its own */
+	int row[ROWS_MAX]; /* of the shared batch, for each of its own */
 	AttentionCase c;
 } Unshared;
 
@@ -236,7 +236,7 @@ unshare(Arena *arena, const AttentionCase *c, Unshared *unshared)
 			list_rows(&shape, s, unshared->row + unshared->offset[s]);
 	shape.offset = unshared->offset;
 	shape.prefix = NULL;
-	shape.max_length = 57;
+	shape.max_length = shape.max_length * 2;
 	unshared->c = attention_case(arena, shape);
 	copy_rows(unshared->c.q, c->q, unshared->row);
 	copy_rows(unshared->c.k, c->k, unshared->row);
@@ -264,6 +264,24 @@ check_sums(Tensor result, Tensor x, const int *row)
 	for (int i = 0; i < result.rows; i++)
 		for (int j = 0; j < result.cols; j++)
 			assert_near(*at(result, i, j), 0, 2e-5);
+}
+
+/* A prompt of 300 tokens with continuations of 290 and 31, and 280 alone: more
+ * than a block of keys. */
+static AttentionShape
+long_texts(int heads, int kv_heads, int head_dim, int window)
+{
+	static const int32_t offset[] = {0, 300, 590, 621, 901};
+	static const int32_t prefix[] = {-1, 0, 0, -1};
+
+	return (AttentionShape){.heads = heads,
+	                        .kv_heads = kv_heads,
+	                        .head_dim = head_dim,
+	                        .sequences = 4,
+	                        .max_length = 300,
+	                        .offset = offset,
+	                        .prefix = prefix,
+	                        .window = window};
 }
 
 static void
@@ -303,6 +321,76 @@ shared_prompts_change_nothing(void **state)
 	check_unshared(shared(9, 3, 64, 0));
 	check_unshared(shared(4, 4, 8, 7));
 	check_unshared(shared(2, 1, 16, 40));
+	check_unshared(long_texts(2, 1, 8, 0));
+	check_unshared(long_texts(3, 1, 16, 270));
+}
+
+/* The slope of the value along a random direction of x, by differences and by
+ * its gradient. */
+static void
+check_direction(const char *what, AttentionCase *c, Tensor x, Tensor gradient)
+{
+	Arena *arena = arena_create();
+	Tensor along = random_tensor(arena, (int) x.rows, (int) x.cols, 12);
+	double slope = inner(along, gradient);
+	double value[2];
+
+	for (int side = 0; side < 2; side++)
+	{
+		double step = side == 0 ? 1e-2 : -2e-2;
+
+		for (int i = 0; i < x.rows; i++)
+			for (int j = 0; j < x.cols; j++)
+				*at(x, i, j) += (float) (step * (double) *at(along, i, j));
+		value[side] = attention_value(c);
+	}
+	for (int i = 0; i < x.rows; i++)
+		for (int j = 0; j < x.cols; j++)
+			*at(x, i, j) += (float) (1e-2 * (double) *at(along, i, j));
+	/* Of some thousand numbers of both signs. */
+	if (!(fabs((value[0] - value[1]) / 2e-2 - slope) <=
+	      1e-2 * (1 + fabs(slope))))
+		fail_msg("d%s is %.6g along a direction, differences say %.6g", what,
+		         slope, (value[0] - value[1]) / 2e-2);
+	arena_destroy(arena);
+}
+
+static void
+check_long(AttentionShape shape)
+{
+	Arena *arena = arena_create();
+	AttentionCase c = attention_case(arena, shape);
+
+	attention_value(&c);
+	for (int s = 0; s < shape.sequences; s++)
+	{
+		int row[ROWS_MAX];
+		int n = list_rows(&shape, s, row);
+		int own = shape.offset[s + 1] - shape.offset[s];
+
+		for (int i = n - own; i < n; i += 1 + i % 13)
+			check_attention_row(&c, row, n, i, i % shape.heads);
+	}
+	attention_grad(&c);
+	check_direction("q", &c, c.q, c.dq);
+	check_direction("k", &c, c.k, c.dk);
+	check_direction("v", &c, c.v, c.dv);
+	arena_destroy(arena);
+}
+
+static void
+long_texts_differentiate(void **state)
+{
+	AttentionShape shape = long_texts(2, 2, 9, 0);
+
+	(void) state;
+	check_long(long_texts(2, 1, 8, 0));
+	check_long(long_texts(3, 1, 64, 0));
+	check_long(long_texts(4, 2, 16, 257));
+	check_long(long_texts(4, 4, 16, 33));
+	shape.prefix = NULL;
+	shape.is_bidirectional = true;
+	check_long(shape);
 }
 
 static void
@@ -370,6 +458,7 @@ main(void)
 		cmocka_unit_test(bidirectional_attention_differentiates),
 		cmocka_unit_test(attention_over_shared_prompts_differentiates),
 		cmocka_unit_test(shared_prompts_change_nothing),
+		cmocka_unit_test(long_texts_differentiate),
 		cmocka_unit_test(gradients_do_not_depend_on_threads),
 		cmocka_unit_test(cached_attention_equals_packed),
 	};
