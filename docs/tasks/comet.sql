@@ -18,6 +18,8 @@ SELECT md5(content::text) || '/' || n AS key, content ->> 'relation' AS relation
 	format('%s %s:', content ->> 'head', content ->> 'relation') AS prompt, ' ' || trim(tail) AS response
 FROM raw, jsonb_array_elements_text(content -> 'tails') WITH ORDINALITY AS t (tail, n)
 WHERE trim(tail) NOT IN ('none', '');
+-- Texts are short here: more of them.
+SELECT 3 * :rows AS rows \gset
 \ir common/split.sql
 
 \echo '# Common sense'

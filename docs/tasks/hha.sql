@@ -49,3 +49,11 @@ CALL alol_follow(:job);
 
 \set reward 'alol_reward(''judge'', prompt, response)'
 \ir common/compare.sql
+
+\echo
+\echo '## Rewards by kind of prompt'
+\echo '```'
+SELECT method, subset, avg(reward)::numeric(6, 4)
+FROM run JOIN alol_evaluations e ON e.job = evaluation JOIN unseen ON key = row_key
+GROUP BY place, method, subset ORDER BY place, subset \crosstabview
+\echo '```'

@@ -36,7 +36,7 @@ CREATE TABLE opinion AS
 SELECT plain(content ->> 'text') AS response, (content ->> 'label')::int AS label FROM raw
 UNION ALL
 (SELECT plain(text), label FROM sentences JOIN place ON place.prompt = trim(text)
-	WHERE place.n > 2 * :held_out ORDER BY place.n LIMIT :rows);
+	WHERE place.n > :tested + :held_out ORDER BY place.n LIMIT :rows);
 \set file sst2_dev.jsonl.gz
 \ir common/load.sql
 CREATE TABLE opinion_dev AS

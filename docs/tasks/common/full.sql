@@ -3,9 +3,10 @@
 
 -- The policy; a loaded model needs none of this.
 \set policy '{"model_type": "llama", "vocab_size": 2048, "hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 4, "max_position_embeddings": 192, "tie_word_embeddings": true}'
--- Rows to train on at most, and prompts for each of validation and testing.
+-- Rows to train on at most; prompts for validation, and for the results.
 \set rows 4000
 \set held_out 200
+\set tested 500
 -- Tokens of a prompt (the last ones) and of a response (the first).
 \set prompt_tokens 64
 \set response_tokens 32

@@ -35,6 +35,13 @@ CREATE VIEW thrown_away AS
 SELECT place, avg(1 - positive_fraction) AS share
 FROM run, alol_advantage_stats(job) WHERE method ~ '^a_lol' GROUP BY place;
 
+-- The step whose policy was kept: the best of the evaluations on validation.
+CREATE VIEW kept AS
+SELECT place, avg(step) AS step FROM (
+	SELECT DISTINCT ON (job) place, step FROM run JOIN alol_metrics USING (job)
+	WHERE metric = 'evaluation/reward' ORDER BY job, value DESC, step) AS best
+GROUP BY place;
+
 \echo
 \echo '## Rows'
 \echo '```'
@@ -57,8 +64,9 @@ FROM last_metric WHERE job = :value_job AND metric LIKE 'value/%' ORDER BY metri
 SELECT e.method, e.reward::numeric(6, 4), error_prompts::numeric(6, 4) AS "± prompts",
 	error_seeds::numeric(6, 4) AS "± seeds", gain::numeric(6, 4), low::numeric(6, 4),
 	high::numeric(6, 4), better || ' of ' || seeds AS "seeds better", worse,
-	(100 * share)::numeric(4, 1) AS "thrown away, %"
-FROM outcome e LEFT JOIN gain USING (place) LEFT JOIN thrown_away USING (place)
+	step::int AS "best step", (100 * share)::numeric(4, 1) AS "thrown away, %"
+FROM outcome e LEFT JOIN gain USING (place) LEFT JOIN kept USING (place)
+LEFT JOIN thrown_away USING (place)
 ORDER BY place;
 \echo '```'
 \echo

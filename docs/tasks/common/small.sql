@@ -2,6 +2,7 @@
 \set policy '{"model_type": "llama", "vocab_size": 384, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4, "max_position_embeddings": 96, "tie_word_embeddings": true}'
 \set rows 96
 \set held_out 16
+\set tested 16
 \set prompt_tokens 48
 \set response_tokens 16
 \set supervised_epochs 40

@@ -9,10 +9,10 @@ FROM (SELECT DISTINCT prompt FROM rows) AS p;
 -- One row a prompt where models are judged.
 CREATE TABLE unseen AS
 SELECT DISTINCT ON (n) r.* FROM rows r JOIN place USING (prompt)
-WHERE n <= :held_out ORDER BY n, key;
+WHERE n <= :tested ORDER BY n, key;
 CREATE TABLE validation AS
 SELECT DISTINCT ON (n) r.* FROM rows r JOIN place USING (prompt)
-WHERE n > :held_out AND n <= 2 * :held_out ORDER BY n, key;
+WHERE n > :tested AND n <= :tested + :held_out ORDER BY n, key;
 CREATE TABLE training AS
 SELECT r.* FROM rows r JOIN place USING (prompt)
-WHERE n > 2 * :held_out ORDER BY n, key LIMIT :rows;
+WHERE n > :tested + :held_out ORDER BY n, key LIMIT :rows;
