@@ -172,9 +172,9 @@ check-server:
 bench:
 	PG_CONFIG='$(PG_CONFIG)' test/bench/bench.sh
 
-# TASKS="hha imdb" names some; DATA is the directory of the raw rows.
+# TASKS="hha imdb" names some; ROWS is the directory of the raw rows.
 bench-tasks:
-	PG_CONFIG='$(PG_CONFIG)' DATA='$(DATA)' test/bench/tasks.sh $(TASKS)
+	PG_CONFIG='$(PG_CONFIG)' ROWS='$(ROWS)' test/bench/tasks.sh $(TASKS)
 
 deps:
 	tools/deps

@@ -3,7 +3,7 @@
 #
 #	make bench-tasks                          all of them
 #	make bench-tasks TASKS="hha imdb"         some
-#	make bench-tasks DATA=DIRECTORY           raw rows (../shared/data)
+#	make bench-tasks ROWS=DIRECTORY           raw rows (../shared/data)
 #
 # In an installation and on a server of its own; called by root, as an
 # unprivileged user, who must be able to read the rows.  Writes
@@ -11,12 +11,12 @@
 set -euo pipefail
 . "$(dirname "$0")/../../tools/lib.sh"
 
-data=$(realpath "${DATA:-$top/../shared/data}")
-[ -d "$data" ] || die "no directory $data: DATA names that of the raw rows"
+data=$(realpath "${ROWS:-$top/../shared/data}")
+[ -d "$data" ] || die "no directory $data: ROWS names that of the raw rows"
 if [ $# -eq 0 ]; then
 	set -- "$top"/docs/tasks/*.sql
 fi
-export DATA=$data RESULTS=${RESULTS:-$top/docs/tasks/results}
+export ROWS=$data RESULTS=${RESULTS:-$top/docs/tasks/results}
 mkdir -p "$RESULTS"
 
 # Root hands over a directory that the other user may write.
