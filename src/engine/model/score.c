@@ -13,9 +13,11 @@
 #define TOKENS_MAX 8192
 #define TOKENS_MIN 256
 
-/* Bytes of passes and logits that we want to hold at most; the products run
- * at full speed from a few hundred tokens on. */
+/* Bytes of passes and logits that we want to hold at most.  Products run at
+ * full speed from a few hundred rows a thread on; a pass that keeps its state
+ * has fewer of them in a byte. */
 #define BLOCK_BYTES ((uint64_t) 512 << 20)
+#define TRAINING_BLOCK_BYTES ((uint64_t) 1 << 30)
 
 int
 batch_targets(const Batch *batch, int first, int count)
@@ -47,7 +49,7 @@ model_token_budget(const Model *model, bool is_training)
 {
 	Model *m = (Model *) model; /* pass_size() only uses its states */
 	uint64_t room = model->device->room(model->device);
-	uint64_t allowed = BLOCK_BYTES;
+	uint64_t allowed = is_training ? TRAINING_BLOCK_BYTES : BLOCK_BYTES;
 	int tokens = TOKENS_MAX;
 
 	if (room < UINT64_MAX)
