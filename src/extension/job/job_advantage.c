@@ -220,6 +220,8 @@ totals_add(ScoreTotals *totals, const Method *method, const ScoredChunk *chunk)
 		totals->high =
 			totals->measured == 0 ? measure : Max(totals->high, measure);
 		totals->sum += measure;
+		totals->reward_sum += row->reward;
+		totals->value_sum += row->value;
 		totals->measured++;
 	}
 }
@@ -324,7 +326,13 @@ say_selected(JobRun *run, const ScoreTotals *totals)
 		                           totals->selected, totals->scored,
 		                           100.0 * (double) totals->selected /
 		                               (double) totals->scored));
-	else if (run->method.rows == METHOD_POSITIVE_REWARD && left_out > 0)
+	if (run->method.rows == METHOD_POSITIVE_REWARD &&
+	    totals->low == totals->high && totals->measured > 1)
+		job_record_notice(run->job, "warning",
+		                  psprintf("the reward of all rows is %.4g: it prefers "
+		                           "no response to another",
+		                           totals->low));
+	if (run->method.rows == METHOD_POSITIVE_REWARD && left_out > 0)
 		job_record_notice(run->job, "notice",
 		                  psprintf(INT64_FORMAT
 		                           " of " INT64_FORMAT " rows have a reward of "
@@ -352,12 +360,26 @@ fail_without_groups(JobRun *run, const ScoreTotals *totals)
 	                 run->job->method)));
 }
 
+/* Where an advantage came from, for a detail that goes on; "" where it was
+ * given. */
+static char *
+describe_advantage(const ScoreTotals *totals)
+{
+	double rows = (double) totals->measured;
+
+	if (isnan(totals->reward_sum) || isnan(totals->value_sum))
+		return "";
+	return psprintf(" The rows' reward has the mean %.4g, the value, what the "
+	                "reference policy earns itself, %.4g.",
+	                totals->reward_sum / rows, totals->value_sum / rows);
+}
+
 /* The job fails with what it knows of its rows. */
 static void
 fail_without_rows(JobRun *run, const ScoreTotals *totals)
 {
-	const char *what =
-		run->method.rows == METHOD_POSITIVE_REWARD ? "reward" : "advantage";
+	bool by_reward = run->method.rows == METHOD_POSITIVE_REWARD;
+	const char *what = by_reward ? "reward" : "advantage";
 
 	if (totals->measured == 0)
 		ereport(ERROR,
@@ -366,14 +388,17 @@ fail_without_rows(JobRun *run, const ScoreTotals *totals)
 		                   totals->rows)));
 	if (method_ranks(&run->method))
 		fail_without_groups(run, totals);
-	ereport(ERROR, (errcode(ERRCODE_NO_DATA),
-	                errmsg("none of " INT64_FORMAT " rows has a positive %s",
-	                       totals->measured, what),
-	                errdetail("The %s has the mean %.4g, from %.4g to %.4g.",
-	                          what, totals->sum / (double) totals->measured,
-	                          totals->low, totals->high),
-	                errhint("Method %s trains on rows with a positive %s only.",
-	                        run->job->method, what)));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_NO_DATA),
+	     errmsg("none of " INT64_FORMAT " rows has a positive %s",
+	            totals->measured, what),
+	     errdetail("The %s has the mean %.4g, from %.4g to %.4g.%s", what,
+	               totals->sum / (double) totals->measured, totals->low,
+	               totals->high, by_reward ? "" : describe_advantage(totals)),
+	     errhint("Method %s trains on rows with a positive %s only. "
+	             "See alol_advantages of job " INT64_FORMAT " for each row's.",
+	             run->job->method, what, run->job->id)));
 }
 
 void

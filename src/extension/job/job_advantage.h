@@ -85,6 +85,8 @@ typedef struct ScoreTotals
 	double sum;     /* of it: advantage or reward */
 	double low;
 	double high;
+	double reward_sum; /* of measured rows; NaN where they have none */
+	double value_sum;
 } ScoreTotals;
 
 extern void totals_add(ScoreTotals *totals, const Method *method,

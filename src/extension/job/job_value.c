@@ -206,7 +206,7 @@ look_at_rows(JobRun *run, double *low, double *high)
 /*
  * [0, 1] if every reward lies in it, else from the least to the greatest.  A
  * policy may earn the same everywhere; the reward is constant only if the
- * rows, too, all have the same.
+ * first rows, too, all have the same.
  */
 static void
 find_range(JobRun *run, const Targets *targets, double *low, double *high)
@@ -217,12 +217,7 @@ find_range(JobRun *run, const Targets *targets, double *low, double *high)
 		*low = Min(*low, targets->target[i]);
 		*high = Max(*high, targets->target[i]);
 	}
-	if (*low >= 0 && *high <= 1)
-	{
-		*low = 0;
-		*high = 1;
-	}
-	else if (*low == *high)
+	if (*low == *high)
 		look_at_rows(run, low, high);
 	if (*low == *high)
 		ereport(ERROR,
@@ -231,6 +226,11 @@ find_range(JobRun *run, const Targets *targets, double *low, double *high)
 		                "prompts (%d) and for the first rows of the source",
 		                *low, targets->count),
 		         errhint("A constant reward prefers no response to another.")));
+	if (*low >= 0 && *high <= 1)
+	{
+		*low = 0;
+		*high = 1;
+	}
 }
 
 static void
