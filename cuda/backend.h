@@ -106,6 +106,28 @@ extern void cuda_attention_cached(Device *device, const AttentionShape *shape,
                                   const int32_t *length);
 extern void cuda_add(Device *device, Tensor out, Tensor a, Tensor b);
 extern void cuda_scale(Device *device, Tensor x, float factor);
+extern void cuda_dropout(Device *device, Tensor out, Tensor x, float beta,
+                         double probability, const uint64_t *key,
+                         uint64_t site);
+extern void cuda_norm(Device *device, NormKind kind, float eps, Tensor out,
+                      Tensor x, Tensor weight, const Tensor *bias, Tensor stat);
+extern void cuda_norm_grad(Device *device, NormKind kind, Tensor dx, float beta,
+                           const Tensor *dweight, const Tensor *dbias,
+                           Tensor dout, Tensor x, Tensor weight, Tensor stat);
+extern void cuda_rotate(Device *device, Tensor x, int heads, int rotary,
+                        Tensor table, const int32_t *position, bool inverse);
+extern void cuda_activation(Device *device, Activation kind, Tensor out,
+                            Tensor gate, const Tensor *up);
+extern void cuda_activation_grad(Device *device, Activation kind, Tensor dgate,
+                                 const Tensor *dup, Tensor dout, Tensor gate,
+                                 const Tensor *up);
+extern void cuda_logprob(Device *device, Tensor logp, Tensor lse, Tensor logits,
+                         const int32_t *target);
+extern void cuda_logprob_grad(Device *device, Tensor logits, Tensor lse,
+                              const int32_t *target, Tensor coefficient);
+extern void cuda_add_squares(Device *device, double *sum, Tensor x);
+extern void cuda_adamw(Device *device, const AdamW *settings, Tensor parameter,
+                       Tensor gradient, Tensor m, Tensor v);
 
 static __device__ __forceinline__ float *
 row_of(const Tensor &x, int64_t row)

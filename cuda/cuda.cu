@@ -119,6 +119,16 @@ fill_operations(Device *device)
 	device->attention_cached = cuda_attention_cached;
 	device->add = cuda_add;
 	device->scale = cuda_scale;
+	device->dropout = cuda_dropout;
+	device->norm = cuda_norm;
+	device->norm_grad = cuda_norm_grad;
+	device->rotate = cuda_rotate;
+	device->activation = cuda_activation;
+	device->activation_grad = cuda_activation_grad;
+	device->logprob = cuda_logprob;
+	device->logprob_grad = cuda_logprob_grad;
+	device->add_squares = cuda_add_squares;
+	device->adamw = cuda_adamw;
 }
 
 /* -------------------------------------------------------------- the module */

@@ -66,3 +66,18 @@ pieces_of(int64_t count, int64_t size)
 {
 	return (unsigned) ((count + size - 1) / size);
 }
+
+/* Kernels of elements have a thread for each: grid x counts rows, y pieces of
+ * columns. */
+static inline dim3
+grid_of(const Tensor &x)
+{
+	return dim3((unsigned) x.rows, pieces_of(x.cols, ELEMENT_THREADS));
+}
+
+/* The column of this thread; the row is blockIdx.x. */
+static __device__ __forceinline__ int64_t
+column(void)
+{
+	return (int64_t) blockIdx.y * ELEMENT_THREADS + threadIdx.x;
+}

@@ -1,25 +1,9 @@
 /*
  * rows.cu
  *		Whole rows moved and added: embeddings, caches, residuals.
- *
- * Kernels of elements have a block for 256 columns of some rows: grid x counts
- * rows, y pieces of columns.
  */
 #include "cuda/launch.h"
 #include "cuda/stored.h"
-
-/* The column of this thread; the row is blockIdx.x. */
-static __device__ __forceinline__ int64_t
-column(void)
-{
-	return (int64_t) blockIdx.y * ELEMENT_THREADS + threadIdx.x;
-}
-
-static dim3
-grid_of(const Tensor &x)
-{
-	return dim3((unsigned) x.rows, pieces_of(x.cols, ELEMENT_THREADS));
-}
 
 static __global__ void
 __launch_bounds__(ELEMENT_THREADS)

@@ -1,6 +1,6 @@
 /*
  * kernel.h
- *		Loops compiled for several instruction sets.
+ *		Loops compiled for several instruction sets, and for GPUs.
  */
 #pragma once
 
@@ -16,4 +16,11 @@
 		target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define CPU_KERNEL
+#endif
+
+/* Marks a function of a header that kernels of a GPU call too. */
+#ifdef __CUDACC__
+#define HOST_DEVICE __host__ __device__
+#else
+#define HOST_DEVICE
 #endif

@@ -7,14 +7,6 @@
 #include <math.h>
 
 uint64_t
-random_origin(uint64_t seed, uint64_t stream)
-{
-	uint64_t z = random_mix(seed + 0x9e3779b97f4a7c15u);
-
-	return random_mix(z ^ (stream * 0xd1342543de82ef95u + 0x2545f4914f6cdd1du));
-}
-
-uint64_t
 random_bits(uint64_t seed, uint64_t stream, uint64_t counter)
 {
 	return random_at(random_origin(seed, stream), counter);

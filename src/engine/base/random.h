@@ -5,17 +5,15 @@
  */
 #pragma once
 
+#include "base/kernel.h"
+
 #include <stdint.h>
 
 /* 64 uniform bits. */
 extern uint64_t random_bits(uint64_t seed, uint64_t stream, uint64_t counter);
 
-/* The same in two parts, for loops over counters:
- * random_bits(s, t, i) = random_at(random_origin(s, t), i). */
-extern uint64_t random_origin(uint64_t seed, uint64_t stream);
-
 /* The finaliser of SplitMix64 (Steele, Lea, Flood 2014). */
-static inline uint64_t
+HOST_DEVICE static inline uint64_t
 random_mix(uint64_t z)
 {
 	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -23,7 +21,17 @@ random_mix(uint64_t z)
 	return z ^ (z >> 31);
 }
 
-static inline uint64_t
+/* The same in two parts, for loops over counters:
+ * random_bits(s, t, i) = random_at(random_origin(s, t), i). */
+HOST_DEVICE static inline uint64_t
+random_origin(uint64_t seed, uint64_t stream)
+{
+	uint64_t z = random_mix(seed + 0x9e3779b97f4a7c15u);
+
+	return random_mix(z ^ (stream * 0xd1342543de82ef95u + 0x2545f4914f6cdd1du));
+}
+
+HOST_DEVICE static inline uint64_t
 random_at(uint64_t origin, uint64_t counter)
 {
 	return random_mix(origin + counter * 0x9e3779b97f4a7c15u);

@@ -1,0 +1,130 @@
+/*
+ * activation.cu
+ *		The MLP's pointwise functions, plain and gated, and their derivatives.
+ */
+#include "cuda/launch.h"
+
+static __device__ __forceinline__ float
+sigmoid_of(float x)
+{
+	return 1.0f / (1.0f + expf(-x));
+}
+
+/* gelu_new: x / 2 * (1 + tanh(u)) = x * sigmoid(2 u),
+ * u = sqrt(2 / pi) (x + 0.044715 x^3) */
+static __device__ __forceinline__ float
+gelu_tanh_inner(float x)
+{
+	return 1.5957691216f * (x + 0.044715f * x * x * x);
+}
+
+/* Phi(x) of the normal distribution. */
+static __device__ __forceinline__ float
+normal_of(float x)
+{
+	return 0.5f * erfcf(x * -0.70710678f);
+}
+
+static __device__ __forceinline__ float
+activate(Activation kind, float x)
+{
+	switch (kind)
+	{
+		case ACTIVATION_SILU:
+			return x * sigmoid_of(x);
+		case ACTIVATION_GELU_TANH:
+			return x * sigmoid_of(gelu_tanh_inner(x));
+		case ACTIVATION_GELU:
+			return x * normal_of(x);
+		case ACTIVATION_RELU:
+			return x > 0 ? x : 0;
+		case ACTIVATION_TANH:
+			return tanhf(x);
+	}
+	return 0;
+}
+
+/* activate'(x) */
+static __device__ __forceinline__ float
+slope_of(Activation kind, float x)
+{
+	float s;
+
+	switch (kind)
+	{
+		case ACTIVATION_SILU:
+			s = sigmoid_of(x);
+			return s * (1 + x * (1 - s));
+		case ACTIVATION_GELU_TANH:
+			s = sigmoid_of(gelu_tanh_inner(x));
+			return s + x * s * (1 - s) * 1.5957691216f *
+			               (1 + 3 * 0.044715f * x * x);
+		case ACTIVATION_GELU:
+			return normal_of(x) + x * 0.39894228f * expf(-0.5f * x * x);
+		case ACTIVATION_RELU:
+			return x > 0 ? 1 : 0;
+		case ACTIVATION_TANH:
+			s = tanhf(x);
+			return 1 - s * s;
+	}
+	return 0;
+}
+
+/* up.data is NULL where there is no gate. */
+static __global__ void
+__launch_bounds__(ELEMENT_THREADS)
+	activation_kernel(Activation kind, Tensor out, Tensor gate, Tensor up)
+{
+	int64_t row = blockIdx.x;
+	int64_t j = column();
+	float value;
+
+	if (j >= out.cols)
+		return;
+	value = activate(kind, row_of(gate, row)[j]);
+	if (up.data != NULL)
+		value *= row_of(up, row)[j];
+	row_of(out, row)[j] = value;
+}
+
+void
+cuda_activation(Device *device, Activation kind, Tensor out, Tensor gate,
+                const Tensor *up)
+{
+	LAUNCH(device, activation_kernel, grid_of(out), ELEMENT_THREADS, 0, kind,
+	       out, gate, up == NULL ? Tensor{} : *up);
+}
+
+static __global__ void
+__launch_bounds__(ELEMENT_THREADS)
+	activation_grad_kernel(Activation kind, Tensor dgate, Tensor dup,
+                           Tensor dout, Tensor gate, Tensor up)
+{
+	int64_t row = blockIdx.x;
+	int64_t j = column();
+	float d;
+	float x;
+
+	if (j >= gate.cols)
+		return;
+	d = row_of(dout, row)[j];
+	x = row_of(gate, row)[j];
+	if (up.data != NULL)
+	{
+		float other = row_of(up, row)[j];
+
+		row_of(dup, row)[j] = d * activate(kind, x);
+		d *= other;
+	}
+	row_of(dgate, row)[j] = d * slope_of(kind, x);
+}
+
+void
+cuda_activation_grad(Device *device, Activation kind, Tensor dgate,
+                     const Tensor *dup, Tensor dout, Tensor gate,
+                     const Tensor *up)
+{
+	LAUNCH(device, activation_grad_kernel, grid_of(gate), ELEMENT_THREADS, 0,
+	       kind, dgate, dup == NULL ? Tensor{} : *dup, dout, gate,
+	       up == NULL ? Tensor{} : *up);
+}

@@ -1,0 +1,40 @@
+/*
+ * dropout.cu
+ *		Dropout by address: the mask is computed, never stored, and is the
+ *		CPU's.
+ */
+#include "cuda/launch.h"
+
+extern "C"
+{
+#include "base/random.h"
+}
+
+/* Keeps what draws at least `dropped` of 2^32. */
+static __global__ void
+__launch_bounds__(ELEMENT_THREADS)
+	dropout_kernel(Tensor out, Tensor x, float beta, float factor,
+                   uint64_t dropped, const uint64_t *key, uint64_t site)
+{
+	int64_t row = blockIdx.x;
+	int64_t j = column();
+	uint64_t draw;
+	float value;
+	float *at;
+
+	if (j >= x.cols)
+		return;
+	draw = random_at(random_origin(key[row], site), (uint64_t) j) >> 32;
+	value = draw < dropped ? 0 : factor * row_of(x, row)[j];
+	at = row_of(out, row) + j;
+	*at = beta == 0 ? value : beta * *at + value;
+}
+
+void
+cuda_dropout(Device *device, Tensor out, Tensor x, float beta,
+             double probability, const uint64_t *key, uint64_t site)
+{
+	LAUNCH(device, dropout_kernel, grid_of(x), ELEMENT_THREADS, 0, out, x, beta,
+	       (float) (1 / (1 - probability)), (uint64_t) (probability * 0x1p32),
+	       key, site);
+}
