@@ -1,6 +1,7 @@
 # alol: one PostgreSQL extension (alol.so), one engine beside it (alol-engine).
 #
 #   make               builds both
+#   make cuda          builds the module for NVIDIA GPUs, alol_cuda.so
 #   make install       puts them where pg_config says
 #   make check-engine  the engine's own tests; SANITIZE=1: under ASan and UBSan
 #   make check-cuda    the GPU's kernels, run on the CPU (cuda/cuda.mk)
@@ -24,7 +25,7 @@ PG_CFLAGS = -Werror -fvisibility=hidden -MMD -MP
 REGRESS = $(sort $(patsubst test/sql/%.sql,%,$(wildcard test/sql/*.sql)))
 REGRESS_OPTS = --inputdir=test --outputdir=build/regress --load-extension=pgtap
 
-EXTRA_CLEAN = build alol--$(EXTVERSION).sql $(OBJS:.o=.d)
+EXTRA_CLEAN = build alol_cuda.so alol--$(EXTVERSION).sql $(OBJS:.o=.d)
 
 override with_llvm = no
 PGXS := $(shell $(PG_CONFIG) --pgxs)

@@ -24,6 +24,11 @@ extern "C"
 #include <cublas_v2.h>
 #include <cuda_runtime.h>
 
+/* Bytes of one scratch, at most: what is larger is done in pieces. */
+#ifndef CUDA_SCRATCH_MOST
+#define CUDA_SCRATCH_MOST ((size_t) 64 << 20)
+#endif
+
 /* What cuda_scratch() keeps apart. */
 typedef enum CudaScratch
 {
@@ -85,6 +90,12 @@ extern bool cuda_reserve(Device *device, uint64_t bytes, Failure *failure);
 
 /* ------------------------------------------------------------ the operations */
 
+extern void cuda_matmul(Device *device, Tensor out, Tensor x, const Matrix *w,
+                        const Tensor *bias, float beta);
+extern void cuda_matmul_input_grad(Device *device, Tensor dx, Tensor dout,
+                                   const Matrix *w, float beta);
+extern void cuda_matmul_weight_grad(Device *device, const Matrix *dw,
+                                    const Tensor *dbias, Tensor dout, Tensor x);
 extern void cuda_gather_rows(Device *device, Tensor out, Tensor table,
                              const int32_t *index, float beta);
 extern void cuda_scatter_rows(Device *device, Tensor target, Tensor source,

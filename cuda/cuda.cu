@@ -96,6 +96,16 @@ cuda_close(Device *device)
 	free(cuda);
 }
 
+/* One after the other: each fills the GPU. */
+static void
+cuda_run_slices(Device *device, int count,
+                void (*work)(void *argument, int slice), void *argument)
+{
+	(void) device;
+	for (int slice = 0; slice < count; slice++)
+		work(argument, slice);
+}
+
 static void
 fill_operations(Device *device)
 {
@@ -109,7 +119,11 @@ fill_operations(Device *device)
 	device->room = cuda_room;
 	device->reserve = cuda_reserve;
 	device->sync = cuda_sync;
+	device->run_slices = cuda_run_slices;
 	device->close = cuda_close;
+	device->matmul = cuda_matmul;
+	device->matmul_input_grad = cuda_matmul_input_grad;
+	device->matmul_weight_grad = cuda_matmul_weight_grad;
 	device->gather_rows = cuda_gather_rows;
 	device->scatter_rows = cuda_scatter_rows;
 	device->scatter_add_rows = cuda_scatter_add_rows;
@@ -270,6 +284,8 @@ open_device(int index, Device **device, Failure *failure)
 	         properties.major, properties.minor, CUDART_VERSION / 1000,
 	         CUDART_VERSION % 1000 / 10);
 	cuda->device.name = cuda->name;
+	cuda->device.products = DTYPE_F32;
+	cuda->device.has_bf16 = true;
 	cuda->device.description = cuda->description;
 	fill_operations(&cuda->device);
 	open_index = index;

@@ -6,6 +6,57 @@
 
 CUDA_SOURCES = $(wildcard cuda/*.cu)
 
+# ---------------------------------------------------------------- the module
+CUDA_HOME ?= $(or $(patsubst %/bin/nvcc,%,$(shell command -v nvcc)),/usr/local/cuda)
+NVCC = $(CUDA_HOME)/bin/nvcc
+# GPUs that code is made for; later ones compile the first one's PTX.
+CUDA_ARCHS ?= 80 86 89 90 100 120
+CUDA_BUILD = build/cuda$(subst $() ,-, $(CUDA_ARCHS))
+CUDA_CODE = $(foreach arch,$(CUDA_ARCHS),-gencode arch=compute_$(arch),code=sm_$(arch)) \
+	-gencode arch=compute_$(firstword $(CUDA_ARCHS)),code=compute_$(firstword $(CUDA_ARCHS))
+CUDA_DEFINES = -I. -Isrc/engine -DALOL_VERSION='"$(EXTVERSION)"' \
+	-DALOL_DEVICE_LAYOUT='"$(DEVICE_LAYOUT)"'
+CUDA_FLAGS = -std=c++17 -O3 $(CUDA_CODE) -Werror all-warnings -Xcompiler \
+	-Wall,-Wextra,-Wshadow,-Werror,-fPIC,-fvisibility=hidden -Xptxas -v
+CUDA_BASE = $(patsubst %,src/engine/base/%.c,dtype failure quant quant_write)
+CUDA_OBJECTS = $(patsubst cuda/%.cu,$(CUDA_BUILD)/%.o,$(CUDA_SOURCES)) \
+	$(patsubst src/engine/base/%.c,$(CUDA_BUILD)/base/%.o,$(CUDA_BASE))
+
+cuda: $(if $(wildcard $(NVCC)),$(CUDA_BUILD)/alol_cuda.so,no-cuda)
+	cp $< alol_cuda.so
+# Where it was built, or nothing where there is no compiler for it.
+list-cuda-build:
+	@echo $(if $(wildcard $(NVCC)),$(CUDA_BUILD))
+no-cuda:
+	@echo "no nvcc on the PATH or in $(CUDA_HOME): install NVIDIA's CUDA" \
+		"toolkit 13 with nvcc, cudart and cuBLAS, or name its directory:" \
+		"make cuda CUDA_HOME=DIRECTORY" >&2; exit 1
+
+$(CUDA_BUILD)/alol_cuda.so: $(CUDA_OBJECTS)
+	$(NVCC) -shared -o $@ $^ $(CUDA_CODE) -L$(CUDA_HOME)/lib64 -lcublas \
+		-lcublasLt -Xlinker -z,defs,-rpath,$(CUDA_HOME)/lib64
+
+# What ptxas says of registers and spills is kept beside the object.
+$(CUDA_BUILD)/%.o: cuda/%.cu
+	@mkdir -p $(@D)
+	$(NVCC) $(CUDA_FLAGS) $(CUDA_DEFINES) -MMD -MP -c -o $@ $< \
+		> $(@:.o=.ptxas) 2>&1 || { cat $(@:.o=.ptxas); rm -f $@; exit 1; }
+
+$(CUDA_BUILD)/base/%.o: src/engine/base/%.c
+	@mkdir -p $(@D)
+	$(CC) $(ENGINE_CFLAGS:-fopenmp=-fopenmp-simd) -fPIC -fvisibility=hidden \
+		-c -o $@ $<
+
+-include $(CUDA_OBJECTS:.o=.d)
+
+install: install-cuda
+install-cuda:
+	[ ! -f alol_cuda.so ] || \
+		$(INSTALL_SHLIB) alol_cuda.so '$(DESTDIR)$(pkglibdir)/alol_cuda.so'
+uninstall: uninstall-cuda
+uninstall-cuda:
+	rm -f '$(DESTDIR)$(pkglibdir)/alol_cuda.so'
+
 # ------------------------------------------------------- tests without a GPU
 SHIM_BUILD = $(ENGINE_BUILD)/cuda
 SHIM_FLAGS = -g -Wall -Wextra -Werror -Wshadow -Itest/cuda/shim -I. \
@@ -13,9 +64,10 @@ SHIM_FLAGS = -g -Wall -Wextra -Werror -Wshadow -Itest/cuda/shim -I. \
 	-DALOL_DEVICE_LAYOUT='"$(DEVICE_LAYOUT)"' -fPIC -MMD -MP
 SHIM_CFLAGS = -std=gnu11 -D_GNU_SOURCE -Wstrict-prototypes \
 	-Wmissing-prototypes $(SHIM_FLAGS)
-# Kernels contract a * b + c as nvcc does; it alone knows their pragmas.
+# Kernels contract a * b + c as nvcc does; it alone knows their pragmas.  Small
+# scratch makes small tests work in pieces.
 SHIM_CXXFLAGS = -std=gnu++17 -Wno-unknown-pragmas -ffp-contract=fast \
-	$(SHIM_FLAGS)
+	-DCUDA_SCRATCH_MOST=65536 $(SHIM_FLAGS)
 ifeq ($(SANITIZE),1)
 SHIM_FLAGS += -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer
@@ -56,4 +108,4 @@ check-cuda: $(CUDA_TESTS)
 	@set -e; for test in $(sort $(CUDA_TESTS)); do \
 		echo "# $$test"; OMP_NUM_THREADS=2 $$test; done
 
-.PHONY: cuda-tests list-cuda-tests check-cuda
+.PHONY: cuda no-cuda list-cuda-build install-cuda uninstall-cuda cuda-tests list-cuda-tests check-cuda

@@ -230,15 +230,30 @@ reserved_and_free(const CudaDevice *cuda)
 	return bytes;
 }
 
+/* Bytes that products and sums may still ask for beside alloc's. */
+static size_t
+missing_scratch(const CudaDevice *cuda)
+{
+	size_t bytes = 0;
+
+	for (int i = 0; i < SCRATCH_COUNT; i++)
+		if (cuda->scratch_bytes[i] < CUDA_SCRATCH_MOST)
+			bytes += CUDA_SCRATCH_MOST - cuda->scratch_bytes[i];
+	return bytes;
+}
+
 uint64_t
 cuda_room(Device *device)
 {
+	CudaDevice *cuda = cuda_of(device);
 	size_t unused = 0;
 	size_t total = 0;
+	size_t scratch = missing_scratch(cuda);
 
 	cuda_check(device, cudaMemGetInfo(&unused, &total),
 	           "asking for free memory");
-	return (uint64_t) unused + reserved_and_free(cuda_of(device));
+	unused += reserved_and_free(cuda);
+	return unused > scratch ? unused - scratch : 0;
 }
 
 static bool
@@ -263,6 +278,18 @@ add_block(CudaDevice *cuda, size_t bytes)
 	return true;
 }
 
+/* Takes what operations may ask for, before others can. */
+static bool
+take_scratch(CudaDevice *cuda)
+{
+	for (int i = 0; i < SCRATCH_COUNT && !cuda->has_failed; i++)
+		cuda_scratch(&cuda->device, (CudaScratch) i, CUDA_SCRATCH_MOST);
+	if (!cuda->has_failed)
+		return true;
+	cuda->has_failed = false;
+	return false;
+}
+
 bool
 cuda_reserve(Device *device, uint64_t bytes, Failure *failure)
 {
@@ -273,7 +300,7 @@ cuda_reserve(Device *device, uint64_t bytes, Failure *failure)
 		return false;
 	if (bytes == 0 || bytes + SLACK <= have)
 		return true;
-	if (bytes <= SIZE_MAX / 2 &&
+	if (bytes <= SIZE_MAX / 2 && take_scratch(cuda) &&
 	    add_block(cuda, aligned((size_t) (bytes - have) + SLACK)))
 		return true;
 	return fail(failure, FAILURE_OUT_OF_MEMORY,

@@ -88,7 +88,7 @@ __launch_bounds__(NORM_THREADS)
 	}
 }
 
-/* What a row adds to the gradient of the weights, and of the biases. */
+/* What a row adds to the gradient of the weights. */
 struct NormWeightGrad
 {
 	Tensor dout;
@@ -104,17 +104,6 @@ struct NormWeightGrad
 	}
 };
 
-struct NormBiasGrad
-{
-	Tensor dout;
-
-	__device__ __forceinline__ float
-	at(int64_t row, int64_t col) const
-	{
-		return row_of(dout, row)[col];
-	}
-};
-
 void
 cuda_norm_grad(Device *device, NormKind kind, Tensor dx, float beta,
                const Tensor *dweight, const Tensor *dbias, Tensor dout,
@@ -125,8 +114,8 @@ cuda_norm_grad(Device *device, NormKind kind, Tensor dx, float beta,
 		add_column_sums(device, (float *) dweight->data,
 		                NormWeightGrad{dout, x, stat}, x.rows, x.cols);
 	if (dweight != NULL && dbias != NULL)
-		add_column_sums(device, (float *) dbias->data, NormBiasGrad{dout},
-		                x.rows, x.cols);
+		add_column_sums(device, (float *) dbias->data, NumberOf{dout}, x.rows,
+		                x.cols);
 	LAUNCH(device, norm_grad_kernel, dim3(pieces_of(x.rows, NORM_ROWS)),
 	       NORM_THREADS, 0, kind, dx, beta, dout, x,
 	       (const float *) weight.data, stat);

@@ -74,6 +74,18 @@ __launch_bounds__(ELEMENT_THREADS)
 	target[col] = sum;
 }
 
+/* The value of plain column sums. */
+struct NumberOf
+{
+	Tensor x;
+
+	__device__ __forceinline__ float
+	at(int64_t row, int64_t col) const
+	{
+		return row_of(x, row)[col];
+	}
+};
+
 /* target[cols] += sums of value over the rows. */
 template <typename Value>
 static void

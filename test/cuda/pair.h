@@ -14,6 +14,7 @@
 #include "shim.h"
 #include "testing.h"
 
+#include "base/quant.h"
 #include "base/random.h"
 #include "device/module.h"
 

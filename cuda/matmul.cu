@@ -1,0 +1,259 @@
+/*
+ * matmul.cu
+ *		Matrix products by cuBLAS, and the forms in which it takes factors.
+ *
+ * fp32 products take fp32 factors where they lie, and sum in fp32 without
+ * TF32.  bf16 products round what is not bf16 into scratch.  Weights stored
+ * otherwise are widened there, a panel of rows at a time.  Scratch is bounded:
+ * larger factors are multiplied in pieces, always the same ones for a shape.
+ */
+#include "cuda/matmul.h"
+
+#include <limits.h>
+
+/* Rows in scratch begin at multiples of this many numbers, and panels at
+ * multiples of this many rows: tensor cores load 16 bytes. */
+#define GRAIN 8
+#define PANEL_GRAIN 64
+
+/* One thread writes two neighbours. */
+#define PAIR_WIDTH (2 * ELEMENT_THREADS)
+
+/* A factor as cuBLAS takes it, rows `stride` numbers apart. */
+typedef struct Factor
+{
+	const void *data;
+	cudaDataType type;
+	int64_t stride;
+} Factor;
+
+static int64_t
+padded(int64_t cols)
+{
+	return (cols + GRAIN - 1) / GRAIN * GRAIN;
+}
+
+static Factor
+factor_at(Factor x, int64_t row, int64_t col)
+{
+	size_t size = x.type == CUDA_R_16BF ? sizeof(Bf16) : sizeof(float);
+
+	x.data = (const char *) x.data + (size_t) (row * x.stride + col) * size;
+	return x;
+}
+
+/* C[m, n] = A' B' + beta C by rows; a factor that is turned is stored as its
+ * transpose.  cuBLAS goes by columns, and so computes C^T = B'^T A'^T. */
+static void
+gemm(Device *device, int64_t m, int64_t n, int64_t k, Factor a, bool a_turned,
+     Factor b, bool b_turned, float beta, Tensor c)
+{
+	CudaDevice *cuda = cuda_of(device);
+	const float alpha = 1;
+	cublasStatus_t status;
+
+	if (cuda->has_failed || m == 0 || n == 0)
+		return;
+	if (m > INT_MAX || n > INT_MAX || k > INT_MAX || c.stride > INT_MAX ||
+	    a.stride > INT_MAX || b.stride > INT_MAX)
+	{
+		cuda_fail(device, FAILURE_UNSUPPORTED,
+		          "a matrix has more than 2147483647 rows or columns", NULL);
+		return;
+	}
+	status =
+		cublasGemmEx(cuda->cublas, b_turned ? CUBLAS_OP_T : CUBLAS_OP_N,
+	                 a_turned ? CUBLAS_OP_T : CUBLAS_OP_N, (int) n, (int) m,
+	                 (int) k, &alpha, b.data, b.type, (int) b.stride, a.data,
+	                 a.type, (int) a.stride, &beta, c.data, CUDA_R_32F,
+	                 (int) c.stride, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
+	if (status != CUBLAS_STATUS_SUCCESS)
+		cuda_fail(device, FAILURE_DEVICE, "multiplying matrices",
+		          cublasGetStatusString(status));
+}
+
+/* to[rows, stride] = rows [first, first + rows) of stored numbers, as fp32 or
+ * bf16; what lies between the rows is not written. */
+template <bool is_bf16>
+static __global__ void
+__launch_bounds__(ELEMENT_THREADS)
+	read_rows_kernel(void *to, int64_t stride, Tensor stored, int64_t first,
+                     const float *nf4_tables)
+{
+	int64_t row = blockIdx.x;
+	int64_t j = (int64_t) blockIdx.y * PAIR_WIDTH + 2 * threadIdx.x;
+	int64_t from = (first + row) * stored.stride + j;
+	int64_t at = row * stride + j;
+	float x;
+	float y = 0;
+
+	if (j >= stored.cols)
+		return;
+	x = stored_number(stored, from, nf4_tables);
+	if (j + 1 < stored.cols)
+		y = stored_number(stored, from + 1, nf4_tables);
+	/* The stride is even: both lie in one word. */
+	if (is_bf16)
+		((uint32_t *) to)[at / 2] = pack_bf16(x, y);
+	else
+		((float2 *) to)[at / 2] = float2{x, y};
+}
+
+/* Rows [first, first + rows) in scratch, as the device multiplies now. */
+static Factor
+read_rows(Device *device, CudaScratch purpose, const Tensor &stored,
+          int64_t first, int64_t rows)
+{
+	const float *tables = cuda_of(device)->nf4_tables;
+	bool is_bf16 = device->products == DTYPE_BF16;
+	int64_t stride = padded(stored.cols);
+	size_t size = is_bf16 ? sizeof(Bf16) : sizeof(float);
+	void *to = cuda_scratch(device, purpose, (size_t) (rows * stride) * size);
+	dim3 grid((unsigned) rows, pieces_of(stored.cols, PAIR_WIDTH));
+
+	if (is_bf16)
+		LAUNCH(device, read_rows_kernel<true>, grid, ELEMENT_THREADS, 0, to,
+		       stride, stored, first, tables);
+	else
+		LAUNCH(device, read_rows_kernel<false>, grid, ELEMENT_THREADS, 0, to,
+		       stride, stored, first, tables);
+	return Factor{to, is_bf16 ? CUDA_R_16BF : CUDA_R_32F, stride};
+}
+
+/* Can cuBLAS read the numbers where they lie? */
+static bool
+is_ready(Device *device, const Tensor &x)
+{
+	return x.dtype == device->products;
+}
+
+static Factor
+as_it_lies(const Tensor &x)
+{
+	return Factor{x.data, x.dtype == DTYPE_BF16 ? CUDA_R_16BF : CUDA_R_32F,
+	              x.stride};
+}
+
+/* How many rows of so many columns fit into scratch. */
+static int64_t
+rows_in_scratch(Device *device, int64_t cols)
+{
+	size_t size = device->products == DTYPE_BF16 ? sizeof(Bf16) : sizeof(float);
+	int64_t rows = (int64_t) (CUDA_SCRATCH_MOST / size) / padded(cols);
+
+	return rows > PANEL_GRAIN ? rows / PANEL_GRAIN * PANEL_GRAIN : PANEL_GRAIN;
+}
+
+static int64_t
+smaller(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* A ready factor x[m, ...] times all of S: as multiply() below. */
+static void
+multiply_panels(Device *device, Tensor out, Factor x, int64_t width,
+                const Tensor &stored, bool sums_rows, float beta)
+{
+	int64_t most = is_ready(device, stored)
+	                   ? stored.rows
+	                   : rows_in_scratch(device, stored.cols);
+
+	for (int64_t first = 0; first < stored.rows; first += most)
+	{
+		int64_t rows = smaller(most, stored.rows - first);
+		Factor panel =
+			is_ready(device, stored)
+				? as_it_lies(stored)
+				: read_rows(device, SCRATCH_PANEL, stored, first, rows);
+
+		if (sums_rows)
+			gemm(device, out.rows, out.cols, rows, factor_at(x, 0, first),
+			     false, panel, false, first > 0 ? 1 : beta, out);
+		else
+			gemm(device, out.rows, rows, width, x, false, panel, true, beta,
+			     tensor_columns(out, first, rows));
+	}
+}
+
+/*
+ * out = x @ S + beta out if the sum runs along the rows of S, x @ S^T +
+ * beta out if it runs along its columns; S as stored.
+ */
+static void
+multiply(Device *device, Tensor out, Tensor x, const Tensor &stored,
+         bool sums_rows, float beta)
+{
+	int64_t most =
+		is_ready(device, x) ? x.rows : rows_in_scratch(device, x.cols);
+
+	for (int64_t first = 0; first < x.rows; first += most)
+	{
+		int64_t rows = smaller(most, x.rows - first);
+		Factor factor = is_ready(device, x)
+		                    ? as_it_lies(x)
+		                    : read_rows(device, SCRATCH_INPUT, x, first, rows);
+
+		multiply_panels(device, tensor_rows(out, first, rows), factor, x.cols,
+		                stored, sums_rows, beta);
+	}
+}
+
+static __global__ void
+__launch_bounds__(ELEMENT_THREADS)
+	add_bias_kernel(Tensor out, const float *bias)
+{
+	int64_t j = column();
+
+	if (j < out.cols)
+		row_of(out, blockIdx.x)[j] += bias[j];
+}
+
+void
+cuda_matmul(Device *device, Tensor out, Tensor x, const Matrix *w,
+            const Tensor *bias, float beta)
+{
+	if (out.rows <= CUDA_FEW_ROWS && !w->transposed)
+		cuda_multiply_few(device, out, x, w->tensor, beta);
+	else
+		multiply(device, out, x, w->tensor, w->transposed, beta);
+	if (bias != NULL)
+		LAUNCH(device, add_bias_kernel, grid_of(out), ELEMENT_THREADS, 0, out,
+		       (const float *) bias->data);
+}
+
+void
+cuda_matmul_input_grad(Device *device, Tensor dx, Tensor dout, const Matrix *w,
+                       float beta)
+{
+	multiply(device, dx, dout, w->tensor, !w->transposed, beta);
+}
+
+void
+cuda_matmul_weight_grad(Device *device, const Matrix *dw, const Tensor *dbias,
+                        Tensor dout, Tensor x)
+{
+	Tensor rows = dw->transposed ? x : dout;
+	Tensor cols = dw->transposed ? dout : x;
+	int64_t wide = rows.cols > cols.cols ? rows.cols : cols.cols;
+	bool is_direct = is_ready(device, x);
+	int64_t most = is_direct ? x.rows : rows_in_scratch(device, wide);
+
+	/* Tokens are summed a piece after the other. */
+	for (int64_t first = 0; first < x.rows; first += most)
+	{
+		int64_t count = smaller(most, x.rows - first);
+		Factor a = is_direct
+		               ? as_it_lies(rows)
+		               : read_rows(device, SCRATCH_INPUT, rows, first, count);
+		Factor b = is_direct
+		               ? as_it_lies(cols)
+		               : read_rows(device, SCRATCH_OTHER, cols, first, count);
+
+		gemm(device, rows.cols, cols.cols, count, a, true, b, false, 1,
+		     dw->tensor);
+	}
+	if (dbias != NULL)
+		add_column_sums(device, (float *) dbias->data, NumberOf{dout},
+		                dout.rows, dout.cols);
+}

@@ -1,0 +1,17 @@
+/*
+ * matmul.h
+ *		What the files of matrix products share.
+ */
+#pragma once
+
+#include "cuda/launch.h"
+#include "cuda/stored.h"
+#include "cuda/sums.h"
+
+/* Up to this many rows are multiplied by reading the weights once. */
+#define CUDA_FEW_ROWS 8
+
+/* out[m, n] = x[m, k] @ W^T + beta out, W[n, k] as stored, m at most
+ * CUDA_FEW_ROWS (matmul_few.cu). */
+extern void cuda_multiply_few(Device *device, Tensor out, Tensor x,
+                              const Tensor &w, float beta);
