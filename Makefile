@@ -99,6 +99,8 @@ $(ENGINE_BUILD)/test/%: test/engine/%.c $(ENGINE_LIBRARY)
 	$(CC) $(ENGINE_CFLAGS) -Itest/engine -o $@ $< $(ENGINE_LIBRARY) \
 		$(ENGINE_LIBS) -lcmocka
 
+-include $(ENGINE_TESTS:=.d)
+
 # Devices for tests that must not be there otherwise: the CPU backend once
 # more, behind a table that can fail.
 MODULE = $(ENGINE_BUILD)/test/module/alol_cuda.so

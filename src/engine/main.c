@@ -4,8 +4,10 @@
  *
  * PostgreSQL starts it with one socket as descriptor 3 and an empty
  * environment.  It must not outlive its parent, cannot gain privileges, and
- * offers itself first when memory runs out.
+ * offers itself first when memory runs out.  The other ranks of a job are the
+ * same program, started by its engine with --rank.
  */
+#include "serve/rank.h"
 #include "serve/serve.h"
 
 #include <signal.h>
@@ -68,5 +70,7 @@ main(int count, char **arguments)
 		        SERVE_SOCKET);
 		return 1;
 	}
+	if (count == 2 && strcmp(arguments[1], "--rank") == 0)
+		rank_run(SERVE_SOCKET);
 	serve_run(SERVE_SOCKET);
 }

@@ -34,8 +34,9 @@ typedef enum WireType
 
 	/* {"version", "extension": version text, "parent": pid, "threads": 0 for
 	 * all, "memory_limit": bytes or 0, "device": as in
-	 * device_spec.h, "claims": directory of lock files or null, "devices":
-	 * bool, all are looked for} -> {"version",
+	 * device_spec.h, "claims": directory of lock files or null, "ranks":
+	 * bool, several devices are used by as many processes, "devices": bool,
+	 * all are looked for} -> {"version",
 	 * "methods": [{"name", "rows": "all"|"positive_reward"|
 	 * "positive_advantage"|"pairs"|"lists"|"prompts", "reference": bool,
 	 * "value": bool}],

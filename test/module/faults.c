@@ -35,7 +35,8 @@ path_beside(const char *ending, char *path, size_t size)
 Faults
 faults_read(void)
 {
-	Faults faults = {.devices = 2, .memory_mib = 1024};
+	Faults faults = {
+		.devices = 2, .memory_mib = 1024, .at_device = -1, .cannot_open = -1};
 	char path[4096], word[32];
 	long long number;
 	FILE *file;
@@ -52,6 +53,10 @@ faults_read(void)
 			faults.fail_at = number;
 		else if (strcmp(word, "die_at") == 0)
 			faults.die_at = number;
+		else if (strcmp(word, "at_device") == 0)
+			faults.at_device = (int) number;
+		else if (strcmp(word, "cannot_open") == 0)
+			faults.cannot_open = (int) number;
 		else if (strcmp(word, "no_driver") == 0)
 			faults.no_driver = number != 0;
 		else if (strcmp(word, "hang") == 0)

@@ -17,6 +17,8 @@ typedef struct Faults
 	int64_t memory_mib; /* of each; 1024 */
 	int64_t fail_at;    /* the operation, from 1, that fails; 0: none does */
 	int64_t die_at;     /* the one that ends the process */
+	int at_device;      /* whose operations these are; -1: of each */
+	int cannot_open;    /* a device; -1: all can be opened */
 	bool no_driver;
 	bool hang;         /* when it is asked for devices */
 	bool crash;        /* when it is asked for devices */

@@ -215,15 +215,19 @@ far_open(int number, Device **device, Failure *failure)
 	Faults faults = faults_read();
 	FarDevice *self = calloc(1, sizeof(FarDevice));
 
-	if (self == NULL || number >= faults.devices)
+	if (self == NULL || number >= faults.devices ||
+	    number == faults.cannot_open)
 		return fail(failure, FAILURE_DEVICE, "cuda:%d cannot be opened",
 		            number);
 	if (!cpu_device_open(0, &self->cpu, failure))
 		return false;
 	self->number = number;
 	self->total = (uint64_t) faults.memory_mib * MIB;
-	self->fail_at = faults.fail_at;
-	self->die_at = faults.die_at;
+	if (faults.at_device < 0 || faults.at_device == number)
+	{
+		self->fail_at = faults.fail_at;
+		self->die_at = faults.die_at;
+	}
 	snprintf(self->name, sizeof(self->name), "cuda:%d", number);
 	self->device = (Device){.name = self->name,
 	                        .description = self->cpu->description,

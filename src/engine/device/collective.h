@@ -17,6 +17,9 @@
 /* Bytes of what one rank makes for all to find each other by. */
 #define COLLECTIVE_ID_SIZE 128
 
+/* As many as there may be devices of one kind. */
+#define COLLECTIVE_RANKS_MAX 64
+
 typedef struct Collective Collective;
 
 struct Collective

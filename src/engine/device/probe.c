@@ -82,6 +82,17 @@ device_module_load(const char *path, Failure *failure)
 	return NULL;
 }
 
+bool
+device_open_gpu(int number, const DeviceModule **module, Device **device,
+                Failure *failure)
+{
+	char path[4096];
+
+	if (*module == NULL && device_module_path(path, sizeof(path)))
+		*module = device_module_load(path, failure);
+	return *module != NULL && (*module)->open(number, device, failure);
+}
+
 /* ---------------------------------------------------------- in the child */
 
 static void

@@ -32,3 +32,8 @@ extern void device_probe(const char *path, int limit_ms, DeviceList *list);
 /* Loads it here, for good, if it is of this build.  NULL: failed. */
 extern const DeviceModule *device_module_load(const char *path,
                                               Failure *failure);
+
+/* Loads the module beside this program, unless *module is there, and opens a
+ * device of it. */
+extern bool device_open_gpu(int number, const DeviceModule **module,
+                            Device **device, Failure *failure);

@@ -206,6 +206,24 @@ static const Objective objectives[] = {
 	{"ppo", ROWS_PROMPTS, false, NULL},
 };
 
+void
+objective_stats_add(ObjectiveStats *sum, const ObjectiveStats *more)
+{
+	sum->ratios += more->ratios;
+	sum->clipped += more->clipped;
+	sum->ratio_sum += more->ratio_sum;
+	sum->ratio_squares += more->ratio_squares;
+	sum->groups += more->groups;
+	sum->compared += more->compared;
+	sum->ordered += more->ordered;
+	sum->best_score += more->best_score;
+	sum->worst_score += more->worst_score;
+	sum->best_logp += more->best_logp;
+	sum->worst_logp += more->worst_logp;
+	sum->classified += more->classified;
+	sum->hits += more->hits;
+}
+
 const Objective *
 objective_find(const char *name)
 {

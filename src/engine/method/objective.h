@@ -59,6 +59,10 @@ typedef struct ObjectiveStats
 	int64_t hits;
 } ObjectiveStats;
 
+/* Adds what other groups were. */
+extern void objective_stats_add(ObjectiveStats *sum,
+                                const ObjectiveStats *more);
+
 /*
  * Loss of one group.  grad, shaped like logp and owned by the caller, receives
  * dLoss/dlogp; the caller divides by the groups of the step.  Cannot fail:

@@ -358,6 +358,8 @@ typedef enum ModelState
 } ModelState;
 
 extern int64_t model_state_size(const Model *model); /* elements */
+/* Where it lies, in device memory. */
+extern float *model_state_memory(Model *model, ModelState state);
 /* Elements [first, first + count): a part at a time needs no second copy. */
 extern void model_state_download(Model *model, ModelState state, int64_t first,
                                  int64_t count, float *target);

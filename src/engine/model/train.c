@@ -353,6 +353,12 @@ model_state_size(const Model *model)
 	return trained_parameters(model).total;
 }
 
+float *
+model_state_memory(Model *model, ModelState state)
+{
+	return *state_of(model, state);
+}
+
 void
 model_state_download(Model *model, ModelState state, int64_t first,
                      int64_t count, float *target)

@@ -9,10 +9,11 @@
 #include "formats/json.h"
 #include "method/critic.h"
 #include "model/model.h"
-#include "serve/choose.h"
+#include "serve/ranks.h"
 #include "serve/requests.h"
 #include "serve/sandbox.h"
 
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,20 +80,44 @@ look_for_devices(Serve *serve, const char *device, bool is_listing)
 		device_probe(path, PROBE_LIMIT_MS, &serve->devices);
 }
 
-static bool
-open_gpu(int number, Device **device, Failure *failure)
+/* Threads of each of so many ranks that share the processors. */
+static int
+divide_processors(int ranks)
 {
-	char path[4096];
-	const DeviceModule *module = NULL;
+	int threads = omp_get_num_procs() / ranks;
 
-	if (device_module_path(path, sizeof(path)))
+	return threads < 1 ? 1 : threads;
+}
+
+static bool
+open_chosen(Serve *serve, const DeviceChoice *choice, int threads,
+            Failure *failure)
+{
+	const DeviceModule *module = NULL;
+	uint64_t limit = memory_limit() / (uint64_t) choice->count;
+	char path[4096];
+
+	if (threads == 0 && choice->count > 1 && !choice->is_gpu)
+		threads = divide_processors(choice->count);
+	if (choice->is_gpu && device_module_path(path, sizeof(path)))
 		module = device_module_load(path, failure);
-	return module != NULL && module->open(number, device, failure);
+	if (choice->is_gpu && module == NULL)
+		return false;
+	memory_limit_set(limit);
+	if (choice->count > 1 &&
+	    !ranks_start(choice, module, threads, limit, &serve->ranks, failure))
+		return false;
+	return (choice->is_gpu
+	            ? module->open(choice->number[0], &serve->device, failure)
+	            : cpu_device_open(threads, &serve->device, failure)) &&
+	       (serve->ranks == NULL ||
+	        ranks_join(serve->ranks, serve->device, failure));
 }
 
 /*
  * Chooses and opens what to compute on.  Drivers open files and sockets and
- * start threads and processes, so the sandbox comes after theirs.
+ * start threads and processes, and other ranks are processes, so the sandbox
+ * comes after them.
  */
 static bool
 open_device(Request *request, int threads, const char **name, Failure *failure)
@@ -101,25 +126,23 @@ open_device(Request *request, int threads, const char **name, Failure *failure)
 	const json_t *head = request->head;
 	const char *device, *claims;
 	DeviceChoice choice;
-	bool is_listing;
+	bool is_listing, has_ranks;
 
 	if (!json_get_string(head, "device", "auto", &device, failure) ||
 	    !json_get_string(head, "claims", NULL, &claims, failure) ||
+	    !json_get_bool(head, "ranks", false, &has_ranks, failure) ||
 	    !json_get_bool(head, "devices", false, &is_listing, failure))
 		return false;
 	look_for_devices(serve, device, is_listing);
 	if (!device_choose(device, claims, &serve->devices, &choice, failure))
 		return false;
-	if (choice.count > 1 && claims != NULL)
-		return fail(failure, FAILURE_UNSUPPORTED,
-		            "device \"%s\" is %d devices: a job uses one so far",
-		            device, choice.count);
-	choice.count = 1;
+	if (!has_ranks)
+		choice.count = 1;
 	*name = device_choice_name(request->arena, &serve->devices, &choice);
-	if (choice.is_gpu && !open_gpu(choice.number[0], &serve->device, failure))
+	if (!open_chosen(serve, &choice, threads, failure))
 		return fail_while(failure, "opening device \"%s\"", *name);
 	sandbox_enter();
-	return choice.is_gpu || cpu_device_open(threads, &serve->device, failure);
+	return true;
 }
 
 /* Ends the process when its parent is gone: the death signal does not come

@@ -37,6 +37,10 @@ struct Job
 	int64_t empty; /* rows without any token */
 };
 
+/* Opens only what a rank other than 0 computes with: the job's model, made
+ * trainable.  The request has the head of its WIRE_JOB_OPEN. */
+extern bool job_open_policy(Request *request, Failure *failure);
+
 /* The job that is open; NULL and a failure if none is. */
 extern Job *job_of(Request *request, Failure *failure);
 

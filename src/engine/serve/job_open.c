@@ -6,6 +6,7 @@
 
 #include "formats/json.h"
 #include "model/lora/lora.h"
+#include "serve/ranks.h"
 #include "serve/requests.h"
 
 #include <stdlib.h>
@@ -239,6 +240,29 @@ find_earlier(Job *job, TrainState *state, char *notice, size_t size)
 	job->steps = state->steps;
 }
 
+/* Has the other ranks open the same model meanwhile. */
+static bool
+open_on_ranks(Request *request, const Job *job, Failure *failure)
+{
+	Team *team;
+	char *text;
+	bool done;
+
+	if (request->serve->ranks == NULL)
+		return true;
+	team = ranks_team(request->serve->ranks);
+	if (objective_rolls_out(job->options.objective))
+		return fail(failure, FAILURE_UNSUPPORTED,
+		            "method \"%s\" trains on one device, not on %d",
+		            job->options.objective->name, team->ranks);
+	text = json_dumps(request->head, JSON_COMPACT);
+	if (text == NULL)
+		return fail(failure, FAILURE_OUT_OF_MEMORY, "no memory for the job");
+	done = team_open(team, text, failure);
+	free(text);
+	return done;
+}
+
 static bool
 open_job(Request *request, Job *job, json_t **reply, Failure *failure)
 {
@@ -246,6 +270,7 @@ open_job(Request *request, Job *job, json_t **reply, Failure *failure)
 	char notice[FAILURE_TEXT + 64];
 
 	if (!copy_head(request, job, failure) ||
+	    !open_on_ranks(request, job, failure) ||
 	    !open_models(request, job, failure))
 		return false;
 	find_earlier(job, &state, notice, sizeof(notice));
@@ -277,17 +302,38 @@ open_job(Request *request, Job *job, json_t **reply, Failure *failure)
 	return true;
 }
 
-bool
-handle_job_open(Request *request, Failure *failure)
+/* An empty one, in place of the one before. */
+static void
+begin_job(Serve *serve)
 {
-	Serve *serve = request->serve;
 	Arena *arena;
-	json_t *reply;
 
 	close_job(serve);
 	arena = arena_create();
 	serve->job = arena_alloc(arena, sizeof(Job));
 	serve->job->arena = arena;
+}
+
+bool
+job_open_policy(Request *request, Failure *failure)
+{
+	Job *job;
+
+	begin_job(request->serve);
+	job = request->serve->job;
+	return copy_head(request, job, failure) &&
+	       open_model(request, job, "model", job->options.quantize, &job->model,
+	                  failure) &&
+	       train_prepare(job->model, &job->options, failure);
+}
+
+bool
+handle_job_open(Request *request, Failure *failure)
+{
+	Serve *serve = request->serve;
+	json_t *reply;
+
+	begin_job(serve);
 	if (!open_job(request, serve->job, &reply, failure))
 	{
 		close_job(serve);

@@ -11,6 +11,7 @@
 #include "model/pair.h"
 #include "serve/generation.h"
 #include "serve/job.h"
+#include "serve/ranks.h"
 #include "serve/requests.h"
 
 #include <math.h>
@@ -275,6 +276,8 @@ handle_job_train(Request *request, Failure *failure)
 	if (!name_rows(job, failure) || !read_prompts(&training, failure))
 		return false;
 	events.reference = job->frozen;
+	if (request->serve->ranks != NULL)
+		events.team = ranks_team(request->serve->ranks);
 	events.evaluate = training.count > 0 ? evaluate : NULL;
 	if (job->options.critic != NULL)
 	{
@@ -285,7 +288,12 @@ handle_job_train(Request *request, Failure *failure)
 	directory = job_path(job, "model");
 	if (!train_run(request->arena, job->model, job->directory, &job->options,
 	               &job->dataset, &events, &result, failure))
+	{
+		/* They may be in the midst of a step that nobody ends. */
+		if (request->serve->ranks != NULL)
+			ranks_end(request->serve->ranks);
 		return false;
+	}
 	if (result.is_refreshed)
 		return reply_send(request, WIRE_RESULT,
 		                  json_pack("{s:b}", "is_refreshed", 1), failure);

@@ -19,6 +19,7 @@
 
 typedef struct ModelCache ModelCache;
 typedef struct Job Job;
+typedef struct Ranks Ranks;
 typedef struct Request Request;
 
 typedef struct Serve
@@ -26,6 +27,7 @@ typedef struct Serve
 	Connection connection;
 	Device *device;     /* NULL before WIRE_HELLO */
 	DeviceList devices; /* other than the CPU, as that found them */
+	Ranks *ranks;       /* ranks.h; NULL: this process is alone */
 	ModelCache *models; /* models.h */
 	Job *job;           /* job.h; NULL: none is open */
 	Request *current;   /* the innermost request that is being served */

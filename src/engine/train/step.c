@@ -19,6 +19,7 @@
 typedef struct MicroBatch
 {
 	const TrainOptions *options;
+	const StepPart *part;
 	const Dataset *dataset;
 	Batch batch;
 	const DatasetRow **row; /* [batch.sequences] */
@@ -84,10 +85,11 @@ add_sequence(MicroBatch *micro, const DatasetRow *row, uint64_t place)
 }
 
 static void
-fill_batch(MicroBatch *micro, const int32_t *drawn, const int32_t *order,
-           int groups)
+fill_batch(MicroBatch *micro, const int32_t *order, int groups)
 {
 	const Groups *all = &micro->dataset->groups;
+	const int32_t *drawn = micro->part->drawn;
+	const int32_t *places = micro->part->place;
 
 	micro->batch =
 		(Batch){0, micro->offset, micro->target, micro->ids,
@@ -100,10 +102,12 @@ fill_batch(MicroBatch *micro, const int32_t *drawn, const int32_t *order,
 		int count =
 			all->offset[drawn[order[i]] + 1] - all->offset[drawn[order[i]]];
 
+		int32_t place = places == NULL ? order[i] : places[order[i]];
+
 		/* A row may be drawn twice: its place in the step names it. */
 		for (int j = 0; j < count; j++)
 			add_sequence(micro, &micro->dataset->row[row[j]],
-			             (uint64_t) order[i] | (uint64_t) j << 32);
+			             (uint64_t) place | (uint64_t) j << 32);
 		micro->group[i + 1] = micro->batch.sequences;
 	}
 }
@@ -261,9 +265,9 @@ measure_group(const MicroBatch *micro, int32_t group, PackItem *item,
 
 /* Forward and backward of all micro-batches. */
 static bool
-accumulate(Arena *arena, Model *model, MicroBatch *micro, const int32_t *drawn,
-           int count, int64_t budget, Failure *failure)
+accumulate(Arena *arena, Model *model, MicroBatch *micro, Failure *failure)
 {
+	int count = micro->part->count;
 	size_t places = (size_t) count + 1;
 	PackItem *item = arena_alloc(arena, places * sizeof(PackItem));
 	int32_t *order = arena_alloc(arena, places * sizeof(int32_t));
@@ -273,11 +277,11 @@ accumulate(Arena *arena, Model *model, MicroBatch *micro, const int32_t *drawn,
 
 	for (int i = 0; i < count; i++)
 	{
-		if (!measure_group(micro, drawn[i], &item[i], &sequences, &tokens,
-		                   failure))
+		if (!measure_group(micro, micro->part->drawn[i], &item[i], &sequences,
+		                   &tokens, failure))
 			return false;
 	}
-	batches = pack_items(item, count, budget, order, begin);
+	batches = pack_items(item, count, micro->part->budget, order, begin);
 	if (!make_room(arena, micro, sequences, tokens, failure))
 		return false;
 	for (int i = 0; i < batches; i++)
@@ -286,7 +290,7 @@ accumulate(Arena *arena, Model *model, MicroBatch *micro, const int32_t *drawn,
 
 		if (!poll_check(failure))
 			return false;
-		fill_batch(micro, drawn, order + begin[i], groups);
+		fill_batch(micro, order + begin[i], groups);
 		if (accumulate_batch(model, micro, failure))
 			continue;
 		/* What is compared cannot be computed apart. */
@@ -329,11 +333,10 @@ adamw_settings(const TrainOptions *options, int64_t update, double rate,
 }
 
 bool
-step_update(Model *model, const TrainOptions *options, int64_t update,
-            double rate, double loss, double *grad_norm, Failure *failure)
+step_settings(Model *model, const TrainOptions *options, int64_t update,
+              double rate, double loss, double *grad_norm, AdamW *settings,
+              Failure *failure)
 {
-	AdamW settings;
-
 	if (!model_gradient_norm(model, grad_norm, failure))
 		return false;
 	if (!isfinite(loss))
@@ -341,8 +344,40 @@ step_update(Model *model, const TrainOptions *options, int64_t update,
 	if (!isfinite(*grad_norm))
 		return fail_diverged("norm of the gradient", *grad_norm, update,
 		                     failure);
-	settings = adamw_settings(options, update, rate, *grad_norm);
-	return model_update(model, &settings, failure);
+	*settings = adamw_settings(options, update, rate, *grad_norm);
+	return true;
+}
+
+bool
+step_update(Model *model, const TrainOptions *options, int64_t update,
+            double rate, double loss, double *grad_norm, Failure *failure)
+{
+	AdamW settings;
+
+	return step_settings(model, options, update, rate, loss, grad_norm,
+	                     &settings, failure) &&
+	       model_update(model, &settings, failure);
+}
+
+bool
+step_accumulate(Model *model, const TrainOptions *options, const StepPart *part,
+                StepReport *report, Failure *failure)
+{
+	Arena *arena = arena_create();
+	MicroBatch micro = {.options = options,
+	                    .part = part,
+	                    .dataset = part->dataset,
+	                    .labels = model_labels(model),
+	                    .scale = part->scale,
+	                    .update = part->update,
+	                    .report = report};
+	bool done;
+
+	memset(report, 0, sizeof(StepReport));
+	model_zero_gradients(model);
+	done = accumulate(arena, model, &micro, failure);
+	arena_destroy(arena);
+	return done;
 }
 
 bool
@@ -350,19 +385,14 @@ step_run(Model *model, const TrainOptions *options, const Dataset *dataset,
          const int32_t *drawn, int count, int64_t budget, int64_t update,
          double learning_rate, StepReport *report, Failure *failure)
 {
-	Arena *arena = arena_create();
-	MicroBatch micro = {.options = options,
-	                    .dataset = dataset,
-	                    .labels = model_labels(model),
-	                    .scale = 1.0 / count,
-	                    .update = update,
-	                    .report = report};
-	bool done;
+	StepPart all = {.dataset = dataset,
+	                .drawn = drawn,
+	                .count = count,
+	                .scale = 1.0 / count,
+	                .budget = budget,
+	                .update = update};
 
-	memset(report, 0, sizeof(StepReport));
-	model_zero_gradients(model);
-	done = accumulate(arena, model, &micro, drawn, count, budget, failure);
-	arena_destroy(arena);
-	return done && step_update(model, options, update, learning_rate,
-	                           report->loss, &report->grad_norm, failure);
+	return step_accumulate(model, options, &all, report, failure) &&
+	       step_update(model, options, update, learning_rate, report->loss,
+	                   &report->grad_norm, failure);
 }

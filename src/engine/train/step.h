@@ -23,6 +23,27 @@ typedef struct StepReport
 	ObjectiveStats stats;
 } StepReport;
 
+/* Groups of a step that are computed together: all, or a rank's. */
+typedef struct StepPart
+{
+	const Dataset *dataset;
+	const int32_t *drawn; /* [count] groups of the dataset */
+	const int32_t *place; /* [count] of each in the step, which tells those
+	                       * drawn twice apart; NULL: 0, 1, 2, ... */
+	int count;
+	double scale; /* 1 / groups of the whole step */
+	int64_t budget;
+	int64_t update; /* from 1 */
+} StepPart;
+
+/*
+ * Sets the gradient to that of the part, in micro-batches of at most budget
+ * tokens (or one group), and report to what it was.
+ */
+extern bool step_accumulate(Model *model, const TrainOptions *options,
+                            const StepPart *part, StepReport *report,
+                            Failure *failure);
+
 /*
  * Zeroes the gradient, accumulates that of the groups drawn[count] in
  * micro-batches of at most budget tokens (or one group), and updates the
@@ -33,6 +54,12 @@ extern bool step_run(Model *model, const TrainOptions *options,
                      const Dataset *dataset, const int32_t *drawn, int count,
                      int64_t budget, int64_t update, double learning_rate,
                      StepReport *report, Failure *failure);
+
+/* How the gradient that is there, whose norm it gives, is to update the
+ * weights: see step_update(). */
+extern bool step_settings(Model *model, const TrainOptions *options,
+                          int64_t update, double rate, double loss,
+                          double *grad_norm, AdamW *settings, Failure *failure);
 
 /*
  * Updates the weights by the gradient that is there, whose norm it gives, at

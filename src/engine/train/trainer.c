@@ -74,14 +74,23 @@ train_shown(double measure)
 }
 
 TrainPlan
-train_plan(const Model *model)
+train_plan(const Model *model, const Team *team)
 {
 	const Device *device = model_device(model);
 	TrainPlan plan = {.threads = device->threads};
 
-	snprintf(plan.description, sizeof(plan.description), "%s, %s, %s, alol %s",
+	/* Which of equal devices it is does not matter. */
+	snprintf(plan.description, sizeof(plan.description),
+	         "%.*s, %s, %s, alol %s", (int) strcspn(device->name, ":"),
 	         device->name, device->description,
 	         dtype_name(model_products(model)), ALOL_VERSION);
+	if (team != NULL)
+	{
+		size_t used = strlen(plan.description);
+
+		snprintf(plan.description + used, sizeof(plan.description) - used,
+		         ", %d ranks by %s", team->ranks, team->collective->name);
+	}
 	return plan;
 }
 
@@ -150,8 +159,12 @@ warn_of_other_plan(Run *run, const TrainPlan *plan, Failure *failure)
 static bool
 begin(Run *run, Failure *failure)
 {
-	TrainPlan plan = train_plan(run->model);
+	Team *team = run->events->team;
+	TrainPlan plan = train_plan(run->model, team);
 
+	plan.token_budget = model_token_budget(run->model, true);
+	if (team != NULL && !team_ready(team, &plan.token_budget, failure))
+		return false;
 	checkpoint_find(run->directory, run->options->known_checkpoint, &run->state,
 	                failure);
 	if (run->state.step > 0 &&
@@ -166,7 +179,6 @@ begin(Run *run, Failure *failure)
 		                       failure) &&
 		       warn_of_other_plan(run, &plan, failure);
 	}
-	plan.token_budget = model_token_budget(run->model, true);
 	run->steps = train_steps(run->options, run->dataset->groups.count);
 	run->state =
 		(TrainState){.steps = run->steps,
@@ -466,6 +478,10 @@ one_step(Run *run, Failure *failure)
 	if (objective_rolls_out(options->objective))
 		done = ppo_step(run->model, options, events, run->dataset, run->drawn,
 		                count, rate, &run->state, &report, &ppo, failure);
+	else if (events->team != NULL)
+		done = team_step(events->team, run->model, options, run->dataset,
+		                 run->drawn, count, run->state.plan.token_budget,
+		                 run->state.step + 1, rate, &report, failure);
 	else
 		done = step_run(run->model, options, run->dataset, run->drawn, count,
 		                run->state.plan.token_budget, run->state.step + 1, rate,
@@ -573,6 +589,7 @@ train_run(Arena *arena, Model *model, const char *directory,
 	           .checkpoint_time = now()};
 
 	return train_prepare(model, options, failure) && begin(&run, failure) &&
+	       (events->team == NULL || team_begin(events->team, model, failure)) &&
 	       make_sampler(&run, failure) && report_rows(&run, failure) &&
 	       loop(&run, failure) && choose(&run, result, failure);
 }

@@ -13,6 +13,7 @@
 #include "train/dataset.h"
 #include "train/options.h"
 #include "train/rollout.h"
+#include "train/team.h"
 
 typedef struct TrainMetric
 {
@@ -39,6 +40,7 @@ typedef struct TrainEvents
 	/* Of methods that roll out; else unused. */
 	RolloutFunction rollout;
 	Model *reference; /* the policy as it was */
+	Team *team;       /* who share the steps; NULL: this process alone */
 } TrainEvents;
 
 typedef struct TrainResult
@@ -60,7 +62,7 @@ extern int64_t train_steps(const TrainOptions *options, int64_t groups);
 extern double train_shown(double measure);
 
 /* What this process would compute with; without a token budget. */
-extern TrainPlan train_plan(const Model *model);
+extern TrainPlan train_plan(const Model *model, const Team *team);
 
 /* Makes the model trainable as the options say, unless it is: what
  * train_run() does first. */

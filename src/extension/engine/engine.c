@@ -53,6 +53,7 @@ typedef struct Purpose
 {
 	const char *device; /* NULL: alol.device */
 	bool is_job;
+	bool trains;           /* by as many ranks as there are devices */
 	bool looks_at_devices; /* at all, whatever it computes on */
 } Purpose;
 
@@ -72,6 +73,7 @@ greeting(const Engine *engine, const Purpose *purpose)
 	              purpose->device == NULL ? alol_device : purpose->device);
 	if (purpose->is_job)
 		json_add_text(&json, "claims", directory_devices());
+	json_add_bool(&json, "ranks", purpose->trains);
 	json_add_bool(&json, "devices", purpose->looks_at_devices);
 	json_add_int(&json, "idle_timeout", engine->idle_timeout_s);
 	appendStringInfoChar(&json, '}');
@@ -138,9 +140,9 @@ open_engine(MemoryContext owner, int slot, int idle_timeout_s,
 }
 
 Engine *
-engine_start(MemoryContext owner, const char *device)
+engine_start(MemoryContext owner, const char *device, bool trains)
 {
-	Purpose purpose = {.is_job = true};
+	Purpose purpose = {.is_job = true, .trains = trains};
 
 	if (device != NULL && strcmp(device, "auto") != 0)
 		purpose.device = device;

@@ -53,8 +53,10 @@ extern Engine *engine_session(void);
 extern void engine_lend(Engine *engine);
 
 /* A job's engine, which dies with owner (a memory context) and claims what it
- * computes on: device, or alol.device where that is "auto" or NULL. */
-extern Engine *engine_start(MemoryContext owner, const char *device);
+ * computes on: device, or alol.device where that is "auto" or NULL.  One that
+ * trains has ranks where these are several devices, else it takes the first. */
+extern Engine *engine_start(MemoryContext owner, const char *device,
+                            bool trains);
 
 /* One that only looks what devices there are, for WIRE_DEVICES. */
 extern Engine *engine_start_to_look(MemoryContext owner);

@@ -59,10 +59,11 @@ start_engine(JobRun *run)
 {
 	char *device, *fault;
 
-	run->engine =
-		engine_start(run->context, json_text(run->job->settings, "device"));
-	engine_lend(run->engine);
 	run->has_method = run->job->method != NULL || run->is_evaluation;
+	run->engine =
+		engine_start(run->context, json_text(run->job->settings, "device"),
+	                 run->has_method && !run->is_evaluation);
+	engine_lend(run->engine);
 	if (run->is_evaluation)
 		run->method = method_evaluate;
 	else if (run->is_critic)
