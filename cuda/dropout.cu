@@ -10,7 +10,7 @@ extern "C"
 #include "base/random.h"
 }
 
-/* Keeps what draws at least `dropped` of 2^32. */
+/* Keeps what draws at least `dropped` of 2^32; a number has two draws. */
 static __global__ void
 __launch_bounds__(ELEMENT_THREADS)
 	dropout_kernel(Tensor out, Tensor x, float beta, float factor,
@@ -24,7 +24,8 @@ __launch_bounds__(ELEMENT_THREADS)
 
 	if (j >= x.cols)
 		return;
-	draw = random_at(random_origin(key[row], site), (uint64_t) j) >> 32;
+	draw = random_at(random_origin(key[row], site), (uint64_t) (j / 2));
+	draw = j % 2 == 0 ? draw & UINT32_MAX : draw >> 32;
 	value = draw < dropped ? 0 : factor * row_of(x, row)[j];
 	at = row_of(out, row) + j;
 	*at = beta == 0 ? value : beta * *at + value;

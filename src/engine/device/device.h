@@ -195,9 +195,10 @@ struct Device
 	void (*scale)(Device *device, Tensor x, float factor);
 	/*
 	 * out = beta * out + x with each element made 0 with this probability
-	 * and the others divided by 1 - probability.  Element [i, j] goes by the
-	 * upper 32 of random_bits(key[i], site, j): a gradient takes the same
-	 * call as its output.
+	 * and the others divided by 1 - probability.  Elements [i, 2 j] and
+	 * [i, 2 j + 1] go by the lower and the upper half of
+	 * random_bits(key[i], site, j): a gradient takes the same call as its
+	 * output.
 	 */
 	void (*dropout)(Device *device, Tensor out, Tensor x, float beta,
 	                double probability, const uint64_t *key, uint64_t site);

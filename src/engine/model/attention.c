@@ -206,14 +206,18 @@ attention_project_backward(Pass *pass, int number)
 	Model *model = pass->model;
 	const Layer *layer = &model->layers[number];
 	LayerState state = pass_state(pass, number);
+	/* Below an adapter nobody asks for gradients. */
+	bool is_last = model->adapter != NULL && number == pass_lowest(pass);
 	float beta;
 	Tensor dx = branch_gradient(pass, &beta);
 
+	if (is_last)
+		dx = (Tensor){.data = NULL};
 	rotate(pass, split(pass, pass->dqkv), true);
 	project_backward(pass, number, dx, beta,
 	                 branch_input(pass, &layer->attention_norm, state.input,
 	                              state.attention_stat));
-	if (!model->config.norm_after)
+	if (!model->config.norm_after && !is_last)
 		norm_backward(model, &layer->attention_norm, pass->dx, 1, dx,
 		              state.input, state.attention_stat);
 }

@@ -326,7 +326,8 @@ extern void norm_backward(Model *model, const Norm *norm, Tensor dx, float beta,
 
 extern void linear_forward(Pass *pass, const Linear *linear, Tensor out,
                            Tensor x);
-/* dx = beta * dx + ..., and the gradients of weight and bias */
+/* dx = beta * dx + ..., and the gradients of weight and bias; dx absent: those
+ * alone */
 extern void linear_backward(Pass *pass, const Linear *linear, Tensor dx,
                             float beta, Tensor dout, Tensor x);
 
@@ -384,7 +385,7 @@ extern void lora_initialize(const Adapter *adapter, int index, int64_t first,
 
 /* out += scale B A dropout(x) */
 extern void lora_forward(Pass *pass, const Lora *lora, Tensor out, Tensor x);
-/* dx += ..., and the gradients of A and B */
+/* dx += ..., and the gradients of A and B; dx absent: those alone */
 extern void lora_backward(Pass *pass, const Lora *lora, Tensor dx, Tensor dout,
                           Tensor x);
 
@@ -491,6 +492,8 @@ extern LayerState pass_state(const Pass *pass, int layer);
 /* Through all layers; gives the wanted rows of the last output, before the
  * final norm (if any). */
 extern Tensor pass_forward(Pass *pass);
+/* The lowest layer with something to train; none: behind the last. */
+extern int pass_lowest(const Pass *pass);
 /* Where the gradient of that output belongs. */
 extern Tensor pass_gradient(const Pass *pass);
 /* From there to all gradients. */

@@ -50,7 +50,9 @@ linear_backward(Pass *pass, const Linear *linear, Tensor dx, float beta,
 	Matrix weight = parameter_matrix(linear->weight);
 
 	accumulate_gradient(model, linear, dout, x);
-	model->device->matmul_input_grad(model->device, dx, dout, &weight, beta);
+	if (dx.data != NULL)
+		model->device->matmul_input_grad(model->device, dx, dout, &weight,
+		                                 beta);
 	if (linear->lora != NULL)
 		lora_backward(pass, linear->lora, dx, dout, x);
 }

@@ -567,6 +567,17 @@ run_slices(const Pass *pass, void (*work)(Pass *slice, int layer), int layer)
 
 /* -------------------------------------------------------- both ways */
 
+int
+pass_lowest(const Pass *pass)
+{
+	const Adapter *adapter = pass->model->adapter;
+
+	if (adapter == NULL)
+		return 0;
+	return adapter->loras > 0 ? adapter->lora[0].layer
+	                          : pass->model->config.layers;
+}
+
 /* From the attention of the layer before to this one's; layer L is the
  * output. */
 static void
@@ -587,7 +598,7 @@ backward_between(Pass *slice, int number)
 {
 	if (number < slice->model->config.layers)
 		attention_project_backward(slice, number);
-	if (number > 0)
+	if (number > pass_lowest(slice))
 	{
 		mlp_backward(slice, number - 1);
 		attention_output_backward(slice, number - 1);
@@ -662,7 +673,7 @@ pass_backward(Pass *pass)
 
 	run_slices(&picked, backward_between, layers);
 	pick_backward(pass);
-	for (int i = layers - 1; i >= 0; i--)
+	for (int i = layers - 1; i >= pass_lowest(pass); i--)
 	{
 		attention_attend_backward(pass, i);
 		run_slices(pass, backward_between, i);

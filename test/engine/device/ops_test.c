@@ -403,7 +403,8 @@ dropout_is_a_mask_by_address(void **state)
 	for (int i = 0; i < 3; i++)
 		for (int j = 0; j < 4321; j++)
 		{
-			bool is_kept = (random_bits(key[i], 9, (uint64_t) j) >> 32) >=
+			uint64_t bits = random_bits(key[i], 9, (uint64_t) (j / 2));
+			bool is_kept = (j % 2 == 0 ? bits & UINT32_MAX : bits >> 32) >=
 			               (uint64_t) (probability * 0x1p32);
 			double want = is_kept ? (double) *at(x, i, j) / 0.75 : 0;
 			float before =

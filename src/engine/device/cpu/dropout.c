@@ -6,27 +6,53 @@
 
 #include "base/random.h"
 
-/* Keeps what draws at least `dropped` of 2^32. */
+#include <string.h>
+
+/* Elements whose draws are made together; even. */
+#define PIECE 256
+
+/* Two draws a number, the lower half's first: as memory has them. */
 CPU_KERNEL static void
-dropout_row(int64_t n, float *out, const float *x, float beta, float factor,
-            uint64_t dropped, uint64_t origin)
+draw(uint32_t *draws, uint64_t origin, int64_t first)
+{
+	uint64_t bits[PIECE / 2];
+
+#pragma omp simd
+	for (int64_t j = 0; j < PIECE / 2; j++)
+		bits[j] = random_at(origin, (uint64_t) (first / 2 + j));
+	memcpy(draws, bits, sizeof(bits));
+}
+
+/* Keeps what draws at least `dropped`. */
+CPU_KERNEL static void
+dropout_piece(int64_t n, float *out, const float *x, float beta, float factor,
+              uint32_t dropped, const uint32_t *draws)
 {
 	if (beta == 0)
 	{
 #pragma omp simd
 		for (int64_t j = 0; j < n; j++)
-			out[j] = (random_at(origin, (uint64_t) j) >> 32) < dropped
-			             ? 0
-			             : factor * x[j];
+			out[j] = draws[j] < dropped ? 0 : factor * x[j];
 	}
 	else
 	{
 #pragma omp simd
 		for (int64_t j = 0; j < n; j++)
-			out[j] = beta * out[j] +
-			         ((random_at(origin, (uint64_t) j) >> 32) < dropped
-			              ? 0
-			              : factor * x[j]);
+			out[j] = beta * out[j] + (draws[j] < dropped ? 0 : factor * x[j]);
+	}
+}
+
+static void
+dropout_row(int64_t n, float *out, const float *x, float beta, float factor,
+            uint32_t dropped, uint64_t origin)
+{
+	uint32_t draws[PIECE];
+
+	for (int64_t first = 0; first < n; first += PIECE)
+	{
+		draw(draws, origin, first);
+		dropout_piece(n - first < PIECE ? n - first : PIECE, out + first,
+		              x + first, beta, factor, dropped, draws);
 	}
 }
 
@@ -35,7 +61,7 @@ cpu_dropout(Device *device, Tensor out, Tensor x, float beta,
             double probability, const uint64_t *key, uint64_t site)
 {
 	float factor = (float) (1 / (1 - probability));
-	uint64_t dropped = (uint64_t) (probability * 0x1p32);
+	uint32_t dropped = (uint32_t) (probability * 0x1p32);
 
 	(void) device;
 #pragma omp parallel for schedule(static) if (x.rows * x.cols >                \

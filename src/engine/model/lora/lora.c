@@ -112,6 +112,8 @@ lora_backward(Pass *pass, const Lora *lora, Tensor dx, Tensor dout, Tensor x)
 	device->matmul_input_grad(device, dlow, dout, &b, 0);
 	device->scale(device, dlow, lora->scale);
 	device->matmul_weight_grad(device, &da, NULL, dlow, dropped);
+	if (dx.data == NULL)
+		return;
 	if (!pass->lora.drops)
 	{
 		device->matmul_input_grad(device, dx, dlow, &a, 1);

@@ -260,6 +260,55 @@ a_starts_uniform_and_b_at_zero(void **state)
 	arena_destroy(arena);
 }
 
+/* The gradient of a fresh adapter on these targets; model and gradient live in
+ * arena. */
+static float *
+fresh_gradient(Arena *arena, const json_t *targets, Model **model)
+{
+	LoraOptions options = {
+		.rank = 3, .alpha = 5, .seed = 7, .targets = targets};
+	Batch batch = tiny_batch(arena, SEQUENCES);
+	Failure failure = {0};
+	float *gradient;
+	Seen seen;
+
+	*model = tiny_model(arena, device, TINY_QWEN3, 3);
+	assert_ok(model_make_trainable(*model, &options, &failure), failure);
+	model_zero_gradients(*model);
+	accumulate(*model, &batch, NULL, &seen);
+	gradient =
+		arena_alloc(arena, sizeof(float) * (size_t) model_state_size(*model));
+	model_state_download(*model, MODEL_GRADIENTS, 0, model_state_size(*model),
+	                     gradient);
+	return gradient;
+}
+
+static void
+layers_below_change_no_gradient(void **state)
+{
+	Arena *arena = arena_create();
+	json_t *upper = json_string(".*layers\\.1\\..*");
+	Model *some, *all;
+	const float *gradient = fresh_gradient(arena, upper, &some);
+	const float *expected = fresh_gradient(arena, NULL, &all);
+	int first = model_parameter_count(all) - model_parameter_count(some);
+
+	(void) state;
+	assert_int_equal(model_parameter_count(some), 2 * 7);
+	for (int i = 0; i < model_parameter_count(some); i++)
+	{
+		ParameterView view = model_parameter(some, i);
+		ParameterView same = model_parameter(all, first + i);
+
+		assert_string_equal(view.name, same.name);
+		for (int64_t j = 0; j < view.count; j++)
+			assert_near(gradient[view.offset + j], expected[same.offset + j],
+			            1e-6);
+	}
+	json_decref(upper);
+	arena_destroy(arena);
+}
+
 static void
 only_the_adapter_takes_memory(void **state)
 {
@@ -336,6 +385,7 @@ main(void)
 		cmocka_unit_test(scoring_drops_nothing),
 		cmocka_unit_test(a_new_adapter_changes_nothing),
 		cmocka_unit_test(a_starts_uniform_and_b_at_zero),
+		cmocka_unit_test(layers_below_change_no_gradient),
 		cmocka_unit_test(only_the_adapter_takes_memory),
 		cmocka_unit_test(targets_match_as_in_peft),
 	};
