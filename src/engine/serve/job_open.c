@@ -308,6 +308,7 @@ begin_job(Serve *serve)
 {
 	Arena *arena;
 
+	models_rest(serve);
 	close_job(serve);
 	arena = arena_create();
 	serve->job = arena_alloc(arena, sizeof(Job));

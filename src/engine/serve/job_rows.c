@@ -426,6 +426,7 @@ handle_job_rows(Request *request, Failure *failure)
 {
 	Scoring scoring = {.request = request, .arena = request->arena};
 
+	models_rest(request->serve);
 	scoring.job = job_of(request, failure);
 	if (scoring.job == NULL)
 		return false;

@@ -267,6 +267,7 @@ handle_job_train(Request *request, Failure *failure)
 
 	if (job == NULL)
 		return false;
+	models_rest(request->serve);
 	/* A new reference may leave no row to train on: then this is the end. */
 	if (!job->is_ready && (job->is_writing || job->refreshed == 0))
 		return fail(failure, FAILURE_PROTOCOL, "a job without rows");

@@ -141,13 +141,26 @@ release(void *object)
 	Entry *entry = object;
 
 	entry->users--;
-	if (entry->users == 0 && entry->model != NULL)
-		model_rest(entry->model);
+}
+
+static void
+rest_idle(ModelCache *cache, const Entry *but)
+{
+	for (Entry *entry = cache->first; entry != NULL; entry = entry->next)
+		if (entry->users == 0 && entry->model != NULL && entry != but)
+			model_rest(entry->model);
+}
+
+void
+models_rest(Serve *serve)
+{
+	rest_idle(cache_of(serve), NULL);
 }
 
 static void
 keep_for_request(ModelCache *cache, Entry *entry, Request *request)
 {
+	rest_idle(cache, entry);
 	entry->users++;
 	entry->last_use = ++cache->uses;
 	arena_on_destroy(request->arena, release, entry);

@@ -5,7 +5,8 @@
  * Opening is cheap (weights are mapped), but tokenizers and tables are not,
  * and a reward expression asks for the same model a thousand times.  A model
  * whose files were replaced is opened anew.  One that a request uses stays
- * open until the request is done.
+ * open until the request is done, and keeps its workspace for the next one
+ * until something else needs memory: another model, a job, or nobody at all.
  */
 #pragma once
 
@@ -37,6 +38,9 @@ extern bool model_ref_is_value(const ModelRef *ref);
 /* The model under an adapter; its tokenizer is the one named last. */
 extern bool model_ref_base(const ModelRef *ref, ModelRef *base,
                            Failure *failure);
+
+/* Takes their workspace from all models that no request uses. */
+extern void models_rest(Serve *serve);
 
 /* Opens the language model or adapter, or finds it open, multiplying as the
  * reference says; it stays so for the request. */

@@ -10,6 +10,7 @@
 
 #include "base/poll.h"
 #include "formats/json.h"
+#include "serve/models.h"
 #include "serve/requests.h"
 
 #include <math.h>
@@ -24,6 +25,9 @@
 
 /* How often long work may look at the socket. */
 #define POLL_INTERVAL_MS 4
+
+/* Who asks a thousand times does so without a pause as long as this. */
+#define RESTLESS_MS 100
 
 #define PROGRESS_INTERVAL_MS 100
 
@@ -350,11 +354,28 @@ serve_await(Request *request, Failure *failure)
 		if (!is_continuation(frame))
 			serve_request(serve, frame);
 		else if (frame->header.request == request->id)
+		{
+			/* The request has its memory for itself again. */
+			models_rest(serve);
 			return frame;
+		}
 		else
 			frame_free(frame);
 	}
 	return NULL;
+}
+
+/* The next frame, or NULL when the engine has been idle for too long. */
+static Frame *
+wait_for_work(Serve *serve)
+{
+	int wait_ms = serve->idle_timeout_s > 0 ? serve->idle_timeout_s * 1000 : -1;
+	Frame *frame = next_frame(serve, RESTLESS_MS);
+
+	if (frame != NULL)
+		return frame;
+	models_rest(serve);
+	return next_frame(serve, wait_ms);
 }
 
 void
@@ -366,9 +387,7 @@ serve_run(int socket)
 	poll_install(check_cancelled, &serve);
 	for (;;)
 	{
-		int wait_ms =
-			serve.idle_timeout_s > 0 ? serve.idle_timeout_s * 1000 : -1;
-		Frame *frame = next_frame(&serve, wait_ms);
+		Frame *frame = wait_for_work(&serve);
 
 		if (frame == NULL)
 			exit(0);

@@ -1,7 +1,8 @@
 /*
  * models_test.c
  *		A session that uses many models: those that are idle make room, those
- *		in use stay, and what changed on disk is opened anew.
+ *		in use stay, and what changed on disk is opened anew; a workspace is
+ *		kept for the next request, but not against others.
  */
 #include "tiny.h"
 #include "on_cpu.h"
@@ -249,6 +250,67 @@ an_adapter_needs_a_base_that_is_none(void **state)
 	arena_destroy(arena);
 }
 
+/* A pass whose workspace is more than a model that rests may keep. */
+static void
+work(Model *model)
+{
+	enum
+	{
+		SEQUENCES = 1200,
+		TOKENS = 12
+	};
+	static int32_t offset[SEQUENCES + 1], target[SEQUENCES];
+	static int32_t ids[SEQUENCES * TOKENS];
+	static float logp[SEQUENCES * TOKENS];
+	Batch batch = {SEQUENCES, offset, target, ids, NULL};
+	Failure failure = {0};
+
+	for (int i = 0; i < SEQUENCES; i++)
+	{
+		target[i] = offset[i] + 1;
+		offset[i + 1] = offset[i] + TOKENS;
+	}
+	assert_ok(model_logprobs(model, &batch, logp, &failure), failure);
+}
+
+/* Memory in use after a request in which the model at path works. */
+static uint64_t
+used_after(const char *path, bool works)
+{
+	Request *request = request_begin();
+	Failure failure = {0};
+	Model *model;
+
+	assert_ok(use(request, path, &model, &failure), failure);
+	if (works)
+		work(model);
+	request_end(request);
+	return memory_used();
+}
+
+static void
+a_workspace_stays_until_others_work(void **state)
+{
+	Arena *arena = arena_create();
+	char *directory[MODELS];
+	uint64_t resting, working;
+
+	(void) state;
+	make_models(arena, directory);
+	(void) used_after(directory[1], false);
+	resting = used_after(directory[0], false);
+	working = used_after(directory[0], true);
+	assert_true(working > resting + (16 << 20));
+	assert_true(used_after(directory[0], false) > resting + (16 << 20));
+	assert_true(used_after(directory[1], false) < resting + (16 << 20));
+	assert_int_equal(used_after(directory[0], true), working);
+	models_rest(&serve);
+	assert_true(memory_used() < resting + (16 << 20));
+	for (int i = 0; i < MODELS; i++)
+		tiny_remove(directory[i]);
+	arena_destroy(arena);
+}
+
 int
 main(void)
 {
@@ -259,6 +321,7 @@ main(void)
 		cmocka_unit_test(a_model_that_changed_is_opened_anew),
 		cmocka_unit_test(adapters_share_their_base_and_keep_it_open),
 		cmocka_unit_test(an_adapter_needs_a_base_that_is_none),
+		cmocka_unit_test(a_workspace_stays_until_others_work),
 	};
 
 	return run_on_cpu(tests);
