@@ -37,11 +37,14 @@ WHERE length(content -> 'responses' ->> i) > 0;
 \echo '# Helpful and harmless assistant'
 \ir common/policy.sql
 
--- The judge: the policy's body with a head of one output, fitted to the logits;
--- alol_reward gives its sigmoid, which is the reward of the paper.
+-- The judge: the policy's body with a head of one output, fitted to the logits
+-- of all rows whose prompts are not put aside; alol_reward gives its sigmoid,
+-- which is the reward of the paper.
+CREATE TABLE judged AS
+SELECT rows.prompt, response, logit AS label FROM rows JOIN place USING (prompt)
+WHERE n > :tested + :held_out;
 \set judge judge
-SELECT alol_train_reward('SELECT prompt, response, logit AS label FROM training',
-	'supervised', 'judge', objective => 'regression', epochs => :judge_epochs,
+SELECT alol_train_reward('judged', 'supervised', :'judge', objective => 'regression', epochs => :judge_epochs,
 	learning_rate => :rate, validation => 'SELECT prompt, response, logit AS label FROM validation',
 	seed => 1) AS job \gset
 CALL alol_follow(:job);

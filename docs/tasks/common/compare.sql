@@ -14,6 +14,12 @@ SELECT alol_train_value('validation', 'supervised', 'expected', :'reward',
 	seed => 1, options => :'options'::jsonb || '{"value_samples": 4}') AS value_job \gset
 CALL alol_follow(:value_job);
 
+-- a_lol_kl takes probability from rows whose advantage is below beta, without
+-- end: beta must be small beside the advantages, whatever the reward's scale.
+SELECT 0.1 * percentile_cont(0.5) WITHIN GROUP (ORDER BY advantage) AS kl_beta
+FROM alol_score('scored', reward => :'reward', value => 'expected')
+WHERE advantage > 0 \gset
+
 -- Sixteen responses a step, so dpo and pro take eight pairs.
 \if :{?ranked}
 \else
@@ -37,7 +43,8 @@ SELECT place, name, seed, name || '_' || seed,
 		steps => steps, batch_size => batch_size, learning_rate => :rate,
 		validation => 'validation', seed => seed,
 		options => :'options'::jsonb || jsonb_build_object(
-			'evaluate_every', greatest(1, steps / 5)))
+			'evaluate_every', greatest(1, steps / 5),
+			'beta', CASE name WHEN 'a_lol_kl' THEN :kl_beta ELSE 0.1 END))
 FROM method, unnest(:'seeds'::int[]) AS seed
 ORDER BY seed, place;
 SELECT format('CALL alol_follow(%s)', job) FROM run WHERE job > 0 ORDER BY job \gexec

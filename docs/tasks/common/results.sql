@@ -50,13 +50,22 @@ SELECT (SELECT count(*) FROM training) AS training,
 	(SELECT count(*) FROM unseen) AS unseen,
 	(SELECT parameters FROM alol_models WHERE name = 'supervised') AS parameters,
 	:supervised_steps AS "supervised steps",
-	:steps AS "steps a method", :rate AS rate, :'seeds' AS seeds;
+	:steps AS "steps a method", :rate AS rate, :kl_beta::numeric(8, 5) AS "beta of a_lol_kl", :'seeds' AS seeds;
 \echo '```'
 \echo
-\echo '## The value of the reference policy, on held-out validation prompts'
+\echo '## The value of the reference policy'
 \echo '```'
-SELECT metric, value::numeric(10, 4)
-FROM last_metric WHERE job = :value_job AND metric LIKE 'value/%' ORDER BY metric;
+-- Of its own held-out prompts it keeps the best epoch; what it says of unseen
+-- ones beside the reward of one response to each is harder.
+SELECT substr(metric, 7) AS "on validation", value::numeric(10, 5) FROM last_metric
+WHERE job = :value_job AND metric IN ('value/mse', 'value/baseline_mse', 'value/r2', 'value/prompts')
+ORDER BY metric;
+SELECT avg((e.reward - value) ^ 2)::numeric(10, 5) AS "mse on unseen",
+	var_pop(e.reward)::numeric(10, 5) AS "mse of the mean",
+	(1 - avg((e.reward - value) ^ 2) / var_pop(e.reward))::numeric(6, 3) AS r2,
+	corr(e.reward, value)::numeric(6, 3) AS correlation
+FROM run JOIN alol_evaluations e ON e.job = evaluation
+JOIN alol_score('unseen', value => 'expected') USING (row_number) WHERE place = 0;
 \echo '```'
 \echo
 \echo '## Rewards of unseen prompts'
