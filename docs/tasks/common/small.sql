@@ -6,7 +6,7 @@
 \set prompt_tokens 48
 \set response_tokens 16
 \set supervised_epochs 40
-\set judge_epochs 4
+\set judge_epochs 12
 \set steps 3
 \set ppo_steps 2
 \set curve_steps 2
