@@ -1,60 +1,54 @@
 #!/usr/bin/env bash
-# bench.sh - speed and peak memory of the engine beside PyTorch's.
+# bench.sh - speed and memory beside PyTorch's and llama.cpp's.
 #
-#	make bench PYTHON=/path/to/python      a python that has torch and
-#	                                       transformers; without: engine only
+#	make bench PYTHON=/path/to/python      a python that has torch,
+#	                                       transformers and peft (without: the
+#	                                       engine only), and llama_cpp
 #	make bench MODELS="DIRECTORY..."       Hugging Face directories to measure
+#	make bench PARTS="training growth"     some of performance.py's parts
+#	make bench OUTPUT=docs/performance.md  the page that it writes
 #
 # Without MODELS: stories260K, where ../shared/models holds it, and random
 # weights in the shapes of SmolLM2-135M, which torch makes.  Scoring and A-LoL
-# steps of 16 responses on the same lengths, two threads (THREADS) each, in
-# turn and never at once; our steps also of an adapter of rank 64.  One JSON
-# line for each kind of work.
+# steps of 16 responses on the same lengths, two threads (THREADS) each.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-threads=${THREADS:-2}
 python=${PYTHON:-python3}
-prompt=${PROMPT:-256}
-response=${RESPONSE:-64}
-batch=${BATCH:-16}
+command -v python3 > /dev/null || {
+	echo "no python3: make engine-bench builds the engine's part alone"
+	exit 1
+}
 # As the extension starts its engines.
-export GOMP_SPINCOUNT=2000 OMP_NUM_THREADS="$threads" MKL_NUM_THREADS="$threads"
+export THREADS="${THREADS:-2}"
+export GOMP_SPINCOUNT=2000 OMP_NUM_THREADS="$THREADS" \
+	MKL_NUM_THREADS="$THREADS" PYTHONWARNINGS=ignore \
+	TRANSFORMERS_VERBOSITY=error
 work=$(mktemp -d "${TMPDIR:-/tmp}/alol-bench-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
 make -s -j2 engine-bench
-engine=build/engine/bench/engine_bench
-
-torch=yes
-"$python" -c 'import torch, transformers' 2> /dev/null || torch=no
-[ "$torch" = yes ] ||
-	echo "# PyTorch: skipped, $python has no torch and transformers"
+export ALOL_BENCH_ENGINE=build/engine/bench ALOL_BENCH_PEER="$python"
+"$python" -c 'import torch, transformers, peft' 2> /dev/null || {
+	echo "# PyTorch: skipped, $python has no torch, transformers and peft"
+	ALOL_BENCH_PEER=
+}
 
 models=${MODELS:-}
 if [ -z "$models" ]; then
 	[ ! -d ../shared/models/stories260K ] || models=../shared/models/stories260K
-	if [ "$torch" = yes ]; then
+	if [ -n "$ALOL_BENCH_PEER" ]; then
 		"$python" test/bench/torch_bench.py make "$work/smollm2-135m" \
 			> /dev/null 2>&1
+		# Servers, which are not root, read it too.
+		chmod -R a+rX "$work"
 		models="$models $work/smollm2-135m"
 	else
 		echo "# shapes of SmolLM2-135M: skipped, they need PyTorch"
 	fi
 fi
+export ALOL_BENCH_MODELS="$models"
 
-for model in $models; do
-	steps=${STEPS:-3}
-	# A small model needs more steps for the clock to mean something.
-	[ "$(du -skL "$model" | cut -f1)" -gt 50000 ] || steps=${STEPS:-20}
-	echo "# $(basename "$model"): prompts of $prompt, responses of $response" \
-		"tokens on average, $batch a step, $steps steps, $threads threads"
-	"$engine" "$model" "$prompt" "$response" "$batch" "$steps"
-	"$engine" "$model" "$prompt" "$response" "$batch" "$steps" 64
-	[ "$torch" = yes ] || continue
-	for style in tuned naive; do
-		PYTHONWARNINGS=ignore TRANSFORMERS_VERBOSITY=error \
-			"$python" test/bench/torch_bench.py "$style" "$model" "$prompt" \
-			"$response" "$batch" "$steps"
-	done
-done
+# shellcheck disable=SC2086
+python3 test/bench/performance.py ${OUTPUT:+--output "$OUTPUT"} \
+	--rounds "${ROUNDS:-3}" ${PARTS:-}

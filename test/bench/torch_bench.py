@@ -1,12 +1,14 @@
 """The peer's side of the benchmark: the same work in PyTorch and transformers.
 
-    torch_bench.py STYLE MODEL PROMPT RESPONSE BATCH STEPS
+    torch_bench.py STYLE MODEL PROMPT RESPONSE BATCH STEPS [DTYPE [RANK]]
     torch_bench.py make DIRECTORY      random weights in SmolLM2-135M's shapes
 
 STYLE is "naive", as the paper's released code does it: a padded batch, the
 reference policy in every step, logits at every position; or "tuned", as a
 careful user would: the reference once per row, rows grouped by length, the
-head on response positions only.  Lengths are those of engine_bench.c, row by
+head on response positions only.  DTYPE is that of weights and products, fp32
+or bf16; with a RANK the steps train an adapter of it (PEFT) on every linear
+map but the head.  Lengths are those of engine_bench.c, row by
 row.  Prints one JSON line for scoring and one for training steps.
 """
 
@@ -74,8 +76,9 @@ def naive_logprobs(model, rows):
 
 def tuned_logprobs(model, rows):
     ids, mask = pad(rows)
-    head = model.get_output_embeddings()
-    output = model.base_model(input_ids=ids, attention_mask=mask)
+    causal = model.get_base_model() if hasattr(model, "peft_config") else model
+    head = causal.get_output_embeddings()
+    output = causal.model(input_ids=ids, attention_mask=mask)
     hidden = output.last_hidden_state
     sums = []
     for i, (row, before) in enumerate(rows):
@@ -118,11 +121,12 @@ def train(style, model, reference, optimizer, rows):
     optimizer.step()
 
 
-def report(work, style, tokens, seconds):
+def report(work, style, dtype, tokens, seconds):
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     line = {
         "work": work,
         "style": style,
+        "dtype": dtype,
         "tokens_per_second": round(tokens / seconds, 1),
         "seconds": round(seconds, 4),
         "peak_mib": round(peak),
@@ -130,7 +134,7 @@ def report(work, style, tokens, seconds):
     print(json.dumps(line), flush=True)
 
 
-def measure(work, style, steps, make, run):
+def measure(work, style, dtype, steps, make, run):
     """Runs one batch to warm up, then steps batches by the clock."""
     run(make(8))
     tokens = 0
@@ -139,7 +143,7 @@ def measure(work, style, steps, make, run):
         rows = make(step + 9)
         run(rows)
         tokens += sum(len(ids) for ids, _ in rows)
-    report(work, style, tokens, time.monotonic() - start)
+    report(work, style, dtype, tokens, time.monotonic() - start)
 
 
 def make_model(directory):
@@ -166,28 +170,49 @@ def make_model(directory):
     tokenizer.save(directory + "/tokenizer.json")
 
 
+def add_adapter(model, rank):
+    from peft import LoraConfig, get_peft_model
+
+    return get_peft_model(
+        model,
+        LoraConfig(
+            r=rank, lora_alpha=16, lora_dropout=0.05, target_modules="all-linear"
+        ),
+    )
+
+
 def main():
     if sys.argv[1] == "make":
         make_model(sys.argv[2])
         return
     style, directory = sys.argv[1:3]
     prompt, response, batch, steps = map(int, sys.argv[3:7])
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+    dtype = sys.argv[7] if len(sys.argv) > 7 else "fp32"
+    rank = int(sys.argv[8]) if len(sys.argv) > 8 else 0
+    torch_dtype = torch.bfloat16 if dtype == "bf16" else torch.float32
+
+    def load():
+        return AutoModelForCausalLM.from_pretrained(directory, dtype=torch_dtype)
+
+    model = load()
     vocabulary = model.config.vocab_size
 
     def make(seed):
         return make_batch(prompt, response, batch, seed, vocabulary)
 
-    measure("score", style, steps, make, lambda rows: score(style, model, rows))
-    reference = None
-    if style == "naive":
-        reference = AutoModelForCausalLM.from_pretrained(
-            directory, dtype=torch.float32
+    if rank == 0:
+        measure(
+            "score", style, dtype, steps, make, lambda rows: score(style, model, rows)
         )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-5, fused=True)
+    else:
+        model = add_adapter(model, rank).train()
+    reference = load() if style == "naive" else None
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=2e-5, fused=True)
     measure(
-        "train",
+        "train adapter" if rank else "train",
         style,
+        dtype,
         steps,
         make,
         lambda rows: train(style, model, reference, optimizer, rows),

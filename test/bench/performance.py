@@ -1,0 +1,250 @@
+#!/usr/bin/env python3
+"""Speed and memory beside the peers', as tables in Markdown.
+
+    performance.py [--output FILE] [--rounds N] [PART...]
+
+Parts: training, growth, generation, sql; all without a name.  Programs run in
+turn, never at once, as many rounds as asked for, and a table shows medians.
+make bench calls it with what it needs in the environment:
+
+    ALOL_BENCH_ENGINE  the folder of the engine's benchmarks
+    ALOL_BENCH_MODELS  directories of models, separated by spaces
+    ALOL_BENCH_PEER    a python with torch, transformers, peft; empty: none
+    THREADS PROMPT RESPONSE BATCH STEPS
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ENGINE = os.environ.get("ALOL_BENCH_ENGINE", "build/engine/bench")
+PEER = os.environ.get("ALOL_BENCH_PEER", "")
+MODELS = os.environ.get("ALOL_BENCH_MODELS", "").split()
+RANK = "64"
+
+
+def setting(name, default):
+    return os.environ.get(name) or default
+
+
+def note(text):
+    print(f"# {text}", file=sys.stderr, flush=True)
+
+
+def run(command):
+    """The JSON lines that a program prints; nothing where it fails."""
+    note(" ".join(os.path.basename(word) for word in command))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        note(f"failed: {done.stderr.strip().splitlines()[-1:]}")
+        return []
+    return [json.loads(line) for line in done.stdout.splitlines() if line[:1] == "{"]
+
+
+class Results:
+    """Values of repeated runs by what they are of."""
+
+    def __init__(self):
+        self.values = {}
+
+    def add(self, key, line):
+        for name, value in line.items():
+            if isinstance(value, (int, float)):
+                self.values.setdefault(key, {}).setdefault(name, []).append(value)
+
+    def median(self, key, name):
+        values = self.values.get(key, {}).get(name)
+        return statistics.median(values) if values else None
+
+    def has(self, key):
+        return key in self.values
+
+
+def number(value, digits=0, unit=""):
+    return "" if value is None else f"{value:,.{digits}f}{unit}"
+
+
+def table(head, rows):
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def processor():
+    with open("/proc/cpuinfo", encoding="utf-8") as info:
+        text = info.read()
+    name = next(
+        (line.split(":")[1].strip() for line in text.splitlines() if "model name" in line),
+        platform.machine(),
+    )
+    known = [f for f in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if f in text]
+    return name, known[0] if known else ""
+
+
+def multiplies_bf16():
+    return processor()[1] in ("amx_bf16", "avx512_bf16")
+
+
+# ------------------------------------------------------- training and scoring
+
+
+def shape(model):
+    """Arguments: prompt, response, batch, steps.  A small model needs more
+    steps for the clock to mean something."""
+    large = os.path.getsize(os.path.join(model, "model.safetensors")) > 50e6
+    return [
+        setting("PROMPT", "256"),
+        setting("RESPONSE", "64"),
+        setting("BATCH", "16"),
+        setting("STEPS", "3" if large else "20"),
+    ]
+
+
+def train_once(model, results):
+    dtypes = ["fp32"] + (["bf16"] if multiplies_bf16() else [])
+    for dtype in dtypes:
+        for rank in ("0", RANK):
+            for line in run([f"{ENGINE}/engine_bench", model, *shape(model), rank, dtype]):
+                results.add(("alol", line["work"], dtype), line)
+    if not PEER:
+        return
+    for dtype in dtypes:
+        for style, rank in (("tuned", "0"), ("tuned", RANK), ("naive", "0")):
+            program = [PEER, f"{HERE}/torch_bench.py", style, model, *shape(model)]
+            for line in run([*program, dtype, rank]):
+                results.add((style, line["work"], dtype), line)
+
+
+def best_peer(results, style, work):
+    """(tokens per second, MiB, dtype) of a peer's fastest dtype."""
+    speeds = [
+        (results.median((style, work, dtype), "tokens_per_second") or 0, dtype)
+        for dtype in ("fp32", "bf16")
+    ]
+    speed, dtype = max(speeds)
+    if speed == 0:
+        return None, None, ""
+    return speed, results.median((style, work, dtype), "peak_mib"), dtype
+
+
+def training(rounds):
+    text = ""
+    for model in MODELS:
+        results = Results()
+        for _ in range(rounds):
+            train_once(model, results)
+        rows = []
+        for work in ("score", "train", "train adapter"):
+            tuned, memory, peer_dtype = best_peer(results, "tuned", work)
+            naive, _, _ = best_peer(results, "naive", work)
+            for dtype in ("fp32", "bf16"):
+                key = ("alol", work, dtype)
+                if not results.has(key):
+                    continue
+                speed = results.median(key, "tokens_per_second")
+                peak = results.median(key, "peak_mib")
+                share = results.median(key, "share")
+                rows.append(
+                    [
+                        work,
+                        dtype,
+                        number(speed),
+                        number(share and 100 * share, 0, " %"),
+                        number(peak),
+                        number(tuned) + (f" ({peer_dtype})" if tuned else ""),
+                        number(memory),
+                        number(tuned and speed / tuned, 2),
+                        number(naive and speed / naive, 2),
+                        number(memory and peak / memory, 2),
+                    ]
+                )
+        prompt, response, batch, steps = shape(model)
+        text += (
+            f"\n### {os.path.basename(model)}\n\nPrompts of {prompt} and responses of {response} tokens on average, {batch} a step, "
+            f"{steps} steps, {rounds} rounds.\n\n"
+        )
+        text += table(
+            [
+                "work", "dtype", "tokens/s", "of GEMM limit", "MiB", "PyTorch, tuned",
+                "MiB", "ratio", "ratio to naive", "memory ratio",
+            ],
+            rows,
+        )
+    return "## Training and scoring\n" + text
+
+
+# -------------------------------------------------------------------- growth
+
+
+def growth(rounds):
+    """How time grows with the rows of a step."""
+    rows = []
+    for model in MODELS:
+        prompt, response, batch, _ = shape(model)
+        sizes = [int(batch) // 4, int(batch), 4 * int(batch)]
+        results = Results()
+        for _ in range(rounds):
+            for size in sizes:
+                for line in run([f"{ENGINE}/engine_bench", model, prompt, response, str(size), "1"]):
+                    results.add((line["work"], size), line)
+        for work in ("score", "train"):
+            speeds = [results.median((work, size), "tokens_per_second") for size in sizes]
+            peaks = [results.median((work, size), "peak_mib") for size in sizes]
+            rows.append(
+                [os.path.basename(model), work]
+                + [number(speed) for speed in speeds]
+                + [number(peak) for peak in peaks]
+            )
+    return "## Growth with rows\n\n" + table(
+        ["model", "work", "tokens/s at 1x", "4x", "16x", "MiB at 1x", "4x", "16x"], rows
+    )
+
+
+# ------------------------------------------------------- scripts of their own
+
+
+def script(command):
+    """What a script prints, as it prints it."""
+    note(" ".join(command))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        note(f"failed: {done.stderr.strip().splitlines()[-1:]}")
+        return ""
+    return "```\n" + done.stdout.strip() + "\n```\n"
+
+
+PARTS = {"training": training, "growth": growth}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--output")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("parts", nargs="*", metavar="PART")
+    options = parser.parse_args()
+    name, isa = processor()
+    text = (
+        "# Performance\n\nMeasured by `make bench`, which wrote this page: programs run in turn on one machine, and medians of their rounds stand "
+        "here. *Tuned* is PyTorch with transformers and PEFT as a careful user has them (reference once, head on response positions, rows of similar "
+        "length together), in its faster dtype; *naive* as the paper's released code does it. The GEMM limit is that of the same products alone, in the "
+        "same run.\n\n"
+        f"{name} ({isa}), {setting('THREADS', '2')} threads, {datetime.date.today()}.\n\n"
+    )
+    for part in options.parts or PARTS:
+        if part not in PARTS:
+            parser.error(f"unknown part {part}; parts are {', '.join(PARTS)}")
+        text += PARTS[part](options.rounds) + "\n"
+    print(text)
+    if options.output:
+        with open(options.output, "w", encoding="utf-8") as file:
+            file.write(text)
+
+
+if __name__ == "__main__":
+    main()
