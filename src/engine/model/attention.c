@@ -225,12 +225,12 @@ attention_project_backward(Pass *pass, int number)
 void
 attention_attend(Pass *pass, int number)
 {
-	LayerState *state = &pass->states[number];
-	Split parts = split(pass, state->qkv);
+	LayerState state = pass_state(pass, number);
+	Split parts = split(pass, state.qkv);
 
 	if (pass->model->config.distances > 0)
 		distance_forward(pass, number, parts.q, parts.k);
-	attend(pass, number, state->attended, parts, state->lse);
+	attend(pass, number, state.attended, parts, state.lse);
 }
 
 void

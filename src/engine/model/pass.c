@@ -430,6 +430,8 @@ pass_begin_tokens(Pass *pass, Model *model, int count, const int32_t *ids,
  * every slice reads and writes, want more to be worth it. */
 #define SLICE_ROWS 64
 #define SLICE_ROWS_OF_GRADIENTS 128
+/* Single tokens go through all layers before their slices meet. */
+#define SLICE_ROWS_OF_CACHE 32
 
 Tensor
 pass_rows(const Pass *pass, Tensor x)
@@ -503,6 +505,12 @@ slice_of(const Pass *pass, int first, int last)
 	slice.first = first;
 	slice.tokens = last - first;
 	slice.position = pass->position + first;
+	if (pass->cache_first != NULL)
+	{
+		slice.cache_row = pass->cache_row + first;
+		slice.cache_first = pass->cache_first + first;
+		slice.cache_length = pass->cache_length + first;
+	}
 	slice.wide = pass_rows(&slice, pass->wide);
 	slice.fused = pass_rows(&slice, pass->fused);
 	slice.wide2 = pass_rows(&slice, pass->wide2);
@@ -524,7 +532,8 @@ slice_count(const Pass *pass)
 {
 	const Model *model = pass->model;
 	int threads = model->device->threads;
-	int64_t least = pass->keeps_state && model->adapter == NULL
+	int64_t least = pass->cache_first != NULL ? SLICE_ROWS_OF_CACHE
+	                : pass->keeps_state && model->adapter == NULL
 	                    ? SLICE_ROWS_OF_GRADIENTS
 	                    : SLICE_ROWS;
 
@@ -592,6 +601,18 @@ forward_between(Pass *slice, int number)
 		attention_project(slice, number);
 }
 
+/* Tokens that find all others in the cache need nothing of each other. */
+static void
+forward_through(Pass *slice, int layers)
+{
+	for (int i = 0; i < layers; i++)
+	{
+		forward_between(slice, i);
+		attention_attend(slice, i);
+	}
+	forward_between(slice, layers);
+}
+
 /* And back. */
 static void
 backward_between(Pass *slice, int number)
@@ -649,6 +670,11 @@ pass_forward(Pass *pass)
 	Pass picked;
 
 	embedding_forward(pass);
+	if (pass->cache_first != NULL)
+	{
+		run_slices(pass, forward_through, layers);
+		return pass->states[layers - 1].output;
+	}
 	for (int i = 0; i < layers; i++)
 	{
 		run_slices(pass, forward_between, i);
