@@ -138,6 +138,59 @@ company_does_not_change_a_sum(void **state)
 	}
 }
 
+/* All at once, and row by row, the sum in two parts, over fewer columns. */
+static void
+check_columns(const DotKernels *kernels, int depth, int cols)
+{
+	Arena *arena = arena_create();
+	float *x = random_numbers(arena, X_ROWS * depth, 7);
+	float *w = random_numbers(arena, depth * cols, 8);
+	float *before = random_numbers(arena, X_ROWS * cols, 9);
+	float *all = random_numbers(arena, X_ROWS * cols, 9);
+	float *one = random_numbers(arena, X_ROWS * cols, 9);
+	float *column = arena_alloc(arena, sizeof(float) * (size_t) depth);
+	int part = depth / 3;
+
+	kernels->columns(all, cols, x, depth, X_ROWS, w, cols, depth, cols, 0.5f);
+	for (int i = 0; i < X_ROWS; i++)
+	{
+		kernels->columns(one + i * cols, 0, x + i * depth, 0, 1, w, cols, part,
+		                 cols, 0.5f);
+		for (int j = 0; j < cols; j++)
+		{
+			double size, sum;
+
+			kernels->columns(one + i * cols + j, 0, x + i * depth + part, 0, 1,
+			                 w + part * cols + j, cols, depth - part, 1, 1);
+			for (int d = 0; d < depth; d++)
+				column[d] = w[d * cols + j];
+			sum = exact_dot(x + i * depth, column, depth, &size) +
+			      0.5 * before[i * cols + j];
+			assert_near(all[i * cols + j], sum,
+			            depth * FLT_EPSILON * (size + 1));
+		}
+	}
+	assert_memory_equal(all, one, sizeof(float) * (size_t) (X_ROWS * cols));
+	arena_destroy(arena);
+}
+
+static void
+columns_are_summed_in_their_order(void **state)
+{
+	const DotKernels *kernels[3];
+	int count = list_kernels(kernels);
+
+	(void) state;
+	for (int i = 0; i < count; i++)
+	{
+		check_columns(kernels[i], 1, 1);
+		check_columns(kernels[i], 40, 16);
+		check_columns(kernels[i], 33, 7);
+		check_columns(kernels[i], 70, 135);
+		check_columns(kernels[i], 9, 257);
+	}
+}
+
 static void
 check_stored(const DotKernels *kernels, DType dtype, int rows, int depth)
 {
@@ -181,21 +234,23 @@ stored_weights_give_the_bits_of_widened_ones(void **state)
 
 /* Through the device: rows one by one, and by the hundred, in two threads. */
 static void
-check_products(DType dtype, int rows, int depth)
+check_products(DType dtype, int rows, int cols, bool transposed)
 {
 	Arena *arena = arena_create();
 	int m = 100;
-	Matrix w = {random_stored(arena, dtype, rows, depth), false};
+	int depth = transposed ? rows : cols;
+	int outputs = transposed ? cols : rows;
+	Matrix w = {random_stored(arena, dtype, rows, cols), transposed};
 	Tensor x = tensor_at(random_numbers(arena, m * depth, 3), m, depth);
-	Tensor all = tensor_at(random_numbers(arena, m * rows, 4), m, rows);
-	Tensor one = tensor_at(random_numbers(arena, m * rows, 4), m, rows);
+	Tensor all = tensor_at(random_numbers(arena, m * outputs, 4), m, outputs);
+	Tensor one = tensor_at(random_numbers(arena, m * outputs, 4), m, outputs);
 
 	device->matmul(device, all, x, &w, NULL, 0.5f);
 	for (int i = 0; i < m; i++)
 		device->matmul(device, tensor_rows(one, i, 1), tensor_rows(x, i, 1), &w,
 		               NULL, 0.5f);
 	assert_memory_equal(all.data, one.data,
-	                    sizeof(float) * (size_t) (m * rows));
+	                    sizeof(float) * (size_t) (m * outputs));
 	arena_destroy(arena);
 }
 
@@ -203,13 +258,16 @@ static void
 products_of_many_rows_are_those_of_each(void **state)
 {
 	(void) state;
-	for (DType dtype = 0; dtype < DTYPE_OTHER; dtype++)
+	for (int transposed = 0; transposed < 2; transposed++)
 	{
-		check_products(dtype, 41, 256);
-		check_products(dtype, 700, 768);
+		for (DType dtype = 0; dtype < DTYPE_OTHER; dtype++)
+		{
+			check_products(dtype, 41, 256, transposed);
+			check_products(dtype, 700, 768, transposed);
+		}
+		check_products(DTYPE_F32, 41, 70, transposed);
+		check_products(DTYPE_BF16, 41, 72, transposed);
 	}
-	check_products(DTYPE_F32, 41, 70);
-	check_products(DTYPE_BF16, 41, 72);
 }
 
 int
@@ -218,6 +276,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sums_are_those_of_the_products),
 		cmocka_unit_test(company_does_not_change_a_sum),
+		cmocka_unit_test(columns_are_summed_in_their_order),
 		cmocka_unit_test(stored_weights_give_the_bits_of_widened_ones),
 		cmocka_unit_test(products_of_many_rows_are_those_of_each),
 	};

@@ -2,13 +2,11 @@
  * attention_cached.c
  *		Attention of single new tokens to the cache of those before them.
  */
-#include "device/cpu/cpu.h"
-
 #include "device/cpu/exp.h"
 #include "device/cpu/lanes.h"
+#include "device/cpu/matmul_few.h"
 
 #include <math.h>
-#include <omp.h>
 #include <string.h>
 
 /* Scores to probabilities.  What is behind the last, up to a multiple of
@@ -49,34 +47,69 @@ softmax(float *score, int count)
 		score[j] *= scale;
 }
 
-/* One query against `length` rows of a cache, stride floats apart. */
-CPU_KERNEL static void
-attend_cached(float *out, const float *q, const float *keys,
-              const float *values, int64_t stride, int length, int head_dim,
-              float scale, float *score)
+typedef struct Cached
 {
-	for (int j = 0; j < length; j++)
-	{
-		const float *key = keys + j * stride;
-		float sum = 0;
+	Device *device;
+	const AttentionShape *shape;
+	Tensor out;
+	Tensor q;
+	Tensor k;
+	Tensor v;
+	const int32_t *first;
+	const int32_t *length;
+} Cached;
 
-#pragma omp simd reduction(+ : sum)
-		for (int d = 0; d < head_dim; d++)
-			sum += q[d] * key[d];
-		score[j] = scale * sum;
-	}
-	softmax(score, length);
-	for (int d = 0; d < head_dim; d++)
-		out[d] = 0;
-	for (int j = 0; j < length; j++)
-	{
-		const float *value = values + j * stride;
-		float p = score[j];
+/* The queries of a group's heads, scaled, in rows filled up with zeros. */
+static void
+load_queries(float *to, const float *q, const AttentionShape *shape, int group)
+{
+	int width = padded(shape->head_dim, DOT_PAD);
 
-#pragma omp simd
-		for (int d = 0; d < head_dim; d++)
-			out[d] += p * value[d];
-	}
+	memset(to, 0, sizeof(float) * (size_t) (group * width));
+	for (int h = 0; h < group; h++)
+		for (int d = 0; d < shape->head_dim; d++)
+			to[h * width + d] = shape->scale * q[h * shape->head_dim + d];
+}
+
+/* The heads of row i that share a head of keys and values. */
+static void
+attend_group(const Cached *p, int64_t i, int kv_head)
+{
+	const AttentionShape *shape = p->shape;
+	const DotKernels *kernels = cpu_dot_kernels();
+	int head_dim = shape->head_dim;
+	int group = shape->heads / shape->kv_heads;
+	int length = p->length[i];
+	int seen =
+		shape->window > 0 && length > shape->window ? shape->window : length;
+	int64_t from = (int64_t) p->first[i] + length - seen;
+	int64_t column = (int64_t) kv_head * head_dim;
+	int width = padded(head_dim, DOT_PAD);
+	int stride = padded(seen, LANES);
+	float *queries =
+		cpu_scratch(p->device, (size_t) group * (size_t) (width + stride));
+	float *score = queries + group * width;
+
+	if (queries == NULL)
+		return;
+	load_queries(queries, cpu_row(p->q, i) + column * group, shape, group);
+	kernels->dots(score, stride, queries, width, group,
+	              cpu_row(p->k, from) + column, p->k.stride, seen, head_dim, 0);
+	for (int h = 0; h < group; h++)
+		softmax(score + (size_t) h * (size_t) stride, seen);
+	kernels->columns(cpu_row(p->out, i) + column * group, head_dim, score,
+	                 stride, group, cpu_row(p->v, from) + column, p->v.stride,
+	                 seen, head_dim, 0);
+}
+
+static void
+attend_groups(void *argument, int64_t first, int64_t last)
+{
+	const Cached *p = argument;
+	int groups = p->shape->kv_heads;
+
+	for (int64_t number = first; number < last; number++)
+		attend_group(p, number / groups, (int) (number % groups));
 }
 
 void
@@ -84,31 +117,13 @@ cpu_attention_cached(Device *device, const AttentionShape *shape, Tensor out,
                      Tensor q, Tensor k_cache, Tensor v_cache,
                      const int32_t *first, const int32_t *length)
 {
-	int64_t tasks = q.rows * shape->heads;
-	int group = shape->heads / shape->kv_heads;
+	Cached cached = {device, shape, out, q, k_cache, v_cache, first, length};
+	int64_t groups = q.rows * shape->kv_heads;
 	int64_t work = 0;
 
 	for (int64_t i = 0; i < q.rows; i++)
 		work += length[i];
-	work *= q.cols;
-#pragma omp parallel for schedule(static) if (work > CPU_PARALLEL_MIN)
-	for (int64_t number = 0; number < tasks; number++)
-	{
-		int64_t i = number / shape->heads;
-		int head = (int) (number % shape->heads);
-		int64_t column = (int64_t) (head / group) * shape->head_dim;
-		int seen = shape->window > 0 && length[i] > shape->window
-		               ? shape->window
-		               : length[i];
-		int64_t from = (int64_t) first[i] + length[i] - seen;
-		float *score = cpu_scratch(device, (size_t) padded(seen, LANES));
-
-		if (score == NULL)
-			continue;
-		attend_cached(cpu_row(out, i) + (int64_t) head * shape->head_dim,
-		              cpu_row(q, i) + (int64_t) head * shape->head_dim,
-		              cpu_row(k_cache, from) + column,
-		              cpu_row(v_cache, from) + column, k_cache.stride, seen,
-		              shape->head_dim, shape->scale, score);
-	}
+	work *= 2 * q.cols;
+	cpu_share(device, groups, 1 + CPU_PIECE_WORK * groups / (work + 1),
+	          attend_groups, &cached);
 }

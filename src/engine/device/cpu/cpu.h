@@ -41,6 +41,10 @@ extern float *cpu_scratch(Device *device, size_t count);
 /* How many threads an operation may divide its work among: one in a slice. */
 extern int cpu_threads(const Device *device);
 
+/* Products of two numbers in a piece of shared work, at least: some
+ * microseconds. */
+#define CPU_PIECE_WORK 65536
+
 /* Items [first, last) of some work that can be divided anywhere. */
 typedef void (*CpuPart)(void *argument, int64_t first, int64_t last);
 

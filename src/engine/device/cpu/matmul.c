@@ -108,7 +108,7 @@ cpu_matmul(Device *device, Tensor out, Tensor x, const Matrix *w,
 {
 	if (device->products == DTYPE_BF16)
 		cpu_multiply_bf16(device, out, x, &w->tensor, w->transposed, beta);
-	else if (cpu_are_few(out, w))
+	else if (cpu_are_few(out))
 		cpu_multiply_few(device, out, x, w, beta);
 	else
 		multiply(device, out, x, &w->tensor, w->transposed, beta);

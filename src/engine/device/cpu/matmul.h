@@ -7,7 +7,7 @@
 #include "device/cpu/cpu.h"
 
 /* True for so few rows that reading the weights once is best. */
-extern bool cpu_are_few(Tensor out, const Matrix *w);
+extern bool cpu_are_few(Tensor out);
 
 /* out = x @ W^T + beta out, for few rows; fp32 products. */
 extern void cpu_multiply_few(Device *device, Tensor out, Tensor x,

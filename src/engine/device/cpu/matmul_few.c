@@ -12,76 +12,12 @@
 /* Rows of weights are widened this many at a time. */
 #define PANEL_ROWS 16
 
-/* Products of two numbers in a piece of shared work, at least: microseconds. */
-#define PIECE_WORK 65536
+/* Of transposed weights so many rows and columns, which fit the cache. */
+#define PANEL_DEPTH 256
+#define PANEL_COLUMNS 64
 
-/* Columns of transposed weights a thread takes at a time. */
-#define COLUMNS 256
-
-/* Numbers [first, last) of a stored row: where they lie, or widened.  Apart,
- * as the compiler otherwise splits the loops below and vectorizes one half. */
-__attribute__((noinline)) static const float *
-read_row(const Tensor *stored, int64_t row, int64_t first, int64_t last,
-         float *scratch)
-{
-	int64_t at = row * stored->stride + first;
-
-	if (stored->dtype == DTYPE_F32)
-		return (const float *) stored->data + at;
-	dtype_read(scratch, stored->data, stored->dtype, at, last - first);
-	return scratch;
-}
-
-/* out[i][j] for columns [first, last) of W stored [k, n]. */
-CPU_KERNEL static void
-few_by_columns(const Tensor *out, const Tensor *x, const Tensor *stored,
-               float beta, int64_t first, int64_t last, float *scratch)
-{
-	for (int64_t i = 0; i < out->rows; i++)
-	{
-		float *at = (float *) out->data + i * out->stride;
-
-		for (int64_t j = first; j < last; j++)
-			at[j] = beta == 0 ? 0 : beta * at[j];
-	}
-	for (int64_t d = 0; d < x->cols; d++)
-	{
-		const float *row = read_row(stored, d, first, last, scratch);
-
-		for (int64_t i = 0; i < out->rows; i++)
-		{
-			float in = ((const float *) x->data)[i * x->stride + d];
-			float *at = (float *) out->data + i * out->stride + first;
-
-#pragma omp simd
-			for (int64_t j = 0; j < last - first; j++)
-				at[j] += in * row[j];
-		}
-	}
-}
-
-static void
-multiply_transposed(Device *device, Tensor out, Tensor x, const Tensor *stored,
-                    float beta)
-{
-	int64_t n = out.cols;
-
-#pragma omp parallel for schedule(static) if (n * x.cols >                     \
-                                              16 * CPU_PARALLEL_MIN)
-	for (int64_t first = 0; first < n; first += COLUMNS)
-	{
-		int64_t last = first + COLUMNS < n ? first + COLUMNS : n;
-		float *scratch = cpu_scratch(device, COLUMNS);
-
-		if (scratch != NULL)
-			few_by_columns(&out, &x, stored, beta, first, last, scratch);
-	}
-}
-
-/* ----------------------------------------------------- by dot products */
-
-static const DotKernels *
-kernels(void)
+const DotKernels *
+cpu_dot_kernels(void)
 {
 #ifdef __x86_64__
 	const char *isa = cpu_isa();
@@ -93,6 +29,98 @@ kernels(void)
 #endif
 	return &dots_portable;
 }
+
+/* ------------------------------------------- weights stored transposed */
+
+typedef struct Columns
+{
+	Device *device;
+	Tensor out;
+	Tensor x;
+	const Tensor *w;
+	float beta;
+	const DotKernels *kernels;
+	float *panel; /* the caller's, [PANEL_DEPTH, PANEL_COLUMNS] */
+} Columns;
+
+/* The panel of the thread that calls. */
+static float *
+panel_of_thread(Device *device, float *panel, size_t size)
+{
+	return cpu_helper_number() == 0 ? panel : cpu_scratch(device, size);
+}
+
+/* Columns [first, first + cols) of out, by a panel of w at a time. */
+static void
+multiply_panels(const Columns *p, int64_t first, int64_t cols, float *panel)
+{
+	const Tensor *w = p->w;
+
+	for (int64_t d = 0; d < w->rows; d += PANEL_DEPTH)
+	{
+		int64_t left = w->rows - d;
+		int64_t depth = left < PANEL_DEPTH ? left : PANEL_DEPTH;
+
+		for (int64_t r = 0; r < depth; r++)
+			dtype_read(panel + r * cols, w->data, w->dtype,
+			           (d + r) * w->stride + first, cols);
+		p->kernels->columns((float *) p->out.data + first, p->out.stride,
+		                    (float *) p->x.data + d, p->x.stride, p->x.rows,
+		                    panel, cols, depth, cols, d == 0 ? p->beta : 1);
+	}
+}
+
+/* Columns [first, last) of out. */
+static void
+multiply_columns(void *argument, int64_t first, int64_t last)
+{
+	const Columns *p = argument;
+	const Tensor *w = p->w;
+	float *panel;
+
+	/* Few rows take the columns where they lie. */
+	if (w->dtype == DTYPE_F32 && p->x.rows <= 4)
+	{
+		p->kernels->columns((float *) p->out.data + first, p->out.stride,
+		                    p->x.data, p->x.stride, p->x.rows,
+		                    (const float *) w->data + first, w->stride, w->rows,
+		                    last - first, p->beta);
+		return;
+	}
+	panel = panel_of_thread(p->device, p->panel, PANEL_DEPTH * PANEL_COLUMNS);
+	for (int64_t j = first; panel != NULL && j < last; j += PANEL_COLUMNS)
+		multiply_panels(
+			p, j, last - j < PANEL_COLUMNS ? last - j : PANEL_COLUMNS, panel);
+}
+
+/* A piece has so many outputs, a multiple of `step`, that taking it costs
+ * little. */
+static int64_t
+grain_of(Tensor x, int64_t step)
+{
+	int64_t outputs = CPU_PIECE_WORK / (x.rows * x.cols + 1);
+
+	return (outputs / step + 1) * step;
+}
+
+static void
+multiply_by_columns(Device *device, Tensor out, Tensor x, const Tensor *w,
+                    float beta)
+{
+	Columns columns = {device,
+	                   out,
+	                   x,
+	                   w,
+	                   beta,
+	                   cpu_dot_kernels(),
+	                   cpu_scratch(device, PANEL_DEPTH * PANEL_COLUMNS)};
+
+	if (columns.panel != NULL)
+		cpu_share(device, w->cols, grain_of(x, PANEL_COLUMNS), multiply_columns,
+		          &columns);
+}
+
+/* ----------------------------------------------------- by dot products */
 
 static int64_t
 padded(int64_t count)
@@ -112,14 +140,6 @@ typedef struct Dots
 	int64_t row_bytes;
 	float *panel; /* the caller's, for rows to be widened */
 } Dots;
-
-static float *
-panel_of_thread(const Dots *p)
-{
-	return cpu_helper_number() == 0
-	           ? p->panel
-	           : cpu_scratch(p->device, (size_t) (PANEL_ROWS * p->w->cols));
-}
 
 /* Columns [first, last) of out. */
 static void
@@ -145,7 +165,7 @@ multiply_rows(void *argument, int64_t first, int64_t last)
 		                 w->stride, last - first, depth, p->beta);
 		return;
 	}
-	panel = panel_of_thread(p);
+	panel = panel_of_thread(p->device, p->panel, (size_t) (PANEL_ROWS * depth));
 	for (int64_t j = first; panel != NULL && j < last; j += PANEL_ROWS)
 	{
 		int64_t rows = last - j < PANEL_ROWS ? last - j : PANEL_ROWS;
@@ -185,15 +205,6 @@ find_of_one(const DotKernels *all, Tensor x, const Tensor *w)
 	return all->of_one[w->dtype];
 }
 
-/* A piece has so many rows of weights that taking it costs little. */
-static int64_t
-grain_of(Tensor x)
-{
-	int64_t rows = PIECE_WORK / (x.rows * x.cols + 1);
-
-	return (rows / PANEL_ROWS + 1) * PANEL_ROWS;
-}
-
 static void
 multiply_by_dots(Device *device, Tensor out, Tensor x, const Tensor *w,
                  float beta)
@@ -201,7 +212,7 @@ multiply_by_dots(Device *device, Tensor out, Tensor x, const Tensor *w,
 	int64_t x_size = x.rows * padded(x.cols);
 	float *scratch =
 		cpu_scratch(device, (size_t) (x_size + PANEL_ROWS * w->cols));
-	Dots dots = {device, out, x, w, beta, kernels(), NULL, 0, NULL};
+	Dots dots = {device, out, x, w, beta, cpu_dot_kernels(), NULL, 0, NULL};
 
 	if (scratch == NULL)
 		return;
@@ -210,13 +221,13 @@ multiply_by_dots(Device *device, Tensor out, Tensor x, const Tensor *w,
 	dots.panel = scratch + x_size;
 	if (x.cols % DOT_PAD != 0)
 		dots.x = padded_rows(scratch, x);
-	cpu_share(device, w->rows, grain_of(x), multiply_rows, &dots);
+	cpu_share(device, w->rows, grain_of(x, PANEL_ROWS), multiply_rows, &dots);
 }
 
 bool
-cpu_are_few(Tensor out, const Matrix *w)
+cpu_are_few(Tensor out)
 {
-	return out.rows <= (w->transposed ? 4 : 128);
+	return out.rows <= 128;
 }
 
 void
@@ -224,7 +235,7 @@ cpu_multiply_few(Device *device, Tensor out, Tensor x, const Matrix *w,
                  float beta)
 {
 	if (w->transposed)
-		multiply_transposed(device, out, x, &w->tensor, beta);
+		multiply_by_columns(device, out, x, &w->tensor, beta);
 	else
 		multiply_by_dots(device, out, x, &w->tensor, beta);
 }

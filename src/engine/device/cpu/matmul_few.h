@@ -1,7 +1,8 @@
 /*
  * matmul_few.h
  *		The innermost part of products of few rows: dot products with rows of
- *		weights, which are read once and as they are stored.
+ *		weights, which are read once and as they are stored, and sums along
+ *		columns of weights that are stored transposed.
  *
  * A dot product is summed in a fixed number of lanes, number i in lane i mod
  * lanes, and the lanes are then added by halves.  So a result depends on its
@@ -10,9 +11,7 @@
  */
 #pragma once
 
-#include "base/dtype.h"
-
-#include <stdint.h>
+#include "device/cpu/cpu.h"
 
 #define INLINE __attribute__((always_inline)) static inline
 
@@ -36,7 +35,18 @@ typedef struct DotKernels
 	             int64_t w_stride, int64_t w_rows, int64_t depth, float beta);
 	/* The same numbers, widened in registers; NULL: widen rows first. */
 	DotsOfOne of_one[DTYPE_OTHER];
+	/*
+	 * out[i][j] = beta * out[i][j] + the sum over d of x[i][d] * w[d][j], for
+	 * i < x_rows and j < cols, added up in the order of d: going on with more
+	 * of the sum later (beta 1) gives the same bits.
+	 */
+	void (*columns)(float *out, int64_t out_stride, const float *x,
+	                int64_t x_stride, int64_t x_rows, const float *w,
+	                int64_t w_stride, int64_t depth, int64_t cols, float beta);
 } DotKernels;
+
+/* The best that this machine has. */
+extern const DotKernels *cpu_dot_kernels(void);
 
 extern const DotKernels dots_portable;
 #ifdef __x86_64__

@@ -16,9 +16,12 @@ typedef __m256 Vector;
 #define W_ROWS 4
 #define VECTORS (DOT_PAD / LANES)
 #define TILE 2
+#define STRIP 2
 
 #define vector_zero() _mm256_setzero_ps()
+#define vector_all(number) _mm256_set1_ps(number)
 #define vector_load(at) _mm256_loadu_ps(at)
+#define vector_store(at, x) _mm256_storeu_ps(at, x)
 #define vector_fma(a, b, c) _mm256_fmadd_ps(a, b, c)
 
 INLINE Vector

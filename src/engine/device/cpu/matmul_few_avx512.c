@@ -16,9 +16,12 @@ typedef __m512 Vector;
 #define W_ROWS 4
 #define VECTORS (DOT_PAD / LANES)
 #define TILE 4
+#define STRIP 4
 
 #define vector_zero() _mm512_setzero_ps()
+#define vector_all(number) _mm512_set1_ps(number)
 #define vector_load(at) _mm512_loadu_ps(at)
+#define vector_store(at, x) _mm512_storeu_ps(at, x)
 #define vector_load_part(at, n)                                                \
 	_mm512_maskz_loadu_ps((__mmask16) ((1u << (n)) - 1), at)
 #define vector_fma(a, b, c) _mm512_fmadd_ps(a, b, c)

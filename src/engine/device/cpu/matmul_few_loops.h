@@ -7,8 +7,9 @@
  * W_ROWS rows of weights, W_ROWS * TILE == LANES.  vector_load() and
  * vector_load_part() read neighbours (part: the first n, zeros behind),
  * vector_fma(a, b, c) is a * b + c rounded once, and
- * vector_sums(v, out) writes the sums of LANES vectors, that of v[i] to
- * out[i].
+ * vector_sums(out, v) writes the sums of LANES vectors, that of v[i] to
+ * out[i].  vector_store() and vector_all(), a number in every lane, are what
+ * they say.
  */
 
 #define PREFETCH(at) __builtin_prefetch(at, 0, 2)
@@ -141,6 +142,134 @@ dots(float *out, int64_t out_stride, const float *x, int64_t x_stride,
 			      w_stride, w_rows - j, depth, beta);
 }
 
+/* --------------------------------------------- sums along columns of w */
+
+/* Vectors of a row of w that are summed at once: STRIP of them for TALL rows
+ * of x, twice as many for one row.  w is fetched so many rows ahead. */
+#define TALL 4
+#define ROWS_AHEAD 16
+
+INLINE Vector
+load_up_to(const float *at, int64_t count)
+{
+	return count >= LANES ? vector_load(at) : vector_load_part(at, count);
+}
+
+INLINE void
+store_up_to(float *at, Vector x, int64_t count)
+{
+	float numbers[LANES];
+
+	if (count >= LANES)
+	{
+		vector_store(at, x);
+		return;
+	}
+	vector_store(numbers, x);
+	memcpy(at, numbers, (size_t) count * sizeof(float));
+}
+
+/* `rows` rows of x with `vectors` vectors of w's columns, both constant; of
+ * the last vector, `last` numbers. */
+INLINE void
+strip(float *out, int64_t out_stride, int rows, const float *x,
+      int64_t x_stride, int vectors, const float *w, int64_t w_stride,
+      int64_t depth, int64_t last, float beta)
+{
+	Vector sum[TALL][2 * STRIP];
+
+#pragma GCC unroll 4
+	for (int r = 0; r < rows; r++)
+#pragma GCC unroll 8
+		for (int v = 0; v < vectors; v++)
+			sum[r][v] =
+				beta == 0
+					? vector_zero()
+					: vector_fma(vector_all(beta),
+			                     load_up_to(out + r * out_stride + v * LANES,
+			                                v < vectors - 1 ? LANES : last),
+			                     vector_zero());
+	for (int64_t d = 0; d < depth; d++)
+	{
+		Vector number[2 * STRIP];
+
+#pragma GCC unroll 8
+		for (int v = 0; v < vectors; v++)
+		{
+			number[v] =
+				load_up_to(w + v * LANES, v < vectors - 1 ? LANES : last);
+			PREFETCH(w + ROWS_AHEAD * w_stride + v * LANES);
+		}
+		w += w_stride;
+#pragma GCC unroll 4
+		for (int r = 0; r < rows; r++)
+		{
+			Vector factor = vector_all(x[r * x_stride + d]);
+
+#pragma GCC unroll 8
+			for (int v = 0; v < vectors; v++)
+				sum[r][v] = vector_fma(factor, number[v], sum[r][v]);
+		}
+	}
+#pragma GCC unroll 4
+	for (int r = 0; r < rows; r++)
+#pragma GCC unroll 8
+		for (int v = 0; v < vectors; v++)
+			store_up_to(out + r * out_stride + v * LANES, sum[r][v],
+			            v < vectors - 1 ? LANES : last);
+}
+
+/* So many rows of x with all columns. */
+INLINE void
+strips(float *out, int64_t out_stride, int rows, const float *x,
+       int64_t x_stride, const float *w, int64_t w_stride, int64_t depth,
+       int64_t cols, float beta)
+{
+	int64_t width = (rows == 1 ? 2 : 1) * STRIP * LANES;
+	int64_t j = 0;
+
+	for (; j + width <= cols; j += width)
+		strip(out + j, out_stride, rows, x, x_stride,
+		      (rows == 1 ? 2 : 1) * STRIP, w + j, w_stride, depth, LANES, beta);
+	for (; j + LANES <= cols; j += LANES)
+		strip(out + j, out_stride, rows, x, x_stride, 1, w + j, w_stride, depth,
+		      LANES, beta);
+	if (j < cols)
+		strip(out + j, out_stride, rows, x, x_stride, 1, w + j, w_stride, depth,
+		      cols - j, beta);
+}
+
+static void
+columns(float *out, int64_t out_stride, const float *x, int64_t x_stride,
+        int64_t x_rows, const float *w, int64_t w_stride, int64_t depth,
+        int64_t cols, float beta)
+{
+	for (int64_t i = 0; i < x_rows; i += TALL)
+	{
+		float *to = out + i * out_stride;
+		const float *from = x + i * x_stride;
+
+		switch (x_rows - i)
+		{
+			case 1:
+				strips(to, out_stride, 1, from, x_stride, w, w_stride, depth,
+				       cols, beta);
+				break;
+			case 2:
+				strips(to, out_stride, 2, from, x_stride, w, w_stride, depth,
+				       cols, beta);
+				break;
+			case 3:
+				strips(to, out_stride, 3, from, x_stride, w, w_stride, depth,
+				       cols, beta);
+				break;
+			default:
+				strips(to, out_stride, TALL, from, x_stride, w, w_stride, depth,
+				       cols, beta);
+		}
+	}
+}
+
 /* --------------------------------------- weights as stored, one row of x */
 
 /* Rows whose sums are in registers. */
@@ -210,6 +339,7 @@ DOTS_OF_ONE(dots_q5_1, read_q5_1, 24)
 
 const DotKernels DOT_KERNELS = {
 	.dots = dots,
+	.columns = columns,
 	.of_one =
 		{
 			[DTYPE_F16] = dots_f16,

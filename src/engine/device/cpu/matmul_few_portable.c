@@ -38,4 +38,21 @@ dots(float *out, int64_t out_stride, const float *x, int64_t x_stride,
 		}
 }
 
-const DotKernels dots_portable = {.dots = dots};
+static void
+columns(float *out, int64_t out_stride, const float *x, int64_t x_stride,
+        int64_t x_rows, const float *w, int64_t w_stride, int64_t depth,
+        int64_t cols, float beta)
+{
+	for (int64_t i = 0; i < x_rows; i++)
+	{
+		float *at = out + i * out_stride;
+
+		for (int64_t j = 0; j < cols; j++)
+			at[j] = beta == 0 ? 0 : beta * at[j];
+		for (int64_t d = 0; d < depth; d++)
+			for (int64_t j = 0; j < cols; j++)
+				at[j] += x[i * x_stride + d] * w[d * w_stride + j];
+	}
+}
+
+const DotKernels dots_portable = {.dots = dots, .columns = columns};
