@@ -7,6 +7,7 @@
  * an activation before it (BERT's pooler, RoBERTa's dense, DistilBERT's
  * pre_classifier).
  */
+#include "base/poll.h"
 #include "model/layers.h"
 
 static void
@@ -151,30 +152,93 @@ model_classify(Model *model, const Batch *batch, float *logits,
 	       batch_run_parts(model, batch, classify_part, logits, failure);
 }
 
+/* Forward, and with dlogits backward, of sequences [first, first + count). */
+static bool
+run_part(Model *model, const Batch *batch, const DropoutKeys *keys, int first,
+         int count, float *logits, const float *dlogits, Failure *failure)
+{
+	Device *device = model->device;
+	Arena *arena = arena_create();
+	Batch part = batch_range(arena, batch, first, count);
+	int64_t at = (int64_t) first * model->config.labels;
+	DropoutKeys own = {0};
+	ClassifierHead head;
+	Pass pass;
+	bool done;
+
+	if (keys != NULL)
+		own = (DropoutKeys){keys->prompts, keys->row + first};
+	done = poll_check(failure) &&
+	       classify(model, arena, &part, true, keys == NULL ? NULL : &own,
+	                &pass, &head, logits + at, failure);
+	if (done && dlogits != NULL)
+	{
+		device->upload(device, head.dlogits.data, dlogits + at,
+		               (size_t) count * (size_t) model->config.labels *
+		                   sizeof(float));
+		classifier_backward(&head, &pass);
+		pass_backward(&pass);
+		done = device->sync(device, failure);
+	}
+	arena_destroy(arena);
+	return done;
+}
+
+/* All sequences, as many at a time as there is room for. */
+static bool
+run_parts(Model *model, const Batch *batch, const DropoutKeys *keys,
+          float *logits, const float *dlogits, Failure *failure)
+{
+	int count;
+
+	for (int s = 0; s < batch->sequences; s += count)
+		if (!sequences_that_fit(model, batch, s, batch->sequences, &count,
+		                        failure) ||
+		    !run_part(model, batch, keys, s, count, logits, dlogits, failure))
+			return false;
+	return true;
+}
+
+/* All of them in one pass. */
+static bool
+run_together(Model *model, Arena *arena, const Batch *batch,
+             const DropoutKeys *keys, LogitGradient gradient, void *argument,
+             float *logits, float *dlogits, Failure *failure)
+{
+	Device *device = model->device;
+	ClassifierHead head;
+	Pass pass;
+
+	if (!classify(model, arena, batch, true, keys, &pass, &head, logits,
+	              failure) ||
+	    !gradient(argument, batch->sequences, logits, dlogits, failure))
+		return false;
+	device->upload(device, head.dlogits.data, dlogits,
+	               (size_t) batch->sequences * (size_t) model->config.labels *
+	                   sizeof(float));
+	classifier_backward(&head, &pass);
+	pass_backward(&pass);
+	return device->sync(device, failure);
+}
+
 bool
 model_classify_accumulate(Model *model, const Batch *batch,
                           const DropoutKeys *keys, LogitGradient gradient,
                           void *argument, Failure *failure)
 {
-	Device *device = model->device;
 	Arena *arena = arena_create();
 	size_t count = (size_t) batch->sequences * (size_t) model->config.labels;
 	float *logits = arena_alloc(arena, count * sizeof(float));
-	float *grad = arena_alloc(arena, count * sizeof(float));
-	ClassifierHead head;
-	Pass pass;
-	bool done = model_require(model, MODEL_CLASSIFIER, failure) &&
-	            classify(model, arena, batch, true, keys, &pass, &head, logits,
-	                     failure) &&
-	            gradient(argument, batch->sequences, logits, grad, failure);
+	float *dlogits = arena_alloc(arena, count * sizeof(float));
+	bool done = model_require(model, MODEL_CLASSIFIER, failure);
 
-	if (done)
-	{
-		device->upload(device, head.dlogits.data, grad, count * sizeof(float));
-		classifier_backward(&head, &pass);
-		pass_backward(&pass);
-		done = device->sync(device, failure);
-	}
+	if (done && sequences_fit(model, batch, 0, batch->sequences))
+		done = run_together(model, arena, batch, keys, gradient, argument,
+		                    logits, dlogits, failure);
+	else if (done)
+		done = run_parts(model, batch, keys, logits, NULL, failure) &&
+		       gradient(argument, batch->sequences, logits, dlogits, failure) &&
+		       run_parts(model, batch, keys, logits, dlogits, failure);
 	arena_destroy(arena);
 	return done;
 }

@@ -179,6 +179,7 @@ struct Model
 	LayerState *states; /* [L], of the pass that runs */
 	void *block;        /* the workspace's memory, reused by every pass */
 	size_t block_size;
+	uint64_t pass_limit; /* bytes of it in training; 0: no limit */
 };
 
 /* Keys and values of earlier tokens, for generation. */
@@ -573,6 +574,21 @@ extern void token_values_forward(Head *head, Model *model, float *value);
 /* From their gradient (host): adds to head->dnormed and the map's. */
 extern void token_values_backward(Head *head, Model *model,
                                   const float *dvalue);
+
+/* --------------------------------------- what fits into memory (room.c) */
+
+/* Sequences [first, first + count) as a batch; arrays in arena, but for ids
+ * and types. */
+extern Batch batch_range(Arena *arena, const Batch *batch, int first,
+                         int count);
+
+/* Whether these sequences can be trained on in one pass. */
+extern bool sequences_fit(Model *model, const Batch *batch, int first,
+                          int count);
+/* How many of the sequences [first, last) can; fails, with what is needed and
+ * what there is, where not even the first one can. */
+extern bool sequences_that_fit(Model *model, const Batch *batch, int first,
+                               int last, int *count, Failure *failure);
 
 /* ------------------------------ the classifier's head (classifier.c) */
 

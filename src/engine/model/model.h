@@ -217,9 +217,16 @@ extern bool model_is_current(const Model *model);
  * takes it again. */
 extern void model_rest(Model *model);
 
-/* The largest micro-batch, in tokens, that fits the memory limit: for
- * scoring, or for training with gradients. */
+/* The largest micro-batch, in tokens, that is worth its memory and for which
+ * there is room: for scoring, or for training with gradients. */
 extern int model_token_budget(const Model *model, bool is_training);
+
+/* Bytes that a pass may have now: of all that there are a tenth is for what
+ * else a step needs; 0: nothing limits it. */
+extern uint64_t model_pass_room(const Model *model);
+/* Passes in training get at most so many, 0: any.  A batch that needs more is
+ * computed in parts, down to one sequence at a time. */
+extern void model_limit_passes(Model *model, uint64_t bytes);
 
 /*
  * Log-probabilities of all targets of the batch, sequence by sequence, into
@@ -295,7 +302,8 @@ typedef struct DropoutKeys
  * Forward and backward of one micro-batch; gradients are added to.  Prompts
  * that sequences share are computed once.
  * group_offset[groups + 1] gives each group's first sequence: a group's
- * log-probabilities are always shown to gradient() together.
+ * log-probabilities are always shown to gradient() together, even where there
+ * is room for only some of its sequences at a time.
  * keys: NULL where nothing is dropped.
  */
 extern bool model_accumulate(Model *model, const Batch *batch, int groups,

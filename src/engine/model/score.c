@@ -9,16 +9,6 @@
 
 #include <string.h>
 
-/* A pass over more tokens than this gains nothing. */
-#define TOKENS_MAX 8192
-#define TOKENS_MIN 256
-
-/* Bytes of passes and logits that we want to hold at most.  Products run at
- * full speed from a few hundred rows a thread on; a pass that keeps its state
- * has fewer of them in a byte. */
-#define BLOCK_BYTES ((uint64_t) 512 << 20)
-#define TRAINING_BLOCK_BYTES ((uint64_t) 1 << 30)
-
 int
 batch_targets(const Batch *batch, int first, int count)
 {
@@ -29,65 +19,17 @@ batch_targets(const Batch *batch, int first, int count)
 	return targets;
 }
 
-/* What a head of the model's kind needs for so many rows. */
-static size_t
-rows_size(const Model *model, int rows, bool is_training)
-{
-	switch (model->config.kind)
-	{
-		case MODEL_LANGUAGE:
-			return head_size(model, rows, is_training);
-		case MODEL_CLASSIFIER:
-			return classifier_size(model, rows, is_training);
-		default:
-			return 0;
-	}
-}
-
-int
-model_token_budget(const Model *model, bool is_training)
-{
-	Model *m = (Model *) model; /* pass_size() only uses its states */
-	uint64_t room = model->device->room(model->device);
-	uint64_t allowed = is_training ? TRAINING_BLOCK_BYTES : BLOCK_BYTES;
-	int tokens = TOKENS_MAX;
-
-	if (room < UINT64_MAX)
-	{
-		uint64_t left = (room + model->block_size) / 10 * 9;
-
-		allowed = left < allowed ? left : allowed;
-	}
-	while (tokens > TOKENS_MIN &&
-	       pass_size(m, tokens, tokens, tokens, is_training) +
-	               rows_size(model, tokens, is_training) >
-	           allowed)
-		tokens /= 2;
-	return tokens;
-}
-
-/* The sequences [first, ...) that make a micro-batch of the budget: at least
- * one.  Offsets start at 0 in the part, whose arrays lie in arena. */
-static Batch
-part_of(Arena *arena, const Batch *batch, int first, int budget)
+/* How many sequences from the first on make a micro-batch of the budget: at
+ * least one. */
+static int
+count_within(const Batch *batch, int first, int budget)
 {
 	int count = 1;
-	int32_t *offset;
-	int32_t *target;
-	int start = batch->offset[first];
 
 	while (first + count < batch->sequences &&
-	       batch->offset[first + count + 1] - start <= budget)
+	       batch->offset[first + count + 1] - batch->offset[first] <= budget)
 		count++;
-	offset = arena_alloc(arena, (size_t) (count + 1) * sizeof(int32_t));
-	target = arena_alloc(arena, (size_t) count * sizeof(int32_t));
-	for (int s = 0; s <= count; s++)
-		offset[s] = batch->offset[first + s] - start;
-	for (int s = 0; s < count; s++)
-		target[s] =
-			batch->target == NULL ? 0 : batch->target[first + s] - start;
-	return (Batch){count, offset, target, batch->ids + start,
-	               batch->types == NULL ? NULL : batch->types + start};
+	return count;
 }
 
 bool
@@ -100,7 +42,8 @@ batch_run_parts(Model *model, const Batch *batch, PartFunction run, float *out,
 	for (int first = 0; done && first < batch->sequences;)
 	{
 		Arena *arena = arena_create();
-		Batch part = part_of(arena, batch, first, budget);
+		Batch part = batch_range(arena, batch, first,
+		                         count_within(batch, first, budget));
 
 		done = poll_check(failure) && run(model, arena, &part, &out, failure);
 		first += part.sequences;

@@ -102,6 +102,8 @@ open_job(Rank *rank, Arena *arena, const char *text, size_t size,
 	    !job_open_policy(&request, failure))
 		return false;
 	budget = model_token_budget(rank->serve.job->model, true);
+	model_limit_passes(rank->serve.job->model,
+	                   model_pass_room(rank->serve.job->model));
 	return channel_send(&rank->channel, TEAM_OPENED, &budget, sizeof(budget),
 	                    failure);
 }

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define VERSION 3
+#define VERSION 4
 #define KEPT 2
 
 /* Numbers written at once; a multiple of two, for the padding. */

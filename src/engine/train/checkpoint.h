@@ -18,6 +18,7 @@ typedef struct TrainPlan
 {
 	int32_t threads;
 	int32_t token_budget;  /* tokens of a micro-batch */
+	uint64_t pass_bytes;   /* of a pass at most; 0: no limit */
 	char description[120]; /* device, dtype, instruction set, versions */
 } TrainPlan;
 

@@ -242,11 +242,16 @@ measure_group(const MicroBatch *micro, int32_t group, PackItem *item,
 	const Groups *groups = &micro->dataset->groups;
 	const int32_t *member = groups->row + groups->offset[group];
 	int32_t count = groups->offset[group + 1] - groups->offset[group];
-	const DatasetRow *first = &micro->dataset->row[member[0]];
+	int32_t shared = INT32_MAX;
 	int64_t all = 0;
 
 	for (int32_t j = 0; j < count; j++)
-		all += micro->dataset->row[member[j]].tokens;
+	{
+		const DatasetRow *row = &micro->dataset->row[member[j]];
+
+		all += row->tokens;
+		shared = row->prompt - 1 < shared ? row->prompt - 1 : shared;
+	}
 	if (all > INT32_MAX)
 		return fail(failure, FAILURE_TOO_LONG,
 		            "a group of %d responses has %lld tokens", count,
@@ -255,11 +260,11 @@ measure_group(const MicroBatch *micro, int32_t group, PackItem *item,
 	*tokens += all;
 	*item = (PackItem){.tokens = (int32_t) all};
 	/* A classifier looks at all of a text anew. */
-	if (micro->options->critic != NULL || first->prompt < 1)
+	if (micro->options->critic != NULL || shared < 1)
 		return true;
-	item->prompt = first->prompt_key;
-	item->shared = first->prompt - 1;
-	item->tokens -= (count - 1) * item->shared;
+	item->prompt = micro->dataset->row[member[0]].prompt_key;
+	item->shared = shared;
+	item->tokens -= (count - 1) * shared;
 	return true;
 }
 
@@ -291,14 +296,8 @@ accumulate(Arena *arena, Model *model, MicroBatch *micro, Failure *failure)
 		if (!poll_check(failure))
 			return false;
 		fill_batch(micro, order + begin[i], groups);
-		if (accumulate_batch(model, micro, failure))
-			continue;
-		/* What is compared cannot be computed apart. */
-		if (failure->code == FAILURE_OUT_OF_MEMORY)
-			fail_while(failure, "%d responses with %d tokens together",
-			           micro->batch.sequences,
-			           micro->offset[micro->batch.sequences]);
-		return false;
+		if (!accumulate_batch(model, micro, failure))
+			return false;
 	}
 	return true;
 }

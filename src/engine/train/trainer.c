@@ -155,6 +155,21 @@ warn_of_other_plan(Run *run, const TrainPlan *plan, Failure *failure)
 	return run->events->warning(run->events->argument, message, failure);
 }
 
+/* Memory as it was planned: other parts would give other roundings.  Less only
+ * where there is not so much any more. */
+static void
+limit_passes(Run *run)
+{
+	TrainPlan *plan = &run->state.plan;
+	uint64_t room = model_pass_room(run->model);
+
+	/* All of it, if need be. */
+	if (room > 0 &&
+	    (plan->pass_bytes == 0 || plan->pass_bytes > room + room / 9))
+		plan->pass_bytes = room;
+	model_limit_passes(run->model, plan->pass_bytes);
+}
+
 /* Sets the state: that of a checkpoint, loaded, or that of the beginning. */
 static bool
 begin(Run *run, Failure *failure)
@@ -163,6 +178,7 @@ begin(Run *run, Failure *failure)
 	TrainPlan plan = train_plan(run->model, team);
 
 	plan.token_budget = model_token_budget(run->model, true);
+	plan.pass_bytes = model_pass_room(run->model);
 	if (team != NULL && !team_ready(team, &plan.token_budget, failure))
 		return false;
 	checkpoint_find(run->directory, run->options->known_checkpoint, &run->state,
@@ -589,6 +605,7 @@ train_run(Arena *arena, Model *model, const char *directory,
 	           .checkpoint_time = now()};
 
 	return train_prepare(model, options, failure) && begin(&run, failure) &&
+	       (limit_passes(&run), true) &&
 	       (events->team == NULL || team_begin(events->team, model, failure)) &&
 	       make_sampler(&run, failure) && report_rows(&run, failure) &&
 	       loop(&run, failure) && choose(&run, result, failure);

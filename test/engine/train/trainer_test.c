@@ -523,6 +523,68 @@ a_run_can_be_stopped(void **state)
 	arena_destroy(arena);
 }
 
+/* The same run with ever less memory, until it is too little. */
+static void
+check_short_memory(const char *method)
+{
+	Arena *arena = arena_create();
+	TrainOptions options = make_options(method);
+	uint64_t used = memory_used();
+	Log log = {0};
+	Outcome whole, part;
+	int done = 0;
+
+	options.evaluate_every = 100;
+	options.keep_best = false;
+	whole = run(arena, test_directory(arena), &options, &log);
+	assert_ok(whole.done, whole.failure);
+	for (uint64_t bytes = 8 << 20;; bytes = bytes / 8 * 7)
+	{
+		Log first = {.stop_at = 3}, second = {0};
+		char *directory = test_directory(arena);
+		Outcome again;
+
+		memory_limit_set(memory_used() + bytes);
+		part = run(arena, test_directory(arena), &options, &log);
+		memory_limit_set(0);
+		if (!part.done)
+			break;
+		for (size_t i = 0; i < whole.size / sizeof(float); i++)
+			assert_near(part.weights[i], whole.weights[i], 2e-3);
+		if (++done % 4 != 0)
+			continue;
+		/* And to the last bit where it goes on with as much. */
+		options.checkpoint_every = 2;
+		memory_limit_set(memory_used() + bytes);
+		again = run(arena, directory, &options, &first);
+		assert_false(again.done);
+		again = run(arena, directory, &options, &second);
+		memory_limit_set(0);
+		assert_ok(again.done, again.failure);
+		assert_same(&part, &again);
+		options.checkpoint_every = 0;
+	}
+	assert_int_equal(part.failure.code, FAILURE_OUT_OF_MEMORY);
+	assert_true(done >= 4);
+	assert_true(memory_used() - used < (uint64_t) 64 << 20);
+	arena_destroy(arena);
+}
+
+static void
+short_memory_changes_nothing_but_roundings(void **state)
+{
+	Arena *arena = arena_create();
+	bool has_model = model_path(arena) != NULL;
+
+	(void) state;
+	arena_destroy(arena);
+	if (!has_model)
+		skip();
+	check_short_memory("dpo");
+	check_short_memory("pro");
+	check_short_memory("a_lol");
+}
+
 int
 main(void)
 {
@@ -537,6 +599,7 @@ main(void)
 		cmocka_unit_test(a_lol_kl_tells_what_it_unlearns),
 		cmocka_unit_test(dpo_and_pro_learn_the_order),
 		cmocka_unit_test(pro_warns_of_rewards_far_apart),
+		cmocka_unit_test(short_memory_changes_nothing_but_roundings),
 		cmocka_unit_test(a_run_can_be_stopped),
 	};
 	Failure failure = {0};

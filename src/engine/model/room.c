@@ -1,0 +1,137 @@
+/*
+ * room.c
+ *		How much of a batch fits into memory at a time.
+ */
+#include "model/layers.h"
+
+/* A pass over more tokens than this gains nothing. */
+#define TOKENS_MAX 8192
+
+/* Products run at full speed from so many tokens on: fewer only where there
+ * is no room. */
+#define TOKENS_MIN 256
+
+/* Bytes of passes and logits that we want to hold at most. */
+#define BLOCK_BYTES ((uint64_t) 512 << 20)
+
+#define MEBIBYTE ((uint64_t) 1 << 20)
+
+/* What a head of the model's kind needs for so many rows. */
+static size_t
+rows_size(const Model *model, int rows, bool is_training)
+{
+	switch (model->config.kind)
+	{
+		case MODEL_LANGUAGE:
+			return head_size(model, rows, is_training);
+		case MODEL_CLASSIFIER:
+			return classifier_size(model, rows, is_training);
+		default:
+			return 0;
+	}
+}
+
+/* Of a pass whose every token is a sequence and wanted. */
+static uint64_t
+tokens_size(const Model *model, int tokens, bool is_training)
+{
+	/* pass_size() only uses its states. */
+	return pass_size((Model *) model, tokens, tokens, tokens, is_training) +
+	       rows_size(model, tokens, is_training);
+}
+
+uint64_t
+model_pass_room(const Model *model)
+{
+	uint64_t room = model->device->room(model->device);
+
+	if (room == UINT64_MAX)
+		return 0;
+	return (room + model->block_size) / 10 * 9 + 1;
+}
+
+void
+model_limit_passes(Model *model, uint64_t bytes)
+{
+	model->pass_limit = bytes;
+}
+
+int
+model_token_budget(const Model *model, bool is_training)
+{
+	uint64_t room = model_pass_room(model);
+	int tokens = TOKENS_MAX;
+
+	while (tokens > TOKENS_MIN &&
+	       tokens_size(model, tokens, is_training) > BLOCK_BYTES)
+		tokens /= 2;
+	while (room > 0 && tokens > 1 &&
+	       tokens_size(model, tokens, is_training) > room)
+		tokens /= 2;
+	return tokens;
+}
+
+Batch
+batch_range(Arena *arena, const Batch *batch, int first, int count)
+{
+	int start = batch->offset[first];
+	int32_t *offset =
+		arena_alloc(arena, (size_t) (count + 1) * sizeof(int32_t));
+	int32_t *target = arena_alloc(arena, (size_t) count * sizeof(int32_t));
+
+	for (int s = 0; s <= count; s++)
+		offset[s] = batch->offset[first + s] - start;
+	for (int s = 0; s < count; s++)
+		target[s] =
+			batch->target == NULL ? 0 : batch->target[first + s] - start;
+	return (Batch){count, offset, target, batch->ids + start,
+	               batch->types == NULL ? NULL : batch->types + start};
+}
+
+/* Bytes that training on these sequences in one pass needs. */
+static uint64_t
+training_size(Model *model, const Batch *batch, int first, int count)
+{
+	Arena *arena = arena_create();
+	Batch part = batch_range(arena, batch, first, count);
+	bool is_language = model->config.kind == MODEL_LANGUAGE;
+	SharedBatch shared =
+		is_language ? batch_share(arena, &part) : batch_alone(&part);
+	int tokens = shared.batch.offset[shared.batch.sequences];
+	int rows = is_language ? batch_targets(&part, 0, count) : count;
+	uint64_t size =
+		pass_size(model, tokens, shared.batch.sequences, rows, true) +
+		rows_size(model, rows, true);
+
+	arena_destroy(arena);
+	return size;
+}
+
+bool
+sequences_fit(Model *model, const Batch *batch, int first, int count)
+{
+	return model->pass_limit == 0 ||
+	       training_size(model, batch, first, count) <= model->pass_limit;
+}
+
+bool
+sequences_that_fit(Model *model, const Batch *batch, int first, int last,
+                   int *count, Failure *failure)
+{
+	uint64_t needed;
+
+	for (*count = last - first; *count > 1; --*count)
+		if (sequences_fit(model, batch, first, *count))
+			return true;
+	if (sequences_fit(model, batch, first, 1))
+		return true;
+	needed = training_size(model, batch, first, 1);
+	fail(failure, FAILURE_OUT_OF_MEMORY,
+	     "training on a text of %d tokens needs %llu MiB besides the model, "
+	     "there are %llu MiB",
+	     batch->offset[first + 1] - batch->offset[first],
+	     (unsigned long long) ((needed + MEBIBYTE - 1) / MEBIBYTE),
+	     (unsigned long long) (model->pass_limit / MEBIBYTE));
+	return fail_hint(failure, "Raise alol.memory_limit, or lower "
+	                          "max_prompt_tokens or max_response_tokens.");
+}
