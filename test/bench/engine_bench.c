@@ -5,10 +5,12 @@
  *
  * With a rank only the steps, of an adapter of this rank on every linear map.
  * Prints one JSON line for each kind of work: tokens a second (prompt and
- * response), seconds, peak memory in MiB, and for training the share of the
- * products' own limit, measured on the same shapes just before.
+ * response), seconds, peak memory in MiB, and the share of what its matrix
+ * products take alone: of the time, and on a busy machine better of the
+ * processors' time.
  */
 #include "bench.h"
+#include "products.h"
 
 #include "base/random.h"
 #include "device/device.h"
@@ -116,75 +118,65 @@ train_step(Model *model, const Batch *batch, int step)
 	check(model_update(model, &adamw, &failure), &failure);
 }
 
-/* GFLOP/s of the products of a layer and the head at m rows, forward. */
-static double
-product_limit(Device *device, const ModelConfig *c, int m)
+/* What the arguments ask for, and what is measured on the way. */
+typedef struct Bench
 {
-	int queries = (c->heads + 2 * c->kv_heads) * c->head_dim;
-	int shapes[4][2] = {{queries, c->hidden},
-	                    {c->hidden, c->heads * c->head_dim},
-	                    {c->feed_forward * (c->gated ? 2 : 1), c->hidden},
-	                    {c->hidden, c->feed_forward}};
-	double work = 0;
-	double time = 0;
+	Arena *arena;
+	Model *model;
+	int prompt;
+	int response;
+	int rows;
+	int steps;
+	Products products;
+	int64_t tokens; /* of the steps that count */
+	Times taken;    /* by them; while they run, when they began */
+	Times limit;    /* what their products take alone */
+} Bench;
 
-	for (int s = 0; s < 4; s++)
-	{
-		int n = shapes[s][0];
-		int k = shapes[s][1];
-		Tensor w = tensor_at(
-			device->alloc(device, sizeof(float) * (size_t) n * (size_t) k), n,
-			k);
-		Tensor x = tensor_at(
-			device->alloc(device, sizeof(float) * (size_t) m * (size_t) k), m,
-			k);
-		Tensor y = tensor_at(
-			device->alloc(device, sizeof(float) * (size_t) m * (size_t) n), m,
-			n);
-		Matrix matrix = {w, false};
-		double start;
-		int times = 0;
-
-		device->matmul(device, y, x, &matrix, NULL, 0);
-		start = seconds();
-		while (seconds() - start < 0.3)
-		{
-			device->matmul(device, y, x, &matrix, NULL, 0);
-			times++;
-		}
-		time += (seconds() - start) / times;
-		work += 2.0 * m * n * k;
-		device->free(device, w.data);
-		device->free(device, x.data);
-		device->free(device, y.data);
-	}
-	return work / time / 1e9;
-}
-
-/* FLOPs of a forward pass: layers over all tokens, the head over targets. */
-static double
-forward_flops(const ModelConfig *c, const Batch *batch)
+static void
+start_clocks(Bench *bench)
 {
-	double queries = (double) (c->heads + 2 * c->kv_heads) * c->head_dim;
-	double layer = c->hidden * queries +
-	               (double) c->heads * c->head_dim * c->hidden +
-	               (double) c->feed_forward * c->hidden * (c->gated ? 3 : 2);
-	double tokens = batch->offset[batch->sequences];
-
-	return 2 * tokens * layer * c->layers +
-	       2.0 * batch_targets(batch, 0, batch->sequences) * c->vocabulary *
-	           c->hidden;
+	bench->taken = (Times){seconds(), processor_seconds()};
 }
 
 static void
-report(const char *work, int64_t tokens, double time, double limit,
-       double flops)
+stop_clocks(Bench *bench)
 {
-	printf("{\"work\": \"%s\", \"tokens_per_second\": %.1f, \"seconds\": %.4f, "
-	       "\"peak_mib\": %.0f, \"gflops\": %.1f, \"limit_gflops\": %.1f, "
-	       "\"share\": %.3f}\n",
-	       work, (double) tokens / time, time, peak_mib(), flops / time / 1e9,
-	       limit, flops / time / 1e9 / limit);
+	bench->taken.clock = seconds() - bench->taken.clock;
+	bench->taken.processor = processor_seconds() - bench->taken.processor;
+	bench->limit = (Times){0, 0};
+	bench->tokens = 0;
+}
+
+/* One more step counts, in micro-batches of the model's budget. */
+static void
+count_step(Bench *bench, const Batch *batch, WorkKind kind, int rank)
+{
+	int64_t tokens = batch->offset[batch->sequences];
+	int64_t targets = batch_targets(batch, 0, batch->sequences);
+	int64_t most = model_token_budget(bench->model, kind != WORK_SCORE);
+	int64_t passes = (tokens + most - 1) / most;
+	/* Rounded, so that sizes come back and are timed once. */
+	PassWork work = {kind, rank, tokens / passes / 64 * 64 + 32,
+	                 targets / passes / 16 * 16 + 8};
+
+	bench->tokens += tokens;
+	add_times(&bench->limit, (double) passes,
+	          pass_limit(&bench->products, model_config(bench->model), &work));
+}
+
+static void
+report(const Bench *bench, const char *work)
+{
+	double tokens = (double) bench->tokens;
+
+	printf("{\"work\": \"%s\", \"tokens_per_second\": %.1f, "
+	       "\"seconds\": %.4f, \"peak_mib\": %.0f, "
+	       "\"limit_tokens_per_second\": %.1f, \"share\": %.3f, "
+	       "\"processor_share\": %.3f}\n",
+	       work, tokens / bench->taken.clock, bench->taken.clock, peak_mib(),
+	       tokens / bench->limit.clock, bench->limit.clock / bench->taken.clock,
+	       bench->limit.processor / bench->taken.processor);
 	fflush(stdout);
 }
 
@@ -217,18 +209,6 @@ bench_generation(Model *model, int prompt, int count)
 	arena_destroy(arena);
 }
 
-/* What the arguments ask for. */
-typedef struct Bench
-{
-	Arena *arena;
-	Model *model;
-	int prompt;
-	int response;
-	int rows;
-	int steps;
-	double limit; /* of the products, GFLOP/s */
-} Bench;
-
 static Batch
 batch_of(const Bench *bench, int step)
 {
@@ -238,12 +218,9 @@ batch_of(const Bench *bench, int step)
 }
 
 static void
-bench_scoring(const Bench *bench)
+bench_scoring(Bench *bench)
 {
 	Model *model = bench->model;
-	double start = 0;
-	int64_t tokens = 0;
-	double flops = 0;
 	Failure failure;
 
 	for (int step = -1; step < bench->steps; step++)
@@ -253,27 +230,25 @@ bench_scoring(const Bench *bench)
 			bench->arena, sizeof(float) * (size_t) batch.offset[bench->rows]);
 
 		if (step == 0)
-			start = seconds();
+			start_clocks(bench);
 		check(model_logprobs(model, &batch, logp, &failure), &failure);
-		if (step >= 0)
-		{
-			tokens += batch.offset[bench->rows];
-			flops += forward_flops(model_config(model), &batch);
-		}
 	}
-	report("score", tokens, seconds() - start, bench->limit, flops);
+	stop_clocks(bench);
+	for (int step = 0; step < bench->steps; step++)
+	{
+		Batch batch = batch_of(bench, step);
+
+		count_step(bench, &batch, WORK_SCORE, 0);
+	}
+	report(bench, "score");
 }
 
-/* rank 0: all weights.  The products of an adapter's own are not counted. */
+/* rank 0: all weights. */
 static void
-bench_training(const Bench *bench, int rank)
+bench_training(Bench *bench, int rank)
 {
 	Model *model = bench->model;
 	LoraOptions lora = {.rank = rank, .alpha = 16, .dropout = 0.05};
-	double passes = rank > 0 ? 2 : 3;
-	double start = 0;
-	int64_t tokens = 0;
-	double flops = 0;
 	Failure failure;
 
 	check(model_make_trainable(model, rank > 0 ? &lora : NULL, &failure),
@@ -283,16 +258,17 @@ bench_training(const Bench *bench, int rank)
 		Batch batch = batch_of(bench, step);
 
 		if (step == 1)
-			start = seconds();
+			start_clocks(bench);
 		train_step(model, &batch, step + 1);
-		if (step >= 1)
-		{
-			tokens += batch.offset[bench->rows];
-			flops += passes * forward_flops(model_config(model), &batch);
-		}
 	}
-	report(rank > 0 ? "train adapter" : "train", tokens, seconds() - start,
-	       bench->limit, flops);
+	stop_clocks(bench);
+	for (int step = 1; step <= bench->steps; step++)
+	{
+		Batch batch = batch_of(bench, step);
+
+		count_step(bench, &batch, rank > 0 ? WORK_ADAPTER : WORK_TRAIN, rank);
+	}
+	report(bench, rank > 0 ? "train adapter" : "train");
 }
 
 int
@@ -316,7 +292,7 @@ main(int argc, char **argv)
 	check(
 		model_open(bench.arena, device, argv[1], NULL, &bench.model, &failure),
 		&failure);
-	bench.limit = product_limit(device, model_config(bench.model), 1024);
+	bench.products.device = device;
 	if (argc == 6)
 	{
 		bench_scoring(&bench);

@@ -242,6 +242,8 @@ typedef struct Pass
 	int total; /* among how many of all slices */
 	bool is_picked;
 	bool keeps_state; /* for a backward pass */
+	bool recomputes;  /* of a layer only its input is kept, and its forward
+	                   * pass done again on the way back */
 	AttentionShape attention;
 	const int32_t *ids;      /* device, [T] */
 	const int32_t *position; /* device, [T] */
@@ -281,6 +283,13 @@ typedef struct Plan
 
 extern void *plan_bytes(Plan *plan, size_t bytes);
 extern Tensor plan_tensor(Plan *plan, int64_t rows, int64_t cols);
+
+/* The first rows of a tensor that may be absent. */
+static inline Tensor
+first_rows(Tensor x, int64_t rows)
+{
+	return x.data == NULL ? x : tensor_rows(x, 0, rows);
+}
 
 /* ------------------------------------------------- parameters (model.c) */
 
@@ -464,9 +473,13 @@ extern void rotation_divisors(const ModelConfig *config, float *divisors);
 
 /* --------------------------------------------------- passes (pass.c) */
 
-/* Bytes of device memory a pass over so many tokens and sequences needs. */
+/* Bytes of device memory a pass over so many tokens and sequences needs that
+ * does nothing twice. */
 extern size_t pass_size(Model *model, int tokens, int sequences, int picked,
                         bool keeps_state);
+/* The same, for a backward pass, of one that does layers twice. */
+extern size_t pass_size_recomputing(Model *model, int tokens, int sequences,
+                                    int picked);
 
 /*
  * Lays out a pass over the batch in the model's block, with `extra` bytes
@@ -483,6 +496,8 @@ extern bool pass_begin(Pass *pass, Model *model, const SharedBatch *shared,
 extern bool pass_begin_tokens(Pass *pass, Model *model, int count,
                               const int32_t *ids, const int32_t *position,
                               size_t extra, void **more, Failure *failure);
+
+/* ---------------------------------------- through the layers (layers.c) */
 
 /* The rows of a slice of what has some for each token of the pass. */
 extern Tensor pass_rows(const Pass *pass, Tensor x);

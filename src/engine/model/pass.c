@@ -67,13 +67,6 @@ plan_state(Plan *plan, const Model *model, int64_t tokens, int64_t rows,
 	state->output = plan_tensor(plan, rows, c->hidden);
 }
 
-/* The first rows of a tensor that may be absent. */
-static Tensor
-first_rows(Tensor x, int64_t rows)
-{
-	return x.data == NULL ? x : tensor_rows(x, 0, rows);
-}
-
 /* The state of all layers, where there is one for all, as the last has it. */
 static LayerState
 shorten_state(LayerState state, int64_t rows)
@@ -88,7 +81,8 @@ shorten_state(LayerState state, int64_t rows)
 	return state;
 }
 
-/* states[L]: each its own for a backward pass, else all the same memory. */
+/* states[L]: each its own for a backward pass, else all the same memory, but
+ * for the outputs that a pass that recomputes begins with. */
 static void
 plan_states(Plan *plan, const Pass *pass, Tensor input, int64_t rows,
             LayerState *states)
@@ -96,21 +90,24 @@ plan_states(Plan *plan, const Pass *pass, Tensor input, int64_t rows,
 	const Model *model = pass->model;
 	int64_t tokens = input.rows;
 	int layers = model->config.layers;
+	bool has_own = pass->keeps_state && !pass->recomputes;
 
 	for (int i = 0; i < layers; i++)
 	{
 		bool is_last = i == layers - 1;
 
-		if (pass->keeps_state)
+		if (has_own)
 			plan_state(plan, model, tokens, is_last ? rows : tokens,
 			           &states[i]);
 		else if (i == 0)
 			plan_state(plan, model, tokens, tokens, &states[i]);
 		else
 			states[i] = states[0];
+		if (pass->recomputes && i > 0)
+			states[i].output = plan_tensor(plan, tokens, model->config.hidden);
 		states[i].input = i == 0 ? input : states[i - 1].output;
 	}
-	if (!pass->keeps_state)
+	if (!has_own)
 		states[layers - 1] = shorten_state(states[layers - 1], rows);
 }
 
@@ -188,15 +185,29 @@ plan_pass(Plan *plan, Pass *pass, PassIndex *index, LayerState *states,
 		pass->branch = plan_tensor(plan, tokens, c->hidden);
 }
 
-size_t
-pass_size(Model *model, int tokens, int sequences, int picked, bool keeps_state)
+static size_t
+size_of(Model *model, int tokens, int sequences, int picked, bool keeps_state,
+        bool recomputes)
 {
-	Pass pass = {.model = model, .keeps_state = keeps_state};
+	Pass pass = {
+		.model = model, .keeps_state = keeps_state, .recomputes = recomputes};
 	PassIndex index;
 	Plan plan = {NULL, 0};
 
 	plan_pass(&plan, &pass, &index, model->states, tokens, sequences, picked);
 	return plan.used;
+}
+
+size_t
+pass_size(Model *model, int tokens, int sequences, int picked, bool keeps_state)
+{
+	return size_of(model, tokens, sequences, picked, keeps_state, false);
+}
+
+size_t
+pass_size_recomputing(Model *model, int tokens, int sequences, int picked)
+{
+	return size_of(model, tokens, sequences, picked, true, true);
 }
 
 /* The model's block, at least this large. */
@@ -234,7 +245,19 @@ score_parts(const ModelConfig *c)
 	return 1 + c->distance_query + c->distance_key;
 }
 
-/* Lays out the pass in the model's block; positions are below reach. */
+/* Whether a block of this size for training could be had. */
+static bool
+has_room(const Model *model, size_t size)
+{
+	if (model->pass_limit > 0 && size > model->pass_limit)
+		return false;
+	return size <= model->block_size ||
+	       size - model->block_size <= model->device->room(model->device);
+}
+
+/* Lays out the pass in the model's block; positions are below reach.  Where
+ * there is too little memory for all layers it does their work twice, which
+ * gives the same bits. */
 static bool
 lay_out(Pass *pass, Model *model, int tokens, int sequences, int reach,
         int picked, bool keeps_state, size_t extra, void **more,
@@ -242,8 +265,11 @@ lay_out(Pass *pass, Model *model, int tokens, int sequences, int reach,
 {
 	const ModelConfig *c = &model->config;
 	size_t size = pass_size(model, tokens, sequences, picked, keeps_state);
+	bool recomputes = keeps_state && !has_room(model, size + extra);
 	Plan plan;
 
+	if (recomputes)
+		size = pass_size_recomputing(model, tokens, sequences, picked);
 	if (!reach_block(model, size + extra, failure) ||
 	    !model_reach_angles(model, reach, failure))
 		return false;
@@ -253,6 +279,7 @@ lay_out(Pass *pass, Model *model, int tokens, int sequences, int reach,
 	pass->tokens = tokens;
 	pass->total = tokens;
 	pass->keeps_state = keeps_state;
+	pass->recomputes = recomputes;
 	pass->states = model->states;
 	plan = (Plan){model->block, 0};
 	plan_pass(&plan, pass, index, pass->states, tokens, sequences, picked);
@@ -422,291 +449,4 @@ pass_begin_tokens(Pass *pass, Model *model, int count, const int32_t *ids,
 	device->upload(device, index.ids, ids, bytes);
 	device->upload(device, index.position, position, bytes);
 	return true;
-}
-
-/* ------------------------------------------------------------- slices */
-
-/* Fewer rows make products of them slow; and gradients of all weights, which
- * every slice reads and writes, want more to be worth it. */
-#define SLICE_ROWS 64
-#define SLICE_ROWS_OF_GRADIENTS 128
-/* Single tokens go through all layers before their slices meet. */
-#define SLICE_ROWS_OF_CACHE 32
-
-Tensor
-pass_rows(const Pass *pass, Tensor x)
-{
-	int64_t each;
-
-	if (x.data == NULL || pass->tokens == pass->total)
-		return x;
-	each = x.rows / pass->total;
-	return tensor_rows(x, pass->first * each, pass->tokens * each);
-}
-
-LayerState
-pass_state(const Pass *pass, int number)
-{
-	LayerState state = pass->states[number];
-
-	if (pass->is_picked)
-	{
-		state.input = pass->pick.input;
-		state.attended = pass->pick.attended;
-		state.attention_stat = first_rows(state.attention_stat, pass->total);
-	}
-	state.input = pass_rows(pass, state.input);
-	state.attention_stat = pass_rows(pass, state.attention_stat);
-	state.q_stat = pass_rows(pass, state.q_stat);
-	state.k_stat = pass_rows(pass, state.k_stat);
-	state.attended = pass_rows(pass, state.attended);
-	state.attention_sum = pass_rows(pass, state.attention_sum);
-	state.middle = pass_rows(pass, state.middle);
-	state.mlp_stat = pass_rows(pass, state.mlp_stat);
-	state.gate = pass_rows(pass, state.gate);
-	state.up = pass_rows(pass, state.up);
-	state.mlp_sum = pass_rows(pass, state.mlp_sum);
-	state.output = pass_rows(pass, state.output);
-	return state;
-}
-
-/* The pass of its picked rows, from the last layer's attention on. */
-static Pass
-picked_of(const Pass *pass)
-{
-	const Pick *pick = &pass->pick;
-	int rows = pick->count;
-	Pass view = *pass;
-
-	if (rows == 0)
-		return view;
-	view.is_picked = true;
-	view.tokens = rows;
-	view.total = rows;
-	view.wide = first_rows(pass->wide, rows);
-	view.wide2 = first_rows(pass->wide2, rows);
-	view.branch = first_rows(pass->branch, rows);
-	view.inner = first_rows(pass->inner, rows);
-	view.inner2 = first_rows(pass->inner2, rows);
-	view.lora.dlow = first_rows(pass->lora.dlow, rows);
-	view.lora.dropped = first_rows(pass->lora.dropped, rows);
-	view.lora.key = pick->key;
-	view.dattended = pick->dattended;
-	view.dx = pick->dx;
-	return view;
-}
-
-/* Rows [first, last) of a pass. */
-static Pass
-slice_of(const Pass *pass, int first, int last)
-{
-	Pass slice = *pass;
-
-	slice.first = first;
-	slice.tokens = last - first;
-	slice.position = pass->position + first;
-	if (pass->cache_first != NULL)
-	{
-		slice.cache_row = pass->cache_row + first;
-		slice.cache_first = pass->cache_first + first;
-		slice.cache_length = pass->cache_length + first;
-	}
-	slice.wide = pass_rows(&slice, pass->wide);
-	slice.fused = pass_rows(&slice, pass->fused);
-	slice.wide2 = pass_rows(&slice, pass->wide2);
-	slice.branch = pass_rows(&slice, pass->branch);
-	slice.inner = pass_rows(&slice, pass->inner);
-	slice.inner2 = pass_rows(&slice, pass->inner2);
-	slice.dattended = pass_rows(&slice, pass->dattended);
-	slice.dx = pass_rows(&slice, pass->dx);
-	slice.lora.dlow = pass_rows(&slice, pass->lora.dlow);
-	slice.lora.dropped = pass_rows(&slice, pass->lora.dropped);
-	if (pass->lora.drops)
-		slice.lora.key = pass->lora.key + first;
-	return slice;
-}
-
-/* Into how many slices the pass is worth dividing. */
-static int
-slice_count(const Pass *pass)
-{
-	const Model *model = pass->model;
-	int threads = model->device->threads;
-	int64_t least = pass->cache_first != NULL ? SLICE_ROWS_OF_CACHE
-	                : pass->keeps_state && model->adapter == NULL
-	                    ? SLICE_ROWS_OF_GRADIENTS
-	                    : SLICE_ROWS;
-
-	/* Distances between tokens meet all of them (distance.c). */
-	return model->config.distances > 0 || pass->tokens < threads * least
-	           ? 1
-	           : threads;
-}
-
-/* What is done with every slice of a pass. */
-typedef struct SliceWork
-{
-	const Pass *pass;
-	void (*work)(Pass *slice, int layer);
-	int layer;
-	int slices;
-} SliceWork;
-
-static void
-run_slice(void *argument, int number)
-{
-	const SliceWork *work = argument;
-	int64_t tokens = work->pass->tokens;
-	Pass slice = slice_of(work->pass, (int) (tokens * number / work->slices),
-	                      (int) (tokens * (number + 1) / work->slices));
-
-	work->work(&slice, work->layer);
-}
-
-static void
-run_slices(const Pass *pass, void (*work)(Pass *slice, int layer), int layer)
-{
-	Device *device = pass->model->device;
-	SliceWork slices = {pass, work, layer, slice_count(pass)};
-
-	if (slices.slices < 1)
-		slices.slices = 1;
-	device->run_slices(device, slices.slices, run_slice, &slices);
-}
-
-/* -------------------------------------------------------- both ways */
-
-int
-pass_lowest(const Pass *pass)
-{
-	const Adapter *adapter = pass->model->adapter;
-
-	if (adapter == NULL)
-		return 0;
-	return adapter->loras > 0 ? adapter->lora[0].layer
-	                          : pass->model->config.layers;
-}
-
-/* From the attention of the layer before to this one's; layer L is the
- * output. */
-static void
-forward_between(Pass *slice, int number)
-{
-	if (number > 0)
-	{
-		attention_output(slice, number - 1);
-		mlp_forward(slice, number - 1);
-	}
-	if (number < slice->model->config.layers)
-		attention_project(slice, number);
-}
-
-/* Tokens that find all others in the cache need nothing of each other. */
-static void
-forward_through(Pass *slice, int layers)
-{
-	for (int i = 0; i < layers; i++)
-	{
-		forward_between(slice, i);
-		attention_attend(slice, i);
-	}
-	forward_between(slice, layers);
-}
-
-/* And back. */
-static void
-backward_between(Pass *slice, int number)
-{
-	if (number < slice->model->config.layers)
-		attention_project_backward(slice, number);
-	if (number > pass_lowest(slice))
-	{
-		mlp_backward(slice, number - 1);
-		attention_output_backward(slice, number - 1);
-	}
-}
-
-static Pass
-pick_forward(const Pass *pass)
-{
-	Device *device = pass->model->device;
-	const LayerState *state = &pass->states[pass->model->config.layers - 1];
-	const Pick *pick = &pass->pick;
-
-	if (pick->count > 0)
-	{
-		device->gather_rows(device, pick->input, state->input, pick->row, 0);
-		device->gather_rows(device, pick->attended, state->attended, pick->row,
-		                    0);
-	}
-	return picked_of(pass);
-}
-
-/* target = source's rows at their places among zeros */
-static void
-spread(const Pass *pass, Tensor target, Tensor source)
-{
-	Device *device = pass->model->device;
-
-	device->fill_zero(device, target.data,
-	                  (size_t) target.rows * (size_t) target.cols *
-	                      sizeof(float));
-	device->scatter_rows(device, target, source, pass->pick.row);
-}
-
-static void
-pick_backward(const Pass *pass)
-{
-	if (pass->pick.count == 0)
-		return;
-	spread(pass, pass->dattended, pass->pick.dattended);
-	spread(pass, pass->dx, pass->pick.dx);
-}
-
-Tensor
-pass_forward(Pass *pass)
-{
-	int layers = pass->model->config.layers;
-	Pass picked;
-
-	embedding_forward(pass);
-	if (pass->cache_first != NULL)
-	{
-		run_slices(pass, forward_through, layers);
-		return pass->states[layers - 1].output;
-	}
-	for (int i = 0; i < layers; i++)
-	{
-		run_slices(pass, forward_between, i);
-		attention_attend(pass, i);
-	}
-	picked = pick_forward(pass);
-	run_slices(&picked, forward_between, layers);
-	return pass->states[layers - 1].output;
-}
-
-Tensor
-pass_gradient(const Pass *pass)
-{
-	return pass->pick.count > 0 ? pass->pick.dx : pass->dx;
-}
-
-void
-pass_backward(Pass *pass)
-{
-	int layers = pass->model->config.layers;
-	Pass picked = picked_of(pass);
-
-	run_slices(&picked, backward_between, layers);
-	pick_backward(pass);
-	for (int i = layers - 1; i >= pass_lowest(pass); i--)
-	{
-		attention_attend_backward(pass, i);
-		run_slices(pass, backward_between, i);
-	}
-	if (pass->model->adapter != NULL)
-		return;
-	if (pass->model->config.distances > 0)
-		distance_end_backward(pass);
-	embedding_backward(pass);
 }

@@ -11,8 +11,11 @@
  * is no room. */
 #define TOKENS_MIN 256
 
-/* Bytes of passes and logits that we want to hold at most. */
+/* Bytes of passes and logits that we want to hold at most.  Products run at
+ * full speed from a few hundred rows a thread on; a pass that keeps its state
+ * has fewer of them in a byte. */
 #define BLOCK_BYTES ((uint64_t) 512 << 20)
+#define TRAINING_BLOCK_BYTES ((uint64_t) 1 << 30)
 
 #define MEBIBYTE ((uint64_t) 1 << 20)
 
@@ -60,10 +63,11 @@ int
 model_token_budget(const Model *model, bool is_training)
 {
 	uint64_t room = model_pass_room(model);
+	uint64_t most = is_training ? TRAINING_BLOCK_BYTES : BLOCK_BYTES;
 	int tokens = TOKENS_MAX;
 
 	while (tokens > TOKENS_MIN &&
-	       tokens_size(model, tokens, is_training) > BLOCK_BYTES)
+	       tokens_size(model, tokens, is_training) > most)
 		tokens /= 2;
 	while (room > 0 && tokens > 1 &&
 	       tokens_size(model, tokens, is_training) > room)
@@ -88,30 +92,33 @@ batch_range(Arena *arena, const Batch *batch, int first, int count)
 	               batch->types == NULL ? NULL : batch->types + start};
 }
 
-/* Bytes that training on these sequences in one pass needs. */
+/* Bytes that training on these sequences in one pass needs, and where layers
+ * are done twice. */
 static uint64_t
-training_size(Model *model, const Batch *batch, int first, int count)
+training_size(Model *model, const Batch *batch, int first, int count,
+              bool recomputes)
 {
 	Arena *arena = arena_create();
 	Batch part = batch_range(arena, batch, first, count);
 	bool is_language = model->config.kind == MODEL_LANGUAGE;
 	SharedBatch shared =
 		is_language ? batch_share(arena, &part) : batch_alone(&part);
-	int tokens = shared.batch.offset[shared.batch.sequences];
+	int sequences = shared.batch.sequences;
+	int tokens = shared.batch.offset[sequences];
 	int rows = is_language ? batch_targets(&part, 0, count) : count;
-	uint64_t size =
-		pass_size(model, tokens, shared.batch.sequences, rows, true) +
-		rows_size(model, rows, true);
+	uint64_t size = recomputes
+	                    ? pass_size_recomputing(model, tokens, sequences, rows)
+	                    : pass_size(model, tokens, sequences, rows, true);
 
 	arena_destroy(arena);
-	return size;
+	return size + rows_size(model, rows, true);
 }
 
 bool
 sequences_fit(Model *model, const Batch *batch, int first, int count)
 {
-	return model->pass_limit == 0 ||
-	       training_size(model, batch, first, count) <= model->pass_limit;
+	return model->pass_limit == 0 || training_size(model, batch, first, count,
+	                                               false) <= model->pass_limit;
 }
 
 bool
@@ -125,7 +132,9 @@ sequences_that_fit(Model *model, const Batch *batch, int first, int last,
 			return true;
 	if (sequences_fit(model, batch, first, 1))
 		return true;
-	needed = training_size(model, batch, first, 1);
+	needed = training_size(model, batch, first, 1, true);
+	if (needed <= model->pass_limit)
+		return true;
 	fail(failure, FAILURE_OUT_OF_MEMORY,
 	     "training on a text of %d tokens needs %llu MiB besides the model, "
 	     "there are %llu MiB",

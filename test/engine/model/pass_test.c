@@ -1,7 +1,8 @@
 /*
  * pass_test.c
  *		Passes that are large enough to be taken in slices: they say and learn
- *		what their sequences do one by one, and the same bits every time.
+ *		what their sequences do one by one, and the same bits every time, with
+ *		little memory too.
  */
 #include "tiny.h"
 #include "on_cpu.h"
@@ -102,6 +103,40 @@ so_is_that_of_an_adapter(void **state)
 		check_training(configs[i], true);
 }
 
+/* Deep enough that what layers keep is most of a pass. */
+#define DEEP                                                                   \
+	"{\"model_type\": \"llama\", \"hidden_size\": 24, "                        \
+	"\"intermediate_size\": 40, \"num_hidden_layers\": 9, "                    \
+	"\"num_attention_heads\": 4, \"num_key_value_heads\": 2, "                 \
+	"\"max_position_embeddings\": 64, \"vocab_size\": 257, "                   \
+	"\"initializer_range\": 0.2}"
+
+static void
+too_little_memory_changes_no_bit(void **state)
+{
+	(void) state;
+	for (int is_adapter = 0; is_adapter < 2; is_adapter++)
+	{
+		Arena *arena = arena_create();
+		Model *easy = open_trainable(arena, DEEP, is_adapter);
+		Model *tight = open_trainable(arena, DEEP, is_adapter);
+		Batch batch = tiny_batch(arena, SEQUENCES);
+		size_t numbers = (size_t) model_state_size(easy);
+		uint64_t before = memory_used();
+		float *expected, *gradient;
+		uint64_t taken;
+		Seen seen;
+
+		expected = gradient_of(arena, easy, &batch, true, &seen);
+		taken = memory_used() - before;
+		memory_limit_set(memory_used() + taken / 2);
+		gradient = gradient_of(arena, tight, &batch, true, &seen);
+		memory_limit_set(0);
+		assert_memory_equal(gradient, expected, numbers * sizeof(float));
+		arena_destroy(arena);
+	}
+}
+
 /* Encoders, whose norms stand elsewhere, and a decoder. */
 static void
 outputs_do_not_depend_on_company(void **state)
@@ -167,6 +202,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_gradient_is_the_sum_of_those_of_its_sequences),
 		cmocka_unit_test(so_is_that_of_an_adapter),
+		cmocka_unit_test(too_little_memory_changes_no_bit),
 		cmocka_unit_test(outputs_do_not_depend_on_company),
 		cmocka_unit_test(scores_do_not_depend_on_company),
 	};

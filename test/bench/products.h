@@ -1,0 +1,234 @@
+/*
+ * products.h
+ *		What the matrix products of a pass take when they are all there is: the
+ *		limit that a pass is measured against.
+ *
+ * Every product of the pass is done alone, in its own shape, and counts with
+ * the best of several tries: divided by itself among the threads, or in slices
+ * of rows.
+ */
+#pragma once
+
+#include "bench.h"
+
+#include "device/device.h"
+#include "model/files/config.h"
+#include "model/model.h"
+
+#include <math.h>
+
+#define PRODUCT_TRIES 5
+#define PRODUCTS_MOST 128
+
+/* Seconds by the clock, and of all threads on a processor. */
+typedef struct Times
+{
+	double clock;
+	double processor;
+} Times;
+
+static inline double
+processor_seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+	return (double) now.tv_sec + 1e-9 * (double) now.tv_nsec;
+}
+
+static inline void
+add_times(Times *sum, double factor, Times more)
+{
+	sum->clock += factor * more.clock;
+	sum->processor += factor * more.processor;
+}
+
+typedef enum ProductKind
+{
+	PRODUCT_FORWARD,     /* out[m, n] = x[m, k] W[n, k]^T */
+	PRODUCT_INPUT_GRAD,  /* x = out W */
+	PRODUCT_WEIGHT_GRAD, /* W += out^T x */
+} ProductKind;
+
+typedef struct Product
+{
+	Device *device;
+	ProductKind kind;
+	int slices;
+	Tensor x;
+	Tensor w;
+	Tensor out;
+	Times best;
+} Product;
+
+static void
+multiply_slice(void *argument, int slice)
+{
+	const Product *p = argument;
+	int64_t first = p->x.rows * slice / p->slices;
+	int64_t rows = p->x.rows * (slice + 1) / p->slices - first;
+	Tensor x = tensor_rows(p->x, first, rows);
+	Tensor out = tensor_rows(p->out, first, rows);
+	Matrix w = {p->w, false};
+
+	if (p->kind == PRODUCT_FORWARD)
+		p->device->matmul(p->device, out, x, &w, NULL, 0);
+	else if (p->kind == PRODUCT_INPUT_GRAD)
+		p->device->matmul_input_grad(p->device, x, out, &w, 0);
+	else
+		p->device->matmul_weight_grad(p->device, &w, NULL, out, x);
+}
+
+/* One product, the best of several times half a millisecond or more. */
+static void
+time_product(Product *p)
+{
+	double work =
+		2.0 * (double) p->x.rows * (double) p->w.rows * (double) p->w.cols;
+	int times = 1 + (int) (1e8 / work);
+
+	for (int i = 0; i < PRODUCT_TRIES; i++)
+	{
+		double start = seconds();
+		double used = processor_seconds();
+
+		for (int j = 0; j < times; j++)
+			p->device->run_slices(p->device, p->slices, multiply_slice, p);
+		p->best.clock = fmin(p->best.clock, (seconds() - start) / times);
+		p->best.processor =
+			fmin(p->best.processor, (processor_seconds() - used) / times);
+	}
+}
+
+/* Products that have been timed, and the memory they share. */
+typedef struct Products
+{
+	Device *device;
+	Product known[PRODUCTS_MOST];
+	int count;
+} Products;
+
+static Tensor
+numbers(Device *device, int64_t rows, int64_t cols)
+{
+	return tensor_at(
+		device->alloc(device, sizeof(float) * (size_t) rows * (size_t) cols),
+		rows, cols);
+}
+
+static Times
+time_of(Products *products, ProductKind kind, int64_t m, int64_t n, int64_t k)
+{
+	Device *device = products->device;
+	Product product = {.device = device, .kind = kind, .best = {1e9, 1e9}};
+
+	for (int i = 0; i < products->count; i++)
+	{
+		const Product *p = &products->known[i];
+
+		if (p->kind == kind && p->x.rows == m && p->w.rows == n &&
+		    p->w.cols == k)
+			return p->best;
+	}
+	product.x = numbers(device, m, k);
+	product.w = numbers(device, n, k);
+	product.out = numbers(device, m, n);
+	for (product.slices = 1; product.slices <= device->threads;
+	     product.slices += device->threads > 1 ? device->threads - 1 : 1)
+		if (m >= 16 * product.slices)
+			time_product(&product);
+	device->free(device, product.x.data);
+	device->free(device, product.w.data);
+	device->free(device, product.out.data);
+	if (products->count < PRODUCTS_MOST)
+		products->known[products->count++] = product;
+	return product.best;
+}
+
+/* What is done with a batch. */
+typedef enum WorkKind
+{
+	WORK_SCORE,
+	WORK_TRAIN,  /* all weights */
+	WORK_ADAPTER /* of some rank on every map */
+} WorkKind;
+
+typedef struct PassWork
+{
+	WorkKind kind;
+	int rank;
+	int64_t tokens;
+	int64_t rows; /* that go behind the last attention and to the head */
+} PassWork;
+
+/* A linear map of m rows; the lowest with an adapter gives its input no
+ * gradient. */
+static void
+add_map(Products *products, Times *sum, WorkKind work, double count, int64_t m,
+        int64_t n, int64_t k, bool is_lowest)
+{
+	add_times(sum, count, time_of(products, PRODUCT_FORWARD, m, n, k));
+	if (work != WORK_SCORE && !is_lowest)
+		add_times(sum, count, time_of(products, PRODUCT_INPUT_GRAD, m, n, k));
+	if (work == WORK_TRAIN)
+		add_times(sum, count, time_of(products, PRODUCT_WEIGHT_GRAD, m, n, k));
+}
+
+/* The same with an adapter of some rank: A [rank, k] and B [n, rank]. */
+static void
+add_adapted(Products *products, Times *sum, const PassWork *work, double count,
+            int64_t m, int64_t n, int64_t k, bool is_lowest)
+{
+	add_map(products, sum, work->kind, count, m, n, k, is_lowest);
+	if (work->kind != WORK_ADAPTER)
+		return;
+	add_map(products, sum, WORK_TRAIN, count, m, work->rank, k, is_lowest);
+	add_map(products, sum, WORK_TRAIN, count, m, n, work->rank, false);
+}
+
+/* The maps of some layers to queries, keys and values, then the others. */
+static void
+add_first_maps(Products *products, Times *sum, const ModelConfig *c,
+               const PassWork *work, double layers, bool is_lowest)
+{
+	int64_t m = work->tokens;
+	int64_t queries = (int64_t) c->heads * c->head_dim;
+	int64_t keys = (int64_t) c->kv_heads * c->head_dim;
+
+	if (c->qkv != QKV_APART)
+	{
+		add_adapted(products, sum, work, layers, m, queries + 2 * keys,
+		            c->hidden, is_lowest);
+		return;
+	}
+	add_adapted(products, sum, work, layers, m, queries, c->hidden, is_lowest);
+	add_adapted(products, sum, work, 2 * layers, m, keys, c->hidden, is_lowest);
+}
+
+static void
+add_other_maps(Products *products, Times *sum, const ModelConfig *c,
+               const PassWork *work, double layers, int64_t m)
+{
+	int64_t queries = (int64_t) c->heads * c->head_dim;
+
+	add_adapted(products, sum, work, layers, m, c->hidden, queries, false);
+	add_adapted(products, sum, work, c->gated ? 2 * layers : layers, m,
+	            c->feed_forward, c->hidden, false);
+	add_adapted(products, sum, work, layers, m, c->hidden, c->feed_forward,
+	            false);
+}
+
+/* The products of a pass. */
+static Times
+pass_limit(Products *products, const ModelConfig *c, const PassWork *work)
+{
+	Times sum = {0, 0};
+
+	add_map(products, &sum, work->kind, 1, work->rows, c->vocabulary, c->hidden,
+	        false);
+	add_first_maps(products, &sum, c, work, 1, work->kind == WORK_ADAPTER);
+	add_first_maps(products, &sum, c, work, c->layers - 1, false);
+	add_other_maps(products, &sum, c, work, c->layers - 1, work->tokens);
+	add_other_maps(products, &sum, c, work, 1, work->rows);
+	return sum;
+}
