@@ -191,22 +191,27 @@ columns_are_summed_in_their_order(void **state)
 	}
 }
 
+/* Of rounded numbers, if it rounds. */
 static void
-check_stored(const DotKernels *kernels, DType dtype, int rows, int depth)
+check_stored(const DotKernels *kernels, DType dtype, int rows, int depth,
+             bool rounds)
 {
 	Arena *arena = arena_create();
 	float *x = padded_numbers(arena, 1, depth, depth);
 	Tensor stored = random_stored(arena, dtype, rows, depth);
 	float *wide = arena_alloc(arena, sizeof(float) * (size_t) (rows * depth));
+	DotsOfOne of_one =
+		rounds ? kernels->of_one_rounded[dtype] : kernels->of_one[dtype];
 	float out[2][ROWS];
 
 	dtype_to_f32(wide, stored.data, dtype, (size_t) (rows * depth));
+	if (rounds)
+		kernels->round(wide, rows * depth);
 	for (int j = 0; j < rows; j++)
 		out[0][j] = out[1][j] = (float) j;
 	kernels->dots(out[0], ROWS, x, depth, 1, wide, depth, rows, depth, 0.25f);
-	kernels->of_one[dtype](out[1], x, stored.data,
-	                       (int64_t) dtype_bytes(dtype, depth), rows, depth,
-	                       0.25f);
+	of_one(out[1], x, stored.data, (int64_t) dtype_bytes(dtype, depth), rows,
+	       depth, 0.25f);
 	assert_memory_equal(out[0], out[1], sizeof(float) * (size_t) rows);
 	arena_destroy(arena);
 }
@@ -221,23 +226,63 @@ stored_weights_give_the_bits_of_widened_ones(void **state)
 	(void) state;
 	for (int i = 0; i < count; i++)
 		for (DType dtype = 0; dtype < DTYPE_OTHER; dtype++)
-		{
-			if (kernels[i]->of_one[dtype] == NULL)
-				continue;
-			check_stored(kernels[i], dtype, ROWS, 512);
-			check_stored(kernels[i], dtype, 1, 512);
-			check_stored(kernels[i], dtype, 8, 256);
-			checked++;
-		}
-	assert_true(checked >= 7 * (count - 1));
+			for (int rounds = 0; rounds < 2; rounds++)
+			{
+				if ((rounds ? kernels[i]->of_one_rounded
+				            : kernels[i]->of_one)[dtype] == NULL)
+					continue;
+				check_stored(kernels[i], dtype, ROWS, 512, rounds);
+				check_stored(kernels[i], dtype, 1, 512, rounds);
+				check_stored(kernels[i], dtype, 8, 256, rounds);
+				checked++;
+			}
+	assert_true(checked >= 15 * (count - 1));
+}
+
+static void
+numbers_are_rounded_as_bf16_is(void **state)
+{
+	enum
+	{
+		COUNT = 1000
+	};
+	const DotKernels *kernels[3];
+	int count = list_kernels(kernels);
+	float numbers[COUNT], rounded[COUNT];
+	uint16_t halves[COUNT];
+
+	(void) state;
+	for (int i = 0; i < COUNT; i++)
+	{
+		uint32_t bits = (uint32_t) random_bits(5, 6, (uint64_t) i);
+
+		/* Ties, and numbers next to them. */
+		if (i % 3 == 0)
+			bits = (bits & 0xffff0000) + 0x8000 + (uint32_t) (i % 9 / 3) - 1;
+		memcpy(&numbers[i], &bits, sizeof(bits));
+		if (isnan(numbers[i]))
+			numbers[i] = 1;
+	}
+	numbers[7] = INFINITY;
+	dtype_from_f32(halves, numbers, DTYPE_BF16, COUNT);
+	for (int k = 0; k < count; k++)
+	{
+		float wide[COUNT];
+
+		memcpy(rounded, numbers, sizeof(numbers));
+		rounded[0] = rounded[COUNT - 1] = NAN;
+		kernels[k]->round(rounded, COUNT);
+		dtype_to_f32(wide, halves, DTYPE_BF16, COUNT);
+		assert_true(isnan(rounded[0]) && isnan(rounded[COUNT - 1]));
+		assert_memory_equal(rounded + 1, wide + 1, (COUNT - 2) * sizeof(float));
+	}
 }
 
 /* Through the device: rows one by one, and by the hundred, in two threads. */
 static void
-check_products(DType dtype, int rows, int cols, bool transposed)
+check_products(DType dtype, int rows, int cols, bool transposed, int m)
 {
 	Arena *arena = arena_create();
-	int m = 100;
 	int depth = transposed ? rows : cols;
 	int outputs = transposed ? cols : rows;
 	Matrix w = {random_stored(arena, dtype, rows, cols), transposed};
@@ -255,19 +300,57 @@ check_products(DType dtype, int rows, int cols, bool transposed)
 }
 
 static void
-products_of_many_rows_are_those_of_each(void **state)
+check_all_products(int m)
 {
-	(void) state;
 	for (int transposed = 0; transposed < 2; transposed++)
 	{
 		for (DType dtype = 0; dtype < DTYPE_OTHER; dtype++)
 		{
-			check_products(dtype, 41, 256, transposed);
-			check_products(dtype, 700, 768, transposed);
+			check_products(dtype, 41, 256, transposed, m);
+			check_products(dtype, 700, 768, transposed, m);
 		}
-		check_products(DTYPE_F32, 41, 70, transposed);
-		check_products(DTYPE_BF16, 41, 72, transposed);
+		check_products(DTYPE_F32, 41, 70, transposed, m);
+		check_products(DTYPE_BF16, 41, 72, transposed, m);
 	}
+}
+
+static void
+products_of_many_rows_are_those_of_each(void **state)
+{
+	(void) state;
+	check_all_products(100);
+	device->products = DTYPE_BF16;
+	check_all_products(8);
+	device->products = DTYPE_F32;
+}
+
+/* What is behind 8 rows is multiplied elsewhere, in sums of another order. */
+static void
+few_rounded_rows_are_near_those_of_many(void **state)
+{
+	Arena *arena = arena_create();
+	Tensor x = tensor_at(random_numbers(arena, 40 * 512, 3), 40, 512);
+	Tensor few = tensor_at(random_numbers(arena, 40 * 96, 4), 40, 96);
+	Tensor many = tensor_at(random_numbers(arena, 40 * 96, 4), 40, 96);
+
+	(void) state;
+	device->products = DTYPE_BF16;
+	for (int transposed = 0; transposed < 2; transposed++)
+	{
+		int rows = transposed ? 512 : 96;
+		Matrix w = {random_stored(arena, DTYPE_F32, rows, 512 + 96 - rows),
+		            transposed};
+
+		device->matmul(device, many, x, &w, NULL, 0);
+		for (int i = 0; i < 40; i += 5)
+			device->matmul(device, tensor_rows(few, i, 5), tensor_rows(x, i, 5),
+			               &w, NULL, 0);
+		for (int i = 0; i < 40 * 96; i++)
+			assert_near(((float *) few.data)[i], ((float *) many.data)[i],
+			            1e-3);
+	}
+	device->products = DTYPE_F32;
+	arena_destroy(arena);
 }
 
 int
@@ -278,7 +361,9 @@ main(void)
 		cmocka_unit_test(company_does_not_change_a_sum),
 		cmocka_unit_test(columns_are_summed_in_their_order),
 		cmocka_unit_test(stored_weights_give_the_bits_of_widened_ones),
+		cmocka_unit_test(numbers_are_rounded_as_bf16_is),
 		cmocka_unit_test(products_of_many_rows_are_those_of_each),
+		cmocka_unit_test(few_rounded_rows_are_near_those_of_many),
 	};
 
 	return run_on_cpu(tests);

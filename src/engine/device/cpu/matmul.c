@@ -106,10 +106,10 @@ void
 cpu_matmul(Device *device, Tensor out, Tensor x, const Matrix *w,
            const Tensor *bias, float beta)
 {
-	if (device->products == DTYPE_BF16)
-		cpu_multiply_bf16(device, out, x, &w->tensor, w->transposed, beta);
-	else if (cpu_are_few(out))
+	if (cpu_are_few(device, out))
 		cpu_multiply_few(device, out, x, w, beta);
+	else if (device->products == DTYPE_BF16)
+		cpu_multiply_bf16(device, out, x, &w->tensor, w->transposed, beta);
 	else
 		multiply(device, out, x, &w->tensor, w->transposed, beta);
 	if (bias != NULL)

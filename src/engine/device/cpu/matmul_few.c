@@ -30,67 +30,42 @@ cpu_dot_kernels(void)
 	return &dots_portable;
 }
 
-/* ------------------------------------------- weights stored transposed */
-
-typedef struct Columns
+/* A product, and how its weights are read. */
+typedef struct Few
 {
 	Device *device;
 	Tensor out;
 	Tensor x;
 	const Tensor *w;
 	float beta;
+	bool rounds; /* both factors, to bf16; x is rounded already */
 	const DotKernels *kernels;
-	float *panel; /* the caller's, [PANEL_DEPTH, PANEL_COLUMNS] */
-} Columns;
+	DotsOfOne of_one; /* takes w as it is; NULL: widened, or fp32 */
+	int64_t row_bytes;
+	float *panel; /* of the caller's, for weights to be widened */
+	size_t panel_size;
+} Few;
 
-/* The panel of the thread that calls. */
+/* The panel of the thread that calls, or NULL (failure kept). */
 static float *
-panel_of_thread(Device *device, float *panel, size_t size)
+panel_of_thread(const Few *few)
 {
-	return cpu_helper_number() == 0 ? panel : cpu_scratch(device, size);
+	return cpu_helper_number() == 0 ? few->panel
+	                                : cpu_scratch(few->device, few->panel_size);
 }
 
-/* Columns [first, first + cols) of out, by a panel of w at a time. */
+/* panel[rows][cols] = w[row...][col...], as fp32 */
 static void
-multiply_panels(const Columns *p, int64_t first, int64_t cols, float *panel)
+read_panel(const Few *few, float *panel, int64_t row, int64_t rows, int64_t col,
+           int64_t cols)
 {
-	const Tensor *w = p->w;
+	const Tensor *w = few->w;
 
-	for (int64_t d = 0; d < w->rows; d += PANEL_DEPTH)
-	{
-		int64_t left = w->rows - d;
-		int64_t depth = left < PANEL_DEPTH ? left : PANEL_DEPTH;
-
-		for (int64_t r = 0; r < depth; r++)
-			dtype_read(panel + r * cols, w->data, w->dtype,
-			           (d + r) * w->stride + first, cols);
-		p->kernels->columns((float *) p->out.data + first, p->out.stride,
-		                    (float *) p->x.data + d, p->x.stride, p->x.rows,
-		                    panel, cols, depth, cols, d == 0 ? p->beta : 1);
-	}
-}
-
-/* Columns [first, last) of out. */
-static void
-multiply_columns(void *argument, int64_t first, int64_t last)
-{
-	const Columns *p = argument;
-	const Tensor *w = p->w;
-	float *panel;
-
-	/* Few rows take the columns where they lie. */
-	if (w->dtype == DTYPE_F32 && p->x.rows <= 4)
-	{
-		p->kernels->columns((float *) p->out.data + first, p->out.stride,
-		                    p->x.data, p->x.stride, p->x.rows,
-		                    (const float *) w->data + first, w->stride, w->rows,
-		                    last - first, p->beta);
-		return;
-	}
-	panel = panel_of_thread(p->device, p->panel, PANEL_DEPTH * PANEL_COLUMNS);
-	for (int64_t j = first; panel != NULL && j < last; j += PANEL_COLUMNS)
-		multiply_panels(
-			p, j, last - j < PANEL_COLUMNS ? last - j : PANEL_COLUMNS, panel);
+	for (int64_t r = 0; r < rows; r++)
+		dtype_read(panel + r * cols, w->data, w->dtype,
+		           (row + r) * w->stride + col, cols);
+	if (few->rounds && w->dtype != DTYPE_BF16)
+		few->kernels->round(panel, rows * cols);
 }
 
 /* A piece has so many outputs, a multiple of `step`, that taking it costs
@@ -103,86 +78,113 @@ grain_of(Tensor x, int64_t step)
 	return (outputs / step + 1) * step;
 }
 
-static void
-multiply_by_columns(Device *device, Tensor out, Tensor x, const Tensor *w,
-                    float beta)
-{
-	Columns columns = {device,
-	                   out,
-	                   x,
-	                   w,
-	                   beta,
-	                   cpu_dot_kernels(),
-	                   cpu_scratch(device, PANEL_DEPTH * PANEL_COLUMNS)};
+/* ------------------------------------------- weights stored transposed */
 
-	if (columns.panel != NULL)
-		cpu_share(device, w->cols, grain_of(x, PANEL_COLUMNS), multiply_columns,
-		          &columns);
+/* Columns [first, first + cols) of out, by a panel of w at a time. */
+static void
+multiply_panels(const Few *few, int64_t first, int64_t cols, float *panel)
+{
+	int64_t all = few->w->rows;
+
+	for (int64_t d = 0; d < all; d += PANEL_DEPTH)
+	{
+		int64_t depth = all - d < PANEL_DEPTH ? all - d : PANEL_DEPTH;
+
+		read_panel(few, panel, d, depth, first, cols);
+		few->kernels->columns((float *) few->out.data + first, few->out.stride,
+		                      (float *) few->x.data + d, few->x.stride,
+		                      few->x.rows, panel, cols, depth, cols,
+		                      d == 0 ? few->beta : 1);
+	}
+}
+
+/* Columns [first, last) of out. */
+static void
+multiply_columns(void *argument, int64_t first, int64_t last)
+{
+	const Few *few = argument;
+	const Tensor *w = few->w;
+	float *panel;
+
+	/* A tile's rows take the columns where they lie. */
+	if (w->dtype == DTYPE_F32 && few->x.rows <= 4 && !few->rounds)
+	{
+		few->kernels->columns((float *) few->out.data + first, few->out.stride,
+		                      few->x.data, few->x.stride, few->x.rows,
+		                      (const float *) w->data + first, w->stride,
+		                      w->rows, last - first, few->beta);
+		return;
+	}
+	panel = panel_of_thread(few);
+	for (int64_t j = first; panel != NULL && j < last; j += PANEL_COLUMNS)
+		multiply_panels(
+			few, j, last - j < PANEL_COLUMNS ? last - j : PANEL_COLUMNS, panel);
 }
 
 /* ----------------------------------------------------- by dot products */
-
-static int64_t
-padded(int64_t count)
-{
-	return (count + DOT_PAD - 1) / DOT_PAD * DOT_PAD;
-}
-
-typedef struct Dots
-{
-	Device *device;
-	Tensor out;
-	Tensor x; /* rows filled up with zeros */
-	const Tensor *w;
-	float beta;
-	const DotKernels *kernels;
-	DotsOfOne of_one; /* takes w as it is; NULL: widened, or fp32 */
-	int64_t row_bytes;
-	float *panel; /* the caller's, for rows to be widened */
-} Dots;
 
 /* Columns [first, last) of out. */
 static void
 multiply_rows(void *argument, int64_t first, int64_t last)
 {
-	const Dots *p = argument;
-	float *panel;
-	const Tensor *w = p->w;
+	const Few *few = argument;
+	const Tensor *w = few->w;
 	int64_t depth = w->cols;
-	float *out = (float *) p->out.data;
+	float *out = (float *) few->out.data;
+	float *panel;
 
-	if (p->of_one != NULL)
+	if (few->of_one != NULL)
 	{
-		p->of_one(out + first, p->x.data,
-		          (const uint8_t *) w->data + first * p->row_bytes,
-		          p->row_bytes, last - first, depth, p->beta);
+		few->of_one(out + first, few->x.data,
+		            (const uint8_t *) w->data + first * few->row_bytes,
+		            few->row_bytes, last - first, depth, few->beta);
 		return;
 	}
-	if (w->dtype == DTYPE_F32)
+	if (w->dtype == DTYPE_F32 && !few->rounds)
 	{
-		p->kernels->dots(out + first, p->out.stride, p->x.data, p->x.stride,
-		                 p->x.rows, (const float *) w->data + first * w->stride,
-		                 w->stride, last - first, depth, p->beta);
+		few->kernels->dots(out + first, few->out.stride, few->x.data,
+		                   few->x.stride, few->x.rows,
+		                   (const float *) w->data + first * w->stride,
+		                   w->stride, last - first, depth, few->beta);
 		return;
 	}
-	panel = panel_of_thread(p->device, p->panel, (size_t) (PANEL_ROWS * depth));
+	panel = panel_of_thread(few);
 	for (int64_t j = first; panel != NULL && j < last; j += PANEL_ROWS)
 	{
 		int64_t rows = last - j < PANEL_ROWS ? last - j : PANEL_ROWS;
 
-		for (int64_t r = 0; r < rows; r++)
-			dtype_read(panel + r * depth, w->data, w->dtype,
-			           (j + r) * w->stride, depth);
-		p->kernels->dots(out + j, p->out.stride, p->x.data, p->x.stride,
-		                 p->x.rows, panel, depth, rows, depth, p->beta);
+		read_panel(few, panel, j, rows, 0, depth);
+		few->kernels->dots(out + j, few->out.stride, few->x.data, few->x.stride,
+		                   few->x.rows, panel, depth, rows, depth, few->beta);
 	}
 }
 
-/* x's rows into memory of their own, filled up with zeros. */
-static Tensor
-padded_rows(float *memory, Tensor x)
+/* How one row can take the weights as they are, or NULL. */
+static DotsOfOne
+find_of_one(const Few *few)
 {
-	Tensor copy = tensor_at(memory, x.rows, padded(x.cols));
+	const Tensor *w = few->w;
+
+	if (few->x.rows > 1 || w->cols % DOT_PAD != 0 ||
+	    w->stride % dtype_block(w->dtype) != 0)
+		return NULL;
+	return few->rounds ? few->kernels->of_one_rounded[w->dtype]
+	                   : few->kernels->of_one[w->dtype];
+}
+
+/* ---------------------------------------------------------------- both */
+
+static int64_t
+padded_width(int64_t count)
+{
+	return (count + DOT_PAD - 1) / DOT_PAD * DOT_PAD;
+}
+
+/* x's rows into memory of their own, filled up with zeros. */
+static void
+copy_rows(Few *few, float *memory, Tensor x)
+{
+	Tensor copy = tensor_at(memory, x.rows, padded_width(x.cols));
 
 	for (int64_t i = 0; i < x.rows; i++)
 	{
@@ -190,52 +192,49 @@ padded_rows(float *memory, Tensor x)
 		       (size_t) x.cols * sizeof(float));
 		memset(cpu_row(copy, i) + x.cols, 0,
 		       (size_t) (copy.cols - x.cols) * sizeof(float));
+		if (few->rounds)
+			few->kernels->round(cpu_row(copy, i), x.cols);
 	}
-	return copy;
-}
-
-/* How one row can take the weights as they are, or NULL. */
-static DotsOfOne
-find_of_one(const DotKernels *all, Tensor x, const Tensor *w)
-{
-	int block = dtype_block(w->dtype);
-
-	if (x.rows > 1 || w->cols % DOT_PAD != 0 || w->stride % block != 0)
-		return NULL;
-	return all->of_one[w->dtype];
-}
-
-static void
-multiply_by_dots(Device *device, Tensor out, Tensor x, const Tensor *w,
-                 float beta)
-{
-	int64_t x_size = x.rows * padded(x.cols);
-	float *scratch =
-		cpu_scratch(device, (size_t) (x_size + PANEL_ROWS * w->cols));
-	Dots dots = {device, out, x, w, beta, cpu_dot_kernels(), NULL, 0, NULL};
-
-	if (scratch == NULL)
-		return;
-	dots.of_one = find_of_one(dots.kernels, x, w);
-	dots.row_bytes = (int64_t) dtype_bytes(w->dtype, w->stride);
-	dots.panel = scratch + x_size;
-	if (x.cols % DOT_PAD != 0)
-		dots.x = padded_rows(scratch, x);
-	cpu_share(device, w->rows, grain_of(x, PANEL_ROWS), multiply_rows, &dots);
+	few->x = copy;
 }
 
 bool
-cpu_are_few(Tensor out)
+cpu_are_few(const Device *device, Tensor out)
 {
-	return out.rows <= 128;
+	return out.rows <= (device->products == DTYPE_BF16 ? 8 : 128);
 }
 
 void
 cpu_multiply_few(Device *device, Tensor out, Tensor x, const Matrix *w,
                  float beta)
 {
+	const Tensor *stored = &w->tensor;
+	int64_t size = x.rows * padded_width(x.cols);
+	Few few = {
+		.device = device,
+		.out = out,
+		.x = x,
+		.w = stored,
+		.beta = beta,
+		.rounds = device->products == DTYPE_BF16,
+		.kernels = cpu_dot_kernels(),
+		.row_bytes = (int64_t) dtype_bytes(stored->dtype, stored->stride),
+		.panel_size = w->transposed ? PANEL_DEPTH * PANEL_COLUMNS
+	                                : (size_t) (PANEL_ROWS * stored->cols)};
+	float *scratch = cpu_scratch(device, (size_t) size + few.panel_size);
+
+	if (scratch == NULL)
+		return;
+	few.panel = scratch + size;
+	if (few.rounds || (!w->transposed && x.cols % DOT_PAD != 0))
+		copy_rows(&few, scratch, x);
 	if (w->transposed)
-		multiply_by_columns(device, out, x, &w->tensor, beta);
-	else
-		multiply_by_dots(device, out, x, &w->tensor, beta);
+	{
+		cpu_share(device, stored->cols, grain_of(x, PANEL_COLUMNS),
+		          multiply_columns, &few);
+		return;
+	}
+	few.of_one = find_of_one(&few);
+	cpu_share(device, stored->rows, grain_of(x, PANEL_ROWS), multiply_rows,
+	          &few);
 }
