@@ -136,7 +136,8 @@ typedef enum WireType
 	 * rewards are all equal, "equal_pairs": further pairs of equal rewards,
 	 * and m x (i64 row number of a selected row) follows.  A pair that the
 	 * source gives is two rows of one number, the chosen and then the
-	 * rejected one, without rewards: both are used or neither.
+	 * rejected one, without rewards: both are used or neither.  Rows that are
+	 * held are measured in training, metrics "eval_...", and count nowhere.
 	 * Events: WIRE_PROGRESS.
 	 * A classifier's rows have their label (an index of "labels", or a number)
 	 * as reward, single or pairs as above; {"rows", "selected", "held",
@@ -183,7 +184,8 @@ typedef enum WireType
 #define WIRE_ROW_IS_CHOSEN 8
 #define WIRE_ROW_IS_REJECTED 16
 
-/* Texts of a classifier: not trained on but measured; and without a prompt. */
+/* Rows of a classifier or a method that ranks: not trained on but measured; and
+ * texts without a prompt. */
 #define WIRE_ROW_IS_HELD 32
 #define WIRE_ROW_IS_SINGLE 64
 

@@ -112,6 +112,30 @@ SELECT is((SELECT count(*) FROM alol_metrics WHERE job = :job
 SELECT is(settings ->> 'sampling', 'uniform', 'pairs are shuffled')
 FROM alol_job WHERE id = :job;
 
+-- What is held out is measured, and tells the best step where no reward does.
+CREATE FUNCTION held_metrics(job bigint) RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(DISTINCT metric, ',' ORDER BY metric) FROM alol_metrics
+	WHERE job = held_metrics.job AND metric LIKE 'eval\_%' $$;
+SELECT is(held_metrics(:job), NULL, 'a validation without responses measures nothing');
+SELECT alol_train('pairs', 'preferences_policy', 'preferences_held', 'dpo',
+	steps => 4, batch_size => 8, learning_rate => 3e-3) AS job \gset
+SELECT is(alol_wait(:job), 'succeeded', 'dpo holds pairs out');
+SELECT is(held_metrics(:job), 'eval_logps/chosen,eval_logps/rejected,eval_loss,'
+	'eval_rewards/accuracies,eval_rewards/chosen,eval_rewards/margins,'
+	'eval_rewards/rejected', 'and measures them by TRL''s names');
+SELECT ok(abs(value - ln(2)) < 1e-4, 'at first without a margin')
+FROM alol_metrics WHERE job = :job AND metric = 'eval_loss' AND step = 0;
+SELECT ok(notice ~ (CASE WHEN best.step > 0 THEN 'the weights of step ' || best.step ||
+	' are kept: eval_loss ' ELSE 'no step was better on held-out rows' END) OR best.step = 4,
+	'the least loss is kept')
+FROM alol_jobs, LATERAL (SELECT step FROM alol_metrics m WHERE m.job = :job
+	AND metric = 'eval_loss' ORDER BY value, step LIMIT 1) AS best
+WHERE alol_jobs.job = :job;
+SELECT alol_train('SELECT * FROM ranked', 'preferences_policy', 'preferences_held_lists', 'pro',
+	steps => 2, batch_size => 2, validation => 'ranked') AS job \gset
+SELECT is(alol_wait(:job), 'succeeded', 'pro takes lists of its validation');
+SELECT ok(held_metrics(:job) LIKE '%eval_loss%', 'and measures them');
+
 SELECT train('SELECT prompt, chosen AS good, rejected AS bad FROM pairs', 'dpo',
 	'b', '{"chosen_column": "good", "rejected_column": "bad"}',
 	'1.0 / (1 + length(response))') AS job \gset

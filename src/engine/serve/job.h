@@ -29,11 +29,13 @@ struct Job
 	int64_t rows;      /* that came */
 	Dataset dataset;
 
-	/* Of a classifier. */
-	ClassifierPlan plan;
+	/* Rows that are measured: of classifiers, and of methods that rank. */
 	DatasetWriter held_writer;
 	Held held;
-	bool has_held; /* there is something to measure on */
+	bool has_held;
+
+	/* Of a classifier. */
+	ClassifierPlan plan;
 	int64_t empty; /* rows without any token */
 };
 
@@ -48,10 +50,11 @@ extern Job *job_of(Request *request, Failure *failure);
  * The rows file has its last name only when training begins: what the other
  * side records of the rows is then complete, and a job that ends before is
  * scored again.  Those that a new reference has scored have a name of their
- * own, checkpoint_rows().
+ * own, checkpoint_name().
  */
 #define JOB_ROWS "rows"
 #define JOB_ROWS_SCORED "rows.scored"
+#define JOB_HELD "held"
 
 /* Where the new reference is while its rows are scored. */
 #define JOB_REFERENCE "reference"
@@ -77,6 +80,17 @@ extern bool job_open_rows(Job *job, const char *path, Failure *failure);
 
 /* Path of a file in the job's directory, in its arena. */
 extern const char *job_path(const Job *job, const char *name);
+
+/* ---------- rows that are measured, not trained on (job_held.c) */
+
+/* New rows come: those held out have a file of their own. */
+extern bool job_held_begin(Job *job, Failure *failure);
+
+/* They are all there: before the others, which tell that all are. */
+extern bool job_held_finish(Job *job, Failure *failure);
+
+/* Opens and groups them, if there are any: has_held, and held. */
+extern bool job_held_open(Job *job, Failure *failure);
 
 /* -------------------------- rewards of new responses (job_rollout.c) */
 
@@ -109,11 +123,5 @@ extern bool job_roll_out(void *argument, Arena *arena, int64_t step, int count,
 /* What the request wants the model to become, into job->plan. */
 extern bool critic_read_plan(Request *request, Job *job, Failure *failure);
 
-/* New rows come: held-out ones have a file of their own. */
-extern bool critic_begin_rows(Job *job, Failure *failure);
-
 /* WIRE_JOB_ROWS. */
 extern bool critic_take_rows(Request *request, Job *job, Failure *failure);
-
-/* The rows are complete: has_held, and held. */
-extern bool critic_open_held(Job *job, Failure *failure);

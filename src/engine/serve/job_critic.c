@@ -10,9 +10,6 @@
 
 #include <math.h>
 #include <string.h>
-#include <unistd.h>
-
-#define JOB_HELD "held"
 
 /* ------------------------------------------------------------ the model */
 
@@ -51,33 +48,6 @@ critic_read_plan(Request *request, Job *job, Failure *failure)
 }
 
 /* ------------------------------------------------------------- the rows */
-
-bool
-critic_begin_rows(Job *job, Failure *failure)
-{
-	const char *path = job_path(job, JOB_HELD);
-
-	/* Of an earlier run whose rows are not used. */
-	unlink(path);
-	return dataset_writer_open(&job->held_writer, path,
-	                           model_products(job->model), failure);
-}
-
-bool
-critic_open_held(Job *job, Failure *failure)
-{
-	const char *path = job_path(job, JOB_HELD);
-
-	job->has_held = false;
-	if (!job->is_ready || !file_exists(path))
-		return true;
-	if (!dataset_open(job->arena, path, &job->held.dataset, failure) ||
-	    !held_open(job->arena, &job->options, &job->dataset, job->plan.labels,
-	               &job->held, failure))
-		return false;
-	job->has_held = job->held.dataset.groups.count > 0;
-	return true;
-}
 
 /* How many of the tokens are of type 0: the first ones, as all templates
  * that we know have it. */
@@ -199,16 +169,11 @@ take_rows(Request *request, Job *job, Failure *failure)
 	return !request->items.broken || fail_items(request, failure);
 }
 
-/* Held-out rows come first: where the others are, all are. */
 static bool
 finish_rows(Job *job, Failure *failure)
 {
-	int64_t held = job->held_writer.selected;
-
 	job->is_writing = false;
-	if (held == 0)
-		dataset_writer_close(&job->held_writer);
-	else if (!dataset_finish(&job->held_writer, held, failure))
+	if (!job_held_finish(job, failure))
 		return false;
 	if (job->writer.selected == 0)
 	{

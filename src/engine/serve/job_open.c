@@ -30,9 +30,7 @@ job_path(const Job *job, const char *name)
 const char *
 job_rows_path(const Job *job)
 {
-	return job_path(job, job->refreshed == 0
-	                         ? JOB_ROWS
-	                         : checkpoint_rows(job->arena, job->refreshed));
+	return job_path(job, checkpoint_name(job->arena, JOB_ROWS, job->refreshed));
 }
 
 int64_t
@@ -287,7 +285,9 @@ open_job(Request *request, Job *job, json_t **reply, Failure *failure)
 		                         model_products(job->model), failure))
 			return false;
 		job->is_writing = true;
-		if (job->options.critic != NULL && !critic_begin_rows(job, failure))
+		if ((job->options.critic != NULL ||
+		     objective_ranks(job->options.objective)) &&
+		    !job_held_begin(job, failure))
 			return false;
 	}
 	*reply = json_pack(

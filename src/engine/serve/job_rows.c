@@ -60,8 +60,15 @@ open_models(Scoring *scoring, Failure *failure)
 	                                    &scoring->head, failure));
 }
 
+/* It is measured, not trained on. */
+static bool
+is_held(const WireRow *row)
+{
+	return (row->flags & WIRE_ROW_IS_HELD) != 0;
+}
+
 /* A job has pairs, each a chosen response and right behind it the rejected
- * one, or has none. */
+ * one, or has none.  Methods that rank also have rows to measure. */
 static bool
 check_halves(const Scoring *scoring, Failure *failure)
 {
@@ -83,6 +90,10 @@ check_halves(const Scoring *scoring, Failure *failure)
 		    (job->gives_pairs && is_second &&
 		     row[i].row_number != row[i - 1].row_number))
 			is_whole = false;
+		if (is_held(&row[i]) && !objective_ranks(job->options.objective))
+			return fail(failure, FAILURE_PROTOCOL,
+			            "rows to measure for method %s",
+			            job->options.objective->name);
 	}
 	if (job->gives_pairs &&
 	    (scoring->count % 2 != 0 || job->options.objective->rows != ROWS_PAIRS))
@@ -335,9 +346,11 @@ keep_rows(Scoring *scoring)
 
 		hash_prompt(&scoring->row[i], row.prompt_key);
 		if (scoring->is_kept[i])
-			dataset_add(&scoring->job->writer, &row);
+			dataset_add(is_held(&scoring->row[i]) ? &scoring->job->held_writer
+			                                      : &scoring->job->writer,
+			            &row);
+		scoring->job->rows += !is_held(&scoring->row[i]);
 	}
-	scoring->job->rows += scoring->count;
 }
 
 /* No row kept is no dataset: the job fails with its statistics. */
@@ -345,6 +358,9 @@ static bool
 finish_rows(Job *job, Failure *failure)
 {
 	job->is_writing = false;
+	if (objective_ranks(job->options.objective) &&
+	    !job_held_finish(job, failure))
+		return false;
 	if (job->writer.selected == 0)
 	{
 		dataset_writer_close(&job->writer);

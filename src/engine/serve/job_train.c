@@ -13,6 +13,7 @@
 #include "serve/job.h"
 #include "serve/ranks.h"
 #include "serve/requests.h"
+#include "train/held_groups.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -152,6 +153,29 @@ roll_out(void *argument, Arena *arena, int64_t step, int count,
 	                    failure);
 }
 
+/* What the policy makes of held-out pairs or lists, whose loss tells how good it
+ * is where no reward does. */
+static bool
+evaluate_groups(void *argument, int64_t step, double *value, Failure *failure)
+{
+	Training *training = argument;
+	Job *job = training->job;
+	TrainMetric metric[HELD_GROUP_METRICS];
+	double loss;
+	int count;
+
+	*value = NAN;
+	if (training->count > 0 && !evaluate(argument, step, value, failure))
+		return false;
+	if (!held_groups_measure(job->model, &job->options, &job->held.dataset,
+	                         metric, &count, &loss, failure) ||
+	    !send_metrics(training, step, metric, count, failure))
+		return false;
+	if (!training->evaluates || training->count == 0)
+		*value = -loss;
+	return true;
+}
+
 /* What a classifier makes of the held-out rows. */
 static bool
 evaluate_critic(void *argument, int64_t step, double *value, Failure *failure)
@@ -251,6 +275,28 @@ name_rows(Job *job, Failure *failure)
 	return true;
 }
 
+/* By what the best step is known. */
+static void
+choose_evaluation(const Training *training, TrainEvents *events)
+{
+	const Job *job = training->job;
+	const Critic *critic = job->options.critic;
+
+	events->evaluate = training->count > 0 ? evaluate : NULL;
+	if (critic != NULL)
+	{
+		events->evaluate = job->has_held ? evaluate_critic : NULL;
+		events->measure = critic->measure;
+	}
+	else if (job->has_held)
+	{
+		events->evaluate = evaluate_groups;
+		events->measure =
+			training->evaluates && training->count > 0 ? NULL : "eval_loss";
+		events->is_loss = events->measure != NULL;
+	}
+}
+
 bool
 handle_job_train(Request *request, Failure *failure)
 {
@@ -279,13 +325,9 @@ handle_job_train(Request *request, Failure *failure)
 	events.reference = job->frozen;
 	if (request->serve->ranks != NULL)
 		events.team = ranks_team(request->serve->ranks);
-	events.evaluate = training.count > 0 ? evaluate : NULL;
-	if (job->options.critic != NULL)
-	{
-		if (!critic_open_held(job, failure))
-			return false;
-		events.evaluate = job->has_held ? evaluate_critic : NULL;
-	}
+	if (!job_held_open(job, failure))
+		return false;
+	choose_evaluation(&training, &events);
 	directory = job_path(job, "model");
 	if (!train_run(request->arena, job->model, job->directory, &job->options,
 	               &job->dataset, &events, &result, failure))

@@ -225,9 +225,10 @@ read_references(const char *path, int64_t *best, int64_t *refreshed)
 }
 
 char *
-checkpoint_rows(Arena *arena, int64_t step)
+checkpoint_name(Arena *arena, const char *kind, int64_t step)
 {
-	return arena_printf(arena, "rows-%lld", (long long) step);
+	return step == 0 ? arena_strdup(arena, kind)
+	                 : arena_printf(arena, "%s-%lld", kind, (long long) step);
 }
 
 bool
@@ -251,6 +252,7 @@ checkpoint_write(const char *directory, Model *model, const TrainState *state,
 		remove_others(directory, "checkpoint", steps, KEPT);
 		remove_others(directory, "best", bests, KEPT);
 		remove_others(directory, "rows", refreshed, KEPT);
+		remove_others(directory, "held", refreshed, KEPT);
 	}
 	arena_destroy(arena);
 	return done;

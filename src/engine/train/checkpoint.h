@@ -4,9 +4,9 @@
  *
  * "checkpoint-STEP" holds weights, moments and the state of the run; the last
  * two are kept, so that one is whole at any time.  "best-STEP" holds weights
- * alone, written when an evaluation found them best, "rows-STEP" the rows as the
- * reference of that step has them (serve/job.h); those that a kept checkpoint
- * refers to are kept.
+ * alone, written when an evaluation found them best, "rows-STEP" and "held-STEP"
+ * the rows as the reference of that step has them (serve/job.h); those that a
+ * kept checkpoint refers to are kept.
  */
 #pragma once
 
@@ -71,9 +71,9 @@ extern bool checkpoint_load(const char *directory, Model *model,
 extern bool best_write(const char *directory, Model *model, int64_t step,
                        Failure *failure);
 
-/* The name of the rows that a new reference of this step has scored; in
- * arena. */
-extern char *checkpoint_rows(Arena *arena, int64_t step);
+/* "rows" or "held" as the reference of this step has scored them; 0: the first
+ * one.  In arena. */
+extern char *checkpoint_name(Arena *arena, const char *kind, int64_t step);
 
 /* The best weights of step, mapped as long as arena lives. */
 extern bool best_open(Arena *arena, const char *directory, const Model *model,

@@ -346,7 +346,8 @@ refresh(Run *run)
 	TrainState *state = &run->state;
 	double gain = run->options->refresh_reference;
 
-	if (gain == 0 || state->best_step != state->step || state->step == 0 ||
+	if (gain == 0 || run->events->measure != NULL ||
+	    state->best_step != state->step || state->step == 0 ||
 	    state->step >= run->steps ||
 	    !(state->best_reward - state->reference_reward >= gain))
 		return;
@@ -366,7 +367,6 @@ evaluate(Run *run, Failure *failure)
 	const TrainEvents *events = run->events;
 	TrainState *state = &run->state;
 	TrainMetric metric = {"evaluation/reward", NAN};
-	bool is_critic = run->options->critic != NULL;
 
 	if (!events->evaluate(events->argument, state->step, &metric.value,
 	                      failure))
@@ -374,9 +374,10 @@ evaluate(Run *run, Failure *failure)
 	state->evaluated_step = state->step;
 	if (isfinite(metric.value))
 	{
-		/* A classifier's held-out numbers are several, and out already. */
-		if (!is_critic && !events->metrics(events->argument, state->step,
-		                                   &metric, 1, failure))
+		/* Numbers of held-out rows are several, and out already. */
+		if (events->measure == NULL &&
+		    !events->metrics(events->argument, state->step, &metric, 1,
+		                     failure))
 			return false;
 		if (state->step == 0)
 			state->start_reward = state->reference_reward = metric.value;
@@ -539,12 +540,13 @@ choose(Run *run, TrainResult *result, Failure *failure)
 		return best_open(run->arena, run->directory, run->model,
 		                 state->best_step, &result->weights, failure);
 	}
-	if (run->options->critic != NULL)
+	if (run->events->measure != NULL)
 		snprintf(message, sizeof(message),
 		         "no step was better on held-out rows than the beginning (%s "
 		         "%.4g); the weights are those of the last step",
-		         run->options->critic->measure,
-		         train_shown(state->start_reward));
+		         run->events->measure,
+		         train_shown(run->events->is_loss ? -state->start_reward
+		                                          : state->start_reward));
 	else
 		snprintf(message, sizeof(message),
 		         "no step earned more reward than the reference (%.4g); the "

@@ -33,10 +33,14 @@ typedef struct TrainEvents
 	/* The checkpoint of step is on disk. */
 	bool (*checkpoint)(void *argument, int64_t step, Failure *failure);
 	bool (*warning)(void *argument, const char *message, Failure *failure);
-	/* The mean reward of the policy as it is, NaN if it has none; NULL: no
-	 * evaluation. */
+	/* How good the policy is as it is, the more the better: its mean reward,
+	 * NaN if it has none; NULL: no evaluation. */
 	bool (*evaluate)(void *argument, int64_t step, double *reward,
 	                 Failure *failure);
+	/* Where it is told by held-out rows instead: what of them, for messages;
+	 * is_loss: the less the better, so that its negative is given. */
+	const char *measure;
+	bool is_loss;
 	/* Of methods that roll out; else unused. */
 	RolloutFunction rollout;
 	Model *reference; /* the policy as it was */
@@ -47,7 +51,7 @@ typedef struct TrainResult
 {
 	int64_t step; /* whose weights are best */
 	int64_t steps;
-	double best_reward;   /* NaN without evaluation */
+	double best_reward;   /* as evaluated; NaN without evaluation */
 	double start_reward;  /* before the first step; NaN without evaluation */
 	const float *weights; /* mapped, lives in arena; NULL: the model's own */
 	bool is_refreshed;    /* the run has not ended: its last checkpoint waits

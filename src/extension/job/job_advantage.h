@@ -29,6 +29,7 @@ typedef struct ScoredRow
 {
 	int64 number; /* in the source, from 1 */
 	ScoreSkip skip;
+	bool is_measured; /* held out, but sent: methods that rank look at it */
 	char *key;
 	uint8 flags; /* WIRE_ROW_ */
 	double reward;
@@ -51,6 +52,8 @@ typedef struct ScoredGroups
 
 typedef struct ScoredChunk
 {
+	JobRows *rows;      /* of the source, or of the validation */
+	bool is_validation; /* whose rows are all held out */
 	int count;
 	ScoredRow row[SCORE_CHUNK];
 	int components;     /* named ones of the reward */

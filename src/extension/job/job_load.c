@@ -81,21 +81,27 @@ spool_sources(JobRun *run)
 	MemoryContext saved = job_begin_snapshot();
 	const Method *method = run->has_method ? &run->method : NULL;
 	JobSources sources;
+	bool takes_pairs;
 
 	job_sources_open(job->source, job->validation, job->reward, method,
 	                 job->settings, &sources);
+	takes_pairs = job_takes_pairs(method, sources.source);
 	if (sources.validation != NULL)
 	{
 		Reward *reward = NULL;
+		bool measures = job_measures_validation(
+			method, sources.source, sources.validation, sources.reward);
 
 		if (sources.reward != NULL &&
-		    (sources.needs_value || !reward_is_stored(sources.reward)))
+		    (sources.needs_value || !reward_is_stored(sources.reward) ||
+		     (measures && !takes_pairs)))
 			reward = reward_open(job->reward, sources.validation->columns,
 			                     sources.validation);
-		write_spool(validation_path(run), sources.validation, reward, false, 0);
+		write_spool(validation_path(run), sources.validation, reward,
+		            measures && takes_pairs, 0);
 	}
-	write_spool(source_path(run), sources.source, sources.reward,
-	            job_takes_pairs(method, sources.source), 0);
+	write_spool(source_path(run), sources.source, sources.reward, takes_pairs,
+	            0);
 	job_commit(saved);
 }
 
@@ -159,9 +165,17 @@ open_validation(JobRun *run)
 
 	if (job->validation != NULL)
 	{
+		const Source *names = run->rows->names;
+
 		run->validation = rows_open(validation_path(run), job->settings);
 		run->prompts =
 			rows_distinct(run->validation, false, &run->prompt_count);
+		run->measures_validation = job_measures_validation(
+			run->has_method ? &run->method : NULL, names,
+			run->validation->names,
+			run->uses_reward && !run->has_pairs
+				? reward_open(job->reward, names->columns, names)
+				: NULL);
 		return;
 	}
 	run->validation = run->rows;
@@ -198,9 +212,13 @@ say_what_is_missing(JobRun *run)
 		return;
 	if (run->has_method && run->uses_reward && !run->can_evaluate)
 		job_record_notice(run->job, "notice",
-		                  "the reward is a stored column, which says nothing "
-		                  "of new responses: the last step is kept, without "
-		                  "evaluation");
+		                  method_ranks(&run->method)
+		                      ? "the reward is a stored column, which says "
+		                        "nothing of new responses: the best step is "
+		                        "told by the loss of what is held out"
+		                      : "the reward is a stored column, which says "
+		                        "nothing of new responses: the last step is "
+		                        "kept, without evaluation");
 	if (has_advantages(run) && !run->uses_reward)
 		job_record_notice(run->job, "notice",
 		                  "advantages are a stored column: the last step is "

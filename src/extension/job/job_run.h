@@ -24,19 +24,20 @@ typedef struct JobRun
 	Engine *engine;
 	char *directory;
 	Method method;
-	bool is_evaluation;  /* kind "evaluate" */
-	bool is_critic;      /* kind "reward": a classifier is trained */
-	Critic *critic;      /* of that */
-	bool has_method;     /* false for kind "value" */
-	bool uses_reward;    /* the job has rewards */
-	bool has_pairs;      /* its rows are pairs, without rewards */
-	bool uses_value;     /* a value model gives V */
-	bool can_evaluate;   /* rewards of new responses can be had */
-	bool can_sample;     /* there are prompts to sample responses for */
-	JobRows *rows;       /* of the source */
-	JobRows *validation; /* the same as rows where a part is held out */
-	char *policy_ref;    /* ModelRef, JSON */
-	char *reference_ref; /* of option reference, or NULL */
+	bool is_evaluation;       /* kind "evaluate" */
+	bool is_critic;           /* kind "reward": a classifier is trained */
+	Critic *critic;           /* of that */
+	bool has_method;          /* false for kind "value" */
+	bool uses_reward;         /* the job has rewards */
+	bool has_pairs;           /* its rows are pairs, without rewards */
+	bool uses_value;          /* a value model gives V */
+	bool can_evaluate;        /* rewards of new responses can be had */
+	bool can_sample;          /* there are prompts to sample responses for */
+	bool measures_validation; /* its rows are like those trained on */
+	JobRows *rows;            /* of the source */
+	JobRows *validation;      /* the same as rows where a part is held out */
+	char *policy_ref;         /* ModelRef, JSON */
+	char *reference_ref;      /* of option reference, or NULL */
 	char *answering_ref; /* of the policy whose responses are looked at: the
 	                      * reference, or what an evaluation evaluates */
 	char *value_ref;     /* NULL until there is one */

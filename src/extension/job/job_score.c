@@ -28,8 +28,8 @@
 
 /* A number out of a column; false, and a skip, when it is NULL. */
 static bool
-take_number(JobRun *run, HeapTuple tuple, AttrNumber column, double *number,
-            const ScoredRow *row, const char *what)
+take_number(const JobRun *run, HeapTuple tuple, AttrNumber column,
+            double *number, const ScoredRow *row, const char *what)
 {
 	if (!source_number(tuple, run->rows->names->columns, column, number))
 		return false;
@@ -83,17 +83,17 @@ describe_row(const ScoredRow *row)
 }
 
 static void
-put_row(const JobRun *run, const ScoredRow *row, const char *prompt,
+put_row(const ScoredChunk *chunk, const ScoredRow *row, const char *prompt,
         char *response, uint8 flags, WireBuffer *items, uint32 *item_count)
 {
 	WireRow wire = {0};
 
 	wire.row_number = row->number;
-	wire.prompt =
-		prompt_to_utf8(prompt, rows_have_chats(run->rows), &wire.prompt_length);
+	wire.prompt = prompt_to_utf8(prompt, rows_have_chats(chunk->rows),
+	                             &wire.prompt_length);
 	wire.response =
 		text_to_utf8(response, strlen(response), &wire.response_length);
-	wire.flags = flags;
+	wire.flags = flags | (row->is_measured ? WIRE_ROW_IS_HELD : 0);
 	wire.reward = row->reward;
 	wire.value = row->value;
 	wire.advantage = row->advantage;
@@ -103,13 +103,18 @@ put_row(const JobRun *run, const ScoredRow *row, const char *prompt,
 
 /* What is NULL or held out makes a row of no use. */
 static ScoreSkip
-look_at_row(JobRun *run, HeapTuple tuple, const char *prompt,
-            const char *response, bool no_reward, ScoredRow *row)
+look_at_row(JobRun *run, const ScoredChunk *chunk, HeapTuple tuple,
+            const char *prompt, const char *response, bool no_reward,
+            ScoredRow *row)
 {
 	if (prompt == NULL)
 		return SCORE_NULL_PROMPT;
-	if (rows_is_held(run->rows, prompt))
+	if (chunk->is_validation || rows_is_held(chunk->rows, prompt))
+	{
+		row->is_measured = method_ranks(&run->method) && response != NULL &&
+		                   !(scores_rows(run) && no_reward);
 		return SCORE_HELD;
+	}
 	if (response == NULL)
 		return SCORE_NULL_RESPONSE;
 	if (scores_rows(run) && no_reward)
@@ -117,18 +122,25 @@ look_at_row(JobRun *run, HeapTuple tuple, const char *prompt,
 	return take_columns(run, tuple, row);
 }
 
+/* The engine is to see it. */
+static bool
+is_sent(const ScoredRow *row)
+{
+	return row->skip == SCORE_USED || row->is_measured;
+}
+
 /* Fills in one row and appends it to the request if it is used. */
 static void
-take_row(JobRun *run, int64 number, bool no_reward, double reward,
-         ScoredRow *row, MemoryContext context, WireBuffer *items,
-         uint32 *item_count)
+take_row(JobRun *run, const ScoredChunk *chunk, int64 number, bool no_reward,
+         double reward, ScoredRow *row, MemoryContext context,
+         WireBuffer *items, uint32 *item_count)
 {
-	HeapTuple tuple = spool_row(run->rows->spool, number);
-	char *prompt = rows_prompt(run->rows, tuple);
-	char *response = rows_response(run->rows, tuple);
+	const JobRows *rows = chunk->rows;
+	HeapTuple tuple = spool_row(rows->spool, number);
+	char *prompt = rows_prompt(rows, tuple);
+	char *response = rows_response(rows, tuple);
 	char *rejected = NULL;
-	char *key =
-		source_text(tuple, run->rows->names->columns, run->rows->names->key);
+	char *key = source_text(tuple, rows->names->columns, rows->names->key);
 
 	memset(row, 0, sizeof(*row));
 	row->number = number + 1;
@@ -142,16 +154,17 @@ take_row(JobRun *run, int64 number, bool no_reward, double reward,
 	}
 	if (method_rolls_out(&run->method))
 		response = "";
-	if (run->has_pairs && !rows_pair(run->rows, tuple, &response, &rejected))
+	if (run->has_pairs && !rows_pair(rows, tuple, &response, &rejected))
 		response = NULL;
-	row->skip = look_at_row(run, tuple, prompt, response, no_reward, row);
-	if (row->skip != SCORE_USED)
+	row->skip =
+		look_at_row(run, chunk, tuple, prompt, response, no_reward, row);
+	if (!is_sent(row))
 		return;
-	put_row(run, row, prompt, response,
+	put_row(chunk, row, prompt, response,
 	        run->has_pairs ? WIRE_ROW_IS_CHOSEN : row->flags, items,
 	        item_count);
 	if (run->has_pairs)
-		put_row(run, row, prompt, rejected, WIRE_ROW_IS_REJECTED, items,
+		put_row(chunk, row, prompt, rejected, WIRE_ROW_IS_REJECTED, items,
 		        item_count);
 }
 
@@ -172,8 +185,8 @@ take_rows(JobRun *run, int64 first, int count, const bool *isnull,
 	for (int i = 0; i < count && items->size < REQUEST_SIZE_MAX; i++)
 	{
 		number = first + i + 1;
-		take_row(run, first + i, isnull[i], result[i], &chunk->row[i], context,
-		         items, item_count);
+		take_row(run, chunk, first + i, isnull[i], result[i], &chunk->row[i],
+		         context, items, item_count);
 		chunk->count = i + 1;
 	}
 	error_context_stack = callback.previous;
@@ -201,11 +214,13 @@ prepare_chunk(JobRun *run, int64 first, ScoredChunk *chunk, WireBuffer *items,
               uint32 *item_count)
 {
 	MemoryContext context = CurrentMemoryContext;
-	int count = (int) Min(SCORE_CHUNK, run->rows->count - first);
+	JobRows *rows = chunk->rows;
+	int count = (int) Min(SCORE_CHUNK, rows->count - first);
 	double result[SCORE_CHUNK];
 	bool isnull[SCORE_CHUNK];
 	int64 numbers[SCORE_CHUNK];
-	RewardRows names = {"row", numbers};
+	RewardRows names = {chunk->is_validation ? "validation row" : "row",
+	                    numbers};
 	MemoryContext saved = job_begin_read();
 
 	for (int i = 0; i < count; i++)
@@ -214,19 +229,22 @@ prepare_chunk(JobRun *run, int64 first, ScoredChunk *chunk, WireBuffer *items,
 		result[i] = NAN;
 		isnull[i] = true;
 	}
-	if (scores_rows(run) && run->refreshed > 0)
+	if (scores_rows(run) && run->refreshed > 0 && !method_ranks(&run->method))
 		advantages_read(run->job, first, count, result, isnull);
 	else if (scores_rows(run))
 	{
-		Reward *reward = reward_open(
-			run->job->reward, run->rows->names->columns, run->rows->names);
-		Tuplestorestate *store = spool_read(run->rows->spool, first, count);
+		Reward *reward =
+			reward_open(run->job->reward, rows->names->columns, rows->names);
+		Tuplestorestate *store = spool_read(rows->spool, first, count);
 
 		name_components(chunk, reward, context);
 		reward_evaluate(reward, store, count, &names, result, isnull,
 		                chunk->component);
 		tuplestore_end(store);
 	}
+	/* Rewards of rows that are trained on are what they were. */
+	if (scores_rows(run) && run->refreshed > 0 && !chunk->is_validation)
+		advantages_read(run->job, first, count, result, isnull);
 	take_rows(run, first, count, isnull, result, chunk, context, items,
 	          item_count);
 	job_commit(saved);
@@ -269,6 +287,8 @@ take_result(ScoredRow *row, WireReader *items, bool is_second_half)
 	wire_get_row_result(items, &found);
 	if (items->broken || found.status >= lengthof(skips))
 		broken_answer();
+	if (row->is_measured)
+		return;
 	row->skip = skips[found.status];
 	row->value = found.value;
 	row->advantage = found.advantage;
@@ -292,7 +312,7 @@ take_results(JobRun *run, ScoredChunk *chunk, EngineFrame *result,
 	{
 		ScoredRow *row = &chunk->row[i];
 
-		if (row->skip != SCORE_USED)
+		if (!is_sent(row))
 			continue;
 		take_result(row, &result->items, false);
 		if (run->has_pairs)
@@ -335,29 +355,53 @@ show_scoring(JobRun *run, int64 done)
 
 /* Scores rows from first on; returns behind the last of them. */
 static int64
-score_chunk(JobRun *run, int64 first, ScoreTotals *totals)
+score_chunk(JobRun *run, JobRows *rows, int64 first, ScoreTotals *totals)
 {
+	bool is_validation = rows != run->rows;
 	ScoredChunk *chunk = palloc0(sizeof(ScoredChunk));
 	WireBuffer items = engine_payload("");
 	uint32 item_count = 0;
 	EngineFrame result;
 	WireBuffer payload;
 	int64 next;
+	bool is_last;
 
+	chunk->rows = rows;
+	chunk->is_validation = is_validation;
 	items.size = 0;
 	prepare_chunk(run, first, chunk, &items, &item_count);
 	next = first + chunk->count;
-	payload = job_payload(rows_head(run, next == run->rows->count));
+	/* The validation's rows come first. */
+	is_last = next == rows->count && !is_validation;
+	payload = job_payload(rows_head(run, is_last));
 	wire_put_u32(&payload, item_count);
 	wire_put_bytes(&payload, items.data, items.size);
 	engine_ask(run->engine, WIRE_JOB_ROWS, payload, &result);
 	take_results(run, chunk, &result, item_count);
+	if (is_validation)
+		return next;
 	advantages_write(run->job, chunk);
 	totals_add(totals, &run->method, chunk);
-	if (next == run->rows->count && method_ranks(&run->method))
+	if (is_last && method_ranks(&run->method))
 		take_groups(run, &result, totals);
 	show_scoring(run, next);
 	return next;
+}
+
+static void
+score_rows(JobRun *run, JobRows *rows, ScoreTotals *totals)
+{
+	for (int64 next = 0; next < rows->count;)
+	{
+		MemoryContext context = AllocSetContextCreate(
+			CurrentMemoryContext, "alol chunk", ALLOCSET_DEFAULT_SIZES);
+		MemoryContext saved = MemoryContextSwitchTo(context);
+
+		CHECK_FOR_INTERRUPTS();
+		next = score_chunk(run, rows, next, totals);
+		MemoryContextSwitchTo(saved);
+		MemoryContextDelete(context);
+	}
 }
 
 void
@@ -368,16 +412,8 @@ job_score(JobRun *run)
 	job_record_phase(run->job, "scoring");
 	if (run->refreshed == 0)
 		advantages_delete(run->job);
-	for (int64 next = 0; next < run->rows->count;)
-	{
-		MemoryContext context = AllocSetContextCreate(
-			CurrentMemoryContext, "alol chunk", ALLOCSET_DEFAULT_SIZES);
-		MemoryContext saved = MemoryContextSwitchTo(context);
-
-		CHECK_FOR_INTERRUPTS();
-		next = score_chunk(run, next, &totals);
-		MemoryContextSwitchTo(saved);
-		MemoryContextDelete(context);
-	}
+	if (run->measures_validation)
+		score_rows(run, run->validation, &totals);
+	score_rows(run, run->rows, &totals);
 	totals_report(run, &totals);
 }

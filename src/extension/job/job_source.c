@@ -13,6 +13,38 @@ job_takes_pairs(const Method *method, const Source *source)
 	       source_has_pairs(source);
 }
 
+static bool
+has_column(const Source *source, const char *name)
+{
+	for (int i = 0; i < source->columns->natts; i++)
+		if (strcmp(NameStr(TupleDescAttr(source->columns, i)->attname), name) ==
+		    0)
+			return true;
+	return false;
+}
+
+bool
+job_measures_validation(const Method *method, const Source *source,
+                        const Source *validation, const Reward *reward)
+{
+	Bitmapset *columns;
+	int column = -1;
+
+	if (method == NULL || validation == NULL || !method_ranks(method))
+		return false;
+	if (job_takes_pairs(method, source))
+		return source_has_pairs(validation);
+	columns = reward == NULL ? NULL : reward_columns(reward);
+	while ((column = bms_next_member(columns, column)) >= 0)
+	{
+		Form_pg_attribute used = TupleDescAttr(source->columns, column - 1);
+
+		if (!has_column(validation, NameStr(used->attname)))
+			return false;
+	}
+	return reward != NULL && validation->response != 0;
+}
+
 bool
 job_uses_reward(const char *reward, const Method *method, const Source *source)
 {

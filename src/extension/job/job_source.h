@@ -30,6 +30,15 @@ extern void job_sources_open(const char *source, const char *validation,
 /* The source's own pairs are trained on, rather than rows by reward. */
 extern bool job_takes_pairs(const Method *method, const Source *source);
 
+/*
+ * The rows of the validation can be measured as the source's are trained on:
+ * a method that ranks finds pairs or lists among them, too.  reward is that of
+ * the source, or NULL.
+ */
+extern bool job_measures_validation(const Method *method, const Source *source,
+                                    const Source *validation,
+                                    const Reward *reward);
+
 /* What a job does about rewards and values, given the columns it has.  Where
  * it takes pairs a reward is for new responses only. */
 extern bool job_uses_reward(const char *reward, const Method *method,

@@ -275,10 +275,22 @@ report_best(Training *training, Jsonb *result)
 	double reference = json_float(result, "start_reward", NAN);
 	int64 step = json_int(result, "step", 0);
 
-	if (!training->evaluates || isnan(best) || isnan(reference) ||
+	if (isnan(best) || isnan(reference) || !(best > reference) ||
 	    !json_bool(training->run->job->settings, "keep_best", true))
 		return;
-	if (best > reference)
+	/* Without rewards it is the loss of held-out pairs or lists, less being
+	 * more. */
+	if (!training->evaluates && method_ranks(&training->run->method))
+		job_record_notice(training->run->job, "notice",
+		                  psprintf("the weights of step " INT64_FORMAT
+		                           " are kept: eval_loss %.4g on held-out %s, "
+		                           "%.4g before training",
+		                           step, -best,
+		                           training->run->method.rows == METHOD_PAIRS
+		                               ? "pairs"
+		                               : "lists",
+		                           -reference));
+	else if (training->evaluates)
 		job_record_notice(
 			training->run->job, "notice",
 			psprintf("the weights of step " INT64_FORMAT " are kept: "

@@ -248,6 +248,93 @@ rows_are_grouped_after_the_last(void **state)
 	assert_int_equal(end(), 0);
 }
 
+/* Trains without prompts to answer; the last of a metric, NaN: none came. */
+static double
+train_for(const char *name)
+{
+	double last = NAN;
+	int type;
+
+	send_frame(WIRE_JOB_TRAIN, 500, "{}", "\0\0\0", 4);
+	while ((type = receive()) != WIRE_RESULT)
+	{
+		WireReader *reader = &peer.frame->payload;
+		uint32_t count;
+
+		assert_int_not_equal(type, WIRE_ERROR);
+		assert_int_not_equal(type, 0);
+		count = type == WIRE_METRICS ? wire_get_count(reader, 4 + 8) : 0;
+		for (uint32_t i = 0; i < count; i++)
+		{
+			size_t length;
+			const char *text = wire_get_text(reader, &length);
+			double value = wire_get_f64(reader);
+
+			if (length == strlen(name) && memcmp(text, name, length) == 0)
+				last = value;
+		}
+	}
+	return last;
+}
+
+static void
+held_out_pairs_tell_the_best_step(void **state)
+{
+	const uint8_t held = WIRE_ROW_IS_HELD;
+	WireBuffer items = {.resize = resize};
+
+	(void) state;
+	greet();
+	if (open_job("dpo"))
+	{
+		double loss;
+
+		wire_put_u32(&items, 6);
+		put_response(&items, 1, "Hello", " you", WIRE_ROW_IS_CHOSEN, NAN);
+		put_response(&items, 1, "Hello", " all", WIRE_ROW_IS_REJECTED, NAN);
+		put_response(&items, 2, "Bye", " you", WIRE_ROW_IS_CHOSEN | held, NAN);
+		put_response(&items, 2, "Bye", " all", WIRE_ROW_IS_REJECTED | held,
+		             NAN);
+		put_response(&items, 3, "Bye", " you", WIRE_ROW_IS_CHOSEN | held, NAN);
+		put_response(&items, 3, "Bye", "", WIRE_ROW_IS_REJECTED | held, NAN);
+		assert_int_equal(ask(WIRE_JOB_ROWS, "{\"last\": true}", &items),
+		                 WIRE_RESULT);
+		assert_int_equal(number("rows"), 2);
+		assert_int_equal(number("groups"), 1);
+		assert_int_equal(number("selected"), 1);
+		loss = train_for("eval_loss");
+		assert_true(isfinite(loss));
+		assert_near(
+			json_number_value(json_object_get(peer.head, "start_reward")),
+			-log(2), 1e-5);
+		assert_true(json_number_value(json_object_get(
+						peer.head, "best_reward")) >= -log(2) - 1e-5);
+	}
+	free(items.data);
+	assert_int_equal(end(), 0);
+}
+
+static void
+only_methods_that_rank_measure_rows(void **state)
+{
+	WireBuffer items = {.resize = resize};
+	bool is_open;
+
+	(void) state;
+	greet();
+	is_open = open_job("wbc");
+	wire_put_u32(&items, 1);
+	put_response(&items, 1, "a", "b", WIRE_ROW_HAS_REWARD | WIRE_ROW_IS_HELD,
+	             1);
+	if (is_open)
+	{
+		assert_int_equal(ask(WIRE_JOB_ROWS, "{}", &items), WIRE_ERROR);
+		assert_string_equal(word("message"), "rows to measure for method wbc");
+	}
+	free(items.data);
+	assert_int_equal(end(), is_open ? 1 : 0);
+}
+
 static void
 half_a_pair_without_tokens_takes_the_other_along(void **state)
 {
@@ -447,6 +534,8 @@ main(void)
 		cmocka_unit_test(rows_are_grouped_after_the_last),
 		cmocka_unit_test(half_a_pair_without_tokens_takes_the_other_along),
 		cmocka_unit_test(half_a_pair_breaks_the_rules),
+		cmocka_unit_test(held_out_pairs_tell_the_best_step),
+		cmocka_unit_test(only_methods_that_rank_measure_rows),
 		cmocka_unit_test(ppo_asks_for_the_rewards_of_its_responses),
 		cmocka_unit_test(responses_without_a_reward_end_ppo),
 	};

@@ -1,0 +1,201 @@
+/*
+ * held_groups.c
+ *		What a policy makes of pairs and lists that it is not trained on.
+ *
+ * The objective itself is asked, as in training; its gradient is of no use.
+ */
+#include "train/held_groups.h"
+
+#include "base/poll.h"
+
+#include <string.h>
+
+/* Tokens of groups that are looked at together, unless one has more. */
+#define TOKENS_AT_ONCE 16384
+
+/* Some whole groups. */
+typedef struct Part
+{
+	Arena *arena;
+	const Dataset *held;
+	const TrainOptions *options;
+	int first; /* group */
+	int groups;
+	Batch batch;
+	float *logp; /* of all targets */
+} Part;
+
+/* How many groups from first on are one part; their sequences and tokens. */
+static int
+measure_part(const Dataset *held, int first, int *sequences, int64_t *tokens)
+{
+	const Groups *groups = &held->groups;
+	int count = 0;
+
+	*sequences = 0;
+	*tokens = 0;
+	for (int g = first; g < groups->count; g++)
+	{
+		int64_t more = 0;
+
+		for (int32_t j = groups->offset[g]; j < groups->offset[g + 1]; j++)
+			more += held->row[groups->row[j]].tokens;
+		if (count > 0 && *tokens + more > TOKENS_AT_ONCE)
+			break;
+		*tokens += more;
+		*sequences += groups->offset[g + 1] - groups->offset[g];
+		count++;
+	}
+	return count;
+}
+
+/* The part's rows as one batch, and room for what they give. */
+static bool
+lay_out(Part *part, int sequences, int64_t tokens, Failure *failure)
+{
+	const Dataset *held = part->held;
+	const int32_t *row = held->groups.row + held->groups.offset[part->first];
+	int32_t *offset, *target, *ids;
+	const ArenaTable tables[] = {
+		{(void **) &offset, sequences + 1, sizeof(int32_t)},
+		{(void **) &target, sequences, sizeof(int32_t)},
+		{(void **) &ids, tokens, sizeof(int32_t)},
+		{(void **) &part->logp, tokens, sizeof(float)},
+	};
+
+	if (!arena_try_tables(part->arena, tables,
+	                      sizeof(tables) / sizeof(tables[0]), failure))
+		return false;
+	for (int i = 0; i < sequences; i++)
+	{
+		const DatasetRow *one = &held->row[row[i]];
+
+		target[i] = offset[i] + one->prompt;
+		offset[i + 1] = offset[i] + one->tokens;
+		memcpy(ids + offset[i], one->ids,
+		       (size_t) one->tokens * sizeof(int32_t));
+	}
+	part->batch = (Batch){sequences, offset, target, ids, NULL};
+	return true;
+}
+
+/* The loss of a group whose log-probabilities begin at logp; *tokens of it are
+ * predicted. */
+static bool
+group_loss(const Part *part, int group, const float *logp, int32_t *tokens,
+           ObjectiveStats *stats, double *loss, Failure *failure)
+{
+	const Groups *groups = &part->held->groups;
+	const int32_t *row = groups->row + groups->offset[group];
+	int count = groups->offset[group + 1] - groups->offset[group];
+	int32_t *place;
+	double *reward, *advantage;
+	float *ref_logp, *grad;
+	bool has_reference = true;
+
+	*tokens = 0;
+	for (int i = 0; i < count; i++)
+		*tokens +=
+			part->held->row[row[i]].tokens - part->held->row[row[i]].prompt;
+	if (!arena_try_tables(
+			part->arena,
+			(const ArenaTable[]){{(void **) &place, count + 1, sizeof(int32_t)},
+	                             {(void **) &reward, count, sizeof(double)},
+	                             {(void **) &advantage, count, sizeof(double)},
+	                             {(void **) &ref_logp, *tokens, sizeof(float)},
+	                             {(void **) &grad, *tokens, sizeof(float)}},
+			5, failure))
+		return false;
+	for (int i = 0; i < count; i++)
+	{
+		const DatasetRow *one = &part->held->row[row[i]];
+
+		place[i + 1] = place[i] + one->tokens - one->prompt;
+		reward[i] = one->reward;
+		advantage[i] = one->advantage;
+		has_reference = has_reference && one->ref_logp != NULL;
+		if (one->ref_logp != NULL)
+			memcpy(ref_logp + place[i], one->ref_logp,
+			       (size_t) (one->tokens - one->prompt) * sizeof(float));
+	}
+	*loss += part->options->objective->loss(
+		&(ObjectiveGroup){.count = count,
+	                      .offset = place,
+	                      .logp = logp,
+	                      .ref_logp = has_reference ? ref_logp : NULL,
+	                      .reward = reward,
+	                      .advantage = advantage},
+		&part->options->objective_options, grad, stats);
+	return true;
+}
+
+static bool
+add_part(Part *part, Model *model, ObjectiveStats *stats, double *loss,
+         Failure *failure)
+{
+	int sequences;
+	int64_t total;
+	const float *logp;
+
+	part->groups = measure_part(part->held, part->first, &sequences, &total);
+	if (!poll_check(failure) || !lay_out(part, sequences, total, failure) ||
+	    !model_logprobs(model, &part->batch, part->logp, failure))
+		return false;
+	logp = part->logp;
+	for (int g = 0; g < part->groups; g++)
+	{
+		int32_t tokens;
+
+		if (!group_loss(part, part->first + g, logp, &tokens, stats, loss,
+		                failure))
+			return false;
+		logp += tokens;
+	}
+	return true;
+}
+
+static int
+list_metrics(const ObjectiveStats *stats, double loss, TrainMetric *metric)
+{
+	double groups = (double) stats->groups;
+	int count = 0;
+
+#define ADD(name, value) metric[count++] = (TrainMetric){name, value}
+	ADD("eval_loss", loss);
+	ADD("eval_rewards/chosen", stats->best_score / groups);
+	ADD("eval_rewards/rejected", stats->worst_score / groups);
+	ADD("eval_rewards/margins",
+	    (stats->best_score - stats->worst_score) / groups);
+	ADD("eval_rewards/accuracies",
+	    (double) stats->ordered / (double) stats->compared);
+	ADD("eval_logps/chosen", stats->best_logp / groups);
+	ADD("eval_logps/rejected", stats->worst_logp / groups);
+#undef ADD
+	return count;
+}
+
+bool
+held_groups_measure(Model *model, const TrainOptions *options,
+                    const Dataset *held, TrainMetric *metric, int *count,
+                    double *loss, Failure *failure)
+{
+	ObjectiveStats stats = {0};
+	double total = 0;
+
+	for (int first = 0; first < held->groups.count;)
+	{
+		Part part = {.arena = arena_create(),
+		             .held = held,
+		             .options = options,
+		             .first = first};
+		bool done = add_part(&part, model, &stats, &total, failure);
+
+		arena_destroy(part.arena);
+		if (!done)
+			return false;
+		first += part.groups;
+	}
+	*loss = total / held->groups.count;
+	*count = list_metrics(&stats, *loss, metric);
+	return true;
+}
