@@ -99,6 +99,13 @@ $(SHIM_BUILD)/test/%: test/cuda/%.c $(SHIM_OBJECTS) $(ENGINE_LIBRARY)
 		-Itest/engine -o $@ $< $(SHIM_OBJECTS) $(ENGINE_LIBRARY) \
 		$(ENGINE_LIBS) -lstdc++ -lcmocka
 
+# Suites of the engine, with the same kernels as their device.
+CUDA_TESTS += $(patsubst %,$(SHIM_BUILD)/test/model/%,training_test)
+$(SHIM_BUILD)/test/%: test/engine/%.c $(SHIM_OBJECTS) $(ENGINE_LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(ENGINE_CFLAGS) -DON_MODULE -Itest/engine -o $@ $< \
+		$(SHIM_OBJECTS) $(ENGINE_LIBRARY) $(ENGINE_LIBS) -lstdc++ -lcmocka
+
 -include $(SHIM_OBJECTS:.o=.d) $(CUDA_TESTS:=.d)
 
 cuda-tests: $(CUDA_TESTS)
@@ -106,6 +113,6 @@ list-cuda-tests:
 	@echo $(sort $(CUDA_TESTS))
 check-cuda: $(CUDA_TESTS)
 	@set -e; for test in $(sort $(CUDA_TESTS)); do \
-		echo "# $$test"; OMP_NUM_THREADS=2 $$test; done
+		echo "# $$test"; ALOL_SHARED=none OMP_NUM_THREADS=2 $$test; done
 
 .PHONY: cuda no-cuda list-cuda-build install-cuda uninstall-cuda cuda-tests list-cuda-tests check-cuda

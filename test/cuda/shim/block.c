@@ -18,6 +18,7 @@ dim3 gridDim;
 
 typedef enum ThreadState
 {
+	NEW, /* without a fiber */
 	READY,
 	AT_BARRIER,
 	AT_EXCHANGE,
@@ -51,6 +52,10 @@ static struct
 	ThreadState state[SHIM_MAX_THREADS];
 	uint16_t order[SHIM_MAX_THREADS];
 	Warp warps[SHIM_MAX_WARPS];
+	int cursor;     /* of run_round, in order */
+	int free_count; /* fibers that run no thread */
+	uint16_t free_fibers[SHIM_MAX_THREADS];
+	uint16_t fiber_of[SHIM_MAX_THREADS]; /* threads that are not NEW */
 	Fiber fibers[SHIM_MAX_THREADS];
 	Fiber program;
 } block;
@@ -91,11 +96,17 @@ shim_place(void)
 	return text;
 }
 
+static Fiber *
+current_fiber(void)
+{
+	return &block.fibers[block.fiber_of[block.current]];
+}
+
 /* Gives way; a thread comes back when it is ready again. */
 static void
 give_way(void)
 {
-	fiber_switch(&block.fibers[block.current], &block.program);
+	fiber_switch(current_fiber(), &block.program);
 }
 
 void
@@ -104,17 +115,47 @@ shim_stop_thread(void)
 	if (block.current < 0)
 		return;
 	block.has_stopped = true;
-	fiber_end(&block.fibers[block.current], &block.program);
+	fiber_end(current_fiber(), &block.program);
 }
 
 static void
-run_thread(void)
+place_thread(int thread)
 {
+	unsigned x = block.grid->threads[0];
+	unsigned y = block.grid->threads[1];
+
+	threadIdx.x = (unsigned) thread % x;
+	threadIdx.y = (unsigned) thread / x % y;
+	threadIdx.z = (unsigned) thread / (x * y);
+	block.current = thread;
+}
+
+/* Runs a thread to its end, and without a switch those whose turn is next as
+ * long as they are new. */
+static void
+run_threads(void)
+{
+	int fiber = block.fiber_of[block.current];
+	int next;
+
 	fiber_entered();
-	block.grid->call(block.grid->of);
-	block.state[block.current] = DONE;
-	block.left--;
-	fiber_end(&block.fibers[block.current], &block.program);
+	for (;;)
+	{
+		block.grid->call(block.grid->of);
+		block.state[block.current] = DONE;
+		block.left--;
+		if (block.cursor + 1 == block.threads)
+			break;
+		next = block.order[block.cursor + 1];
+		if (block.state[next] != NEW)
+			break;
+		block.cursor++;
+		block.state[next] = READY;
+		block.fiber_of[next] = (uint16_t) fiber;
+		place_thread(next);
+	}
+	block.free_fibers[block.free_count++] = (uint16_t) fiber;
+	fiber_end(&block.fibers[fiber], &block.program);
 }
 
 void
@@ -168,7 +209,8 @@ shim_exchange(const char *what, unsigned mask, const void *value, size_t bytes)
 		warp->what = what;
 		warp->mask = mask;
 	}
-	else if (strcmp(warp->what, what) != 0 || warp->mask != mask)
+	else if (warp->mask != mask ||
+	         (warp->what != what && strcmp(warp->what, what) != 0))
 		shim_fault("thread %d wants to %s (lanes %08x) while its warp wants to "
 		           "%s (lanes %08x), in %s",
 		           block.current, what, mask, warp->what, warp->mask,
@@ -191,28 +233,32 @@ shim_warp_barrier(unsigned mask)
 	shim_exchange(synchronise, mask, "", 1);
 }
 
+/* In a new order, by a linear congruential generator: this runs often. */
 static void
 shuffle(uint16_t *order, int count)
 {
+	uint64_t draw = shim_draw();
+
 	for (int i = count - 1; i > 0; i--)
 	{
-		int j = (int) (shim_draw() % (uint64_t) (i + 1));
 		uint16_t saved = order[i];
+		uint64_t j;
 
+		draw = draw * 6364136223846793005u + 1442695040888963407u;
+		j = (draw >> 32) * (uint64_t) (i + 1) >> 32;
 		order[i] = order[j];
 		order[j] = saved;
 	}
 }
 
 static void
-place_thread(int thread)
+start_thread(int thread)
 {
-	unsigned x = block.grid->threads[0];
-	unsigned y = block.grid->threads[1];
+	int fiber = block.free_fibers[--block.free_count];
 
-	threadIdx.x = (unsigned) thread % x;
-	threadIdx.y = (unsigned) thread / x % y;
-	threadIdx.z = (unsigned) thread / (x * y);
+	block.fiber_of[thread] = (uint16_t) fiber;
+	block.state[thread] = READY;
+	fiber_start(&block.fibers[fiber], run_threads);
 }
 
 /* Lets every thread that can go on do so; false: none could. */
@@ -221,16 +267,18 @@ run_round(void)
 {
 	bool has_run = false;
 
-	for (int i = 0; i < block.threads && !block.has_stopped; i++)
+	for (block.cursor = 0; block.cursor < block.threads && !block.has_stopped;
+	     block.cursor++)
 	{
-		int thread = block.order[i];
+		int thread = block.order[block.cursor];
 
+		if (block.state[thread] == NEW)
+			start_thread(thread);
 		if (block.state[thread] != READY)
 			continue;
 		has_run = true;
-		block.current = thread;
 		place_thread(thread);
-		fiber_switch(&block.program, &block.fibers[thread]);
+		fiber_switch(&block.program, current_fiber());
 	}
 	block.current = -1;
 	return has_run;
@@ -270,16 +318,17 @@ static void
 begin_block(void)
 {
 	block.left = block.threads;
+	block.free_count = block.threads;
 	block.waiting = 0;
 	block.has_stopped = false;
 	block.barriers++;
 	block.votes[block.barriers % 2] = false;
 	for (int i = 0; i < block.threads; i++)
 	{
-		block.state[i] = READY;
-		fiber_start(&block.fibers[i], run_thread);
+		block.state[i] = NEW;
+		block.free_fibers[i] = (uint16_t) (block.threads - 1 - i);
 	}
-	for (int i = 0; i < SHIM_MAX_WARPS; i++)
+	for (int i = 0; i < block.threads / SHIM_WARP; i++)
 	{
 		block.warps[i].what = NULL;
 		block.warps[i].arrived = 0;

@@ -56,6 +56,7 @@ typedef struct Copies
 static unsigned char memory[SHIM_SHARED_MOST] __attribute__((aligned(128)));
 static Cell cells[CELLS];
 static Copies copies[SHIM_MAX_THREADS];
+static int copies_coming; /* of all threads */
 static struct
 {
 	const char *key;
@@ -66,6 +67,17 @@ static int variable_count;
 static size_t dynamic_part;
 static size_t used;
 
+/* What a kernel left that was stopped. */
+static void
+forget_copies(void)
+{
+	for (int i = 0; i < SHIM_MAX_THREADS; i++)
+		copies[i].count = 0;
+	for (size_t i = 0; i < CELLS; i++)
+		cells[i].is_coming = false;
+	copies_coming = 0;
+}
+
 void
 shim_shared_begin(size_t dynamic_bytes)
 {
@@ -73,19 +85,15 @@ shim_shared_begin(size_t dynamic_bytes)
 	dynamic_part = dynamic_bytes;
 	used = (dynamic_bytes + 127) / 128 * 128;
 	memset(memory, 0xff, used);
-	for (int i = 0; i < SHIM_MAX_THREADS; i++)
-	{
-		copies[i].count = 0;
-		copies[i].group = 0;
-	}
-	for (size_t i = 0; i < CELLS; i++)
-		cells[i].is_coming = false;
+	/* Nearly all kernels leave nothing behind. */
+	if (copies_coming > 0)
+		forget_copies();
 }
 
 bool
 shim_shared_end(void)
 {
-	for (int i = 0; i < SHIM_MAX_THREADS; i++)
+	for (int i = 0; i < SHIM_MAX_THREADS && copies_coming > 0; i++)
 		if (copies[i].count > 0)
 		{
 			shim_fault("thread %d ends without waiting for its copies, in %s",
@@ -266,6 +274,7 @@ shim_copy_async(size_t at, const void *source, size_t bytes, size_t zeros)
 	memset(memory + at, 0xff, bytes + zeros);
 	mark_coming(&copy, true);
 	mine->copy[mine->count++] = copy;
+	copies_coming++;
 }
 
 void
@@ -292,7 +301,10 @@ shim_copy_wait(int groups_left)
 
 	for (int i = 0; i < mine->count; i++)
 		if (mine->copy[i].group < mine->group - groups_left)
+		{
 			deliver(&mine->copy[i]);
+			copies_coming--;
+		}
 		else
 			mine->copy[kept++] = mine->copy[i];
 	mine->count = kept;

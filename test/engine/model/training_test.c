@@ -299,6 +299,14 @@ check_method(const char *directory, const char *adapter, json_t *golden,
 	arena_destroy(arena);
 }
 
+/* Methods differ in what the host computes. */
+static bool
+is_wanted(const char *name)
+{
+	return objective_find(name) != NULL &&
+	       (!TEST_DEVICE_IS_SLOW || strcmp(name, "a_lol") == 0);
+}
+
 /* The methods of one golden.json, in the order of the table. */
 static void
 check_file(Arena *arena, const char *folder, const char *model)
@@ -310,7 +318,7 @@ check_file(Arena *arena, const char *folder, const char *model)
 		json_t *golden = test_read_json(arena, folder, "golden.json");
 		json_t *methods = json_object_get(golden, "methods");
 
-		if (json_object_get(methods, name) != NULL)
+		if (json_object_get(methods, name) != NULL && is_wanted(name))
 			check_method(model, NULL, golden, name);
 	}
 }
@@ -344,7 +352,7 @@ check_adapters(Arena *arena, const char *root)
 	json_t *method;
 
 	json_object_foreach(json_object_get(golden, "methods"), name,
-	                    method) if (objective_find(name) != NULL)
+	                    method) if (is_wanted(name))
 		check_method(directory, "adapter", golden, name);
 }
 
