@@ -5,6 +5,8 @@
  */
 #include "model/layers.h"
 
+#include "base/kernel.h"
+
 #include <float.h>
 #include <math.h>
 
@@ -62,14 +64,21 @@ output_norm_backward(Pass *pass, Tensor output, Tensor stat)
 		              stat);
 }
 
+CPU_KERNEL static bool
+are_all_finite(const float *x, int64_t count)
+{
+	int is_other = 0;
+
+#pragma omp simd reduction(| : is_other)
+	for (int64_t i = 0; i < count; i++)
+		is_other |= !(fabsf(x[i]) <= FLT_MAX);
+	return is_other == 0;
+}
+
 bool
 outputs_are_finite(const float *outputs, int64_t count, Failure *failure)
 {
-	bool are_finite = true;
-
-	for (int64_t i = 0; i < count; i++)
-		are_finite &= fabsf(outputs[i]) <= FLT_MAX;
-	if (are_finite)
+	if (are_all_finite(outputs, count))
 		return true;
 	fail(failure, FAILURE_BAD_FILE, "the model's outputs are not finite");
 	return fail_detail(failure, "A weight is NaN or infinite, or weights are "

@@ -10,6 +10,7 @@
  * tokens, but K does not grow with them, so fewer than B beams may go on.
  */
 #include "model/generation/response.h"
+#include "model/generation/softmax.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -142,15 +143,10 @@ begin_search(Generator *g, Beams *beams, int place)
 static void
 to_logprobs(float *logits, int vocabulary)
 {
-	float largest = logits[0];
-	double sum = 0;
-	float lse;
+	double largest = logits[softmax_largest(logits, vocabulary)];
+	float lse =
+		(float) (largest + log(softmax_sum(logits, vocabulary, largest)));
 
-	for (int i = 1; i < vocabulary; i++)
-		largest = logits[i] > largest ? logits[i] : largest;
-	for (int i = 0; i < vocabulary; i++)
-		sum += exp((double) logits[i] - largest);
-	lse = (float) (largest + log(sum));
 	for (int i = 0; i < vocabulary; i++)
 		logits[i] -= lse;
 }

@@ -4,7 +4,8 @@
  */
 #include "model/generation/sample.h"
 
-#include <math.h>
+#include "model/generation/softmax.h"
+
 #include <stdlib.h>
 
 void
@@ -16,17 +17,6 @@ sample_penalize(float *logits, int vocabulary, const uint8_t *seen,
 	for (int i = 0; i < vocabulary; i++)
 		if (seen[i])
 			logits[i] = logits[i] < 0 ? logits[i] * factor : logits[i] / factor;
-}
-
-static int
-largest_index(const float *logits, int vocabulary)
-{
-	int best = 0;
-
-	for (int i = 1; i < vocabulary; i++)
-		if (logits[i] > logits[best])
-			best = i;
-	return best;
 }
 
 /* A token and its probability, for sorting. */
@@ -123,10 +113,10 @@ sample_candidates(const float *logits, int vocabulary,
                   const GenerateOptions *options, int32_t *ids,
                   double *probabilities)
 {
-	double largest = logits[largest_index(logits, vocabulary)];
+	double largest = logits[softmax_largest(logits, vocabulary)];
 	Candidate *candidates = malloc((size_t) vocabulary * sizeof(Candidate));
 	double *heap = malloc((size_t) vocabulary * sizeof(double));
-	double sum = 0;
+	double sum;
 	double mass;
 	double before = 0;
 	int count;
@@ -138,12 +128,8 @@ sample_candidates(const float *logits, int vocabulary,
 		free(heap);
 		return 0;
 	}
-	for (int i = 0; i < vocabulary; i++)
-	{
-		probabilities[i] =
-			exp(((double) logits[i] - largest) / options->temperature);
-		sum += probabilities[i];
-	}
+	sum = softmax_weights(probabilities, logits, vocabulary, largest,
+	                      options->temperature);
 	for (int i = 0; i < vocabulary; i++)
 		probabilities[i] /= sum;
 	count = gather(candidates, probabilities, vocabulary, options, heap);
@@ -172,22 +158,18 @@ static int32_t
 draw_from_all(const float *logits, int vocabulary, double temperature, double u,
               double *weight)
 {
-	double largest = logits[largest_index(logits, vocabulary)];
-	double sum = 0;
+	double largest = logits[softmax_largest(logits, vocabulary)];
+	double sum =
+		softmax_weights(weight, logits, vocabulary, largest, temperature);
 	double reached = 0;
 
-	for (int i = 0; i < vocabulary; i++)
-	{
-		weight[i] = exp(((double) logits[i] - largest) / temperature);
-		sum += weight[i];
-	}
 	for (int i = 0; i < vocabulary; i++)
 	{
 		reached += weight[i];
 		if (u * sum < reached)
 			return i;
 	}
-	return largest_index(logits, vocabulary);
+	return softmax_largest(logits, vocabulary);
 }
 
 int32_t
@@ -198,7 +180,7 @@ sample_token(const float *logits, int vocabulary,
 	int count;
 
 	if (options->temperature == 0)
-		return largest_index(logits, vocabulary);
+		return softmax_largest(logits, vocabulary);
 	if (options->top_k == 0 && options->top_p >= 1)
 		return draw_from_all(logits, vocabulary, options->temperature, u,
 		                     scratch->probabilities);
@@ -211,5 +193,5 @@ sample_token(const float *logits, int vocabulary,
 			return scratch->ids[i];
 	}
 	return count > 0 ? scratch->ids[count - 1]
-	                 : largest_index(logits, vocabulary);
+	                 : softmax_largest(logits, vocabulary);
 }
