@@ -473,6 +473,9 @@ extern void rotation_divisors(const ModelConfig *config, float *divisors);
 
 /* --------------------------------------------------- passes (pass.c) */
 
+/* Gives back the block of passes; the next one takes it again. */
+extern void pass_give_back(Model *model);
+
 /* Bytes of device memory a pass over so many tokens and sequences needs that
  * does nothing twice. */
 extern size_t pass_size(Model *model, int tokens, int sequences, int picked,
@@ -551,6 +554,17 @@ extern bool score_batch(Model *model, const Batch *batch, bool is_valued,
  * or infinite: the weights are damaged, or trained beyond numbers. */
 extern bool outputs_are_finite(const float *outputs, int64_t count,
                                Failure *failure);
+
+/* What a head of the model's kind needs for so many rows. */
+extern size_t rows_size(const Model *model, int rows, bool is_training);
+
+/* ----------------------------------------------------------- reserve.c */
+
+/* Fails unless the device has memory for the weights that were found. */
+extern bool reserve_weights(Model *model, Failure *failure);
+
+/* Bytes that model_make_trainable() needs more than there are now. */
+extern uint64_t state_to_come(const Model *model);
 
 extern size_t head_size(const Model *model, int rows, bool is_training);
 

@@ -447,6 +447,8 @@ open_weights(Model *model, Failure *failure)
 		return false;
 	if (model->plan != NULL)
 		rename_parameters(model, names->prefixes[0]);
+	if (!reserve_weights(model, failure))
+		return false;
 	for (int i = 0; i < model->parameter_count; i++)
 		if (model->parameters[i].stored != NULL &&
 		    !parameter_open(model, &model->parameters[i], "config.json says",
@@ -471,13 +473,18 @@ open_gguf_weights(Model *model, Failure *failure)
 	{
 		Parameter *parameter = &model->parameters[i];
 
-		if (relabel_makes(model, parameter))
-			continue;
-		if (!gguf_weight_open(model->arena, model->gguf, &model->config,
-		                      parameter->name, &parameter->stored, failure) ||
-		    !parameter_open(model, parameter, "its metadata say", failure))
+		if (!relabel_makes(model, parameter) &&
+		    !gguf_weight_open(model->arena, model->gguf, &model->config,
+		                      parameter->name, &parameter->stored, failure))
 			return false;
 	}
+	if (!reserve_weights(model, failure))
+		return false;
+	for (int i = 0; i < model->parameter_count; i++)
+		if (model->parameters[i].stored != NULL &&
+		    !parameter_open(model, &model->parameters[i], "its metadata say",
+		                    failure))
+			return false;
 	model->stored_dtype = main_dtype(model);
 	return true;
 }

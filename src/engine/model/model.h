@@ -274,6 +274,17 @@ typedef struct LoraOptions LoraOptions;
 extern bool model_make_trainable(Model *model, const LoraOptions *lora,
                                  Failure *failure);
 
+/*
+ * Sees to it that there will be memory to train the model, as it is or by a
+ * new adapter, with texts of so many tokens: for the job to fail before it
+ * begins.  The failure has what is needed and what is free.
+ */
+extern bool model_plan_training(Model *model, bool makes_adapter, int tokens,
+                                Failure *failure);
+
+/* The same for micro-batches of a trainable model. */
+extern bool model_reserve_budget(Model *model, int tokens, Failure *failure);
+
 extern bool model_is_trainable(const Model *model);
 
 extern void model_zero_gradients(Model *model);

@@ -229,13 +229,18 @@ reach_block(Model *model, size_t size, Failure *failure)
 }
 
 void
-model_rest(Model *model)
+pass_give_back(Model *model)
 {
-	if (model->block_size <= RESTING_BYTES)
-		return;
 	model->device->free(model->device, model->block);
 	model->block = NULL;
 	model->block_size = 0;
+}
+
+void
+model_rest(Model *model)
+{
+	if (model->block_size > RESTING_BYTES)
+		pass_give_back(model);
 }
 
 /* A score is the sum of so many products, each as large as the others. */

@@ -19,8 +19,7 @@
 
 #define MEBIBYTE ((uint64_t) 1 << 20)
 
-/* What a head of the model's kind needs for so many rows. */
-static size_t
+size_t
 rows_size(const Model *model, int rows, bool is_training)
 {
 	switch (model->config.kind)

@@ -108,7 +108,9 @@ model_make_trainable(Model *model, const LoraOptions *lora, Failure *failure)
 	}
 	if (model->has_values)
 		token_values_list(model);
-	if (!device->reserve(device, 4 * (uint64_t) state_bytes(model), failure) ||
+	/* Earlier passes may have taken what was kept for this. */
+	pass_give_back(model);
+	if (!device->reserve(device, state_to_come(model), failure) ||
 	    !allocate_state(model, MODEL_WEIGHTS, failure))
 		return fail_while(failure,
 		                  "making %lld parameters trainable (16 bytes each)",

@@ -6,6 +6,7 @@
 
 #include "formats/json.h"
 #include "model/lora/lora.h"
+#include "model/pair.h"
 #include "serve/ranks.h"
 #include "serve/requests.h"
 
@@ -164,6 +165,17 @@ open_model(Request *request, Job *job, const char *key, DType quantize,
 	return true;
 }
 
+/* Before rows are scored for hours. */
+static bool
+plan_memory(Job *job, Failure *failure)
+{
+	PairLimits limits = pair_limits(job->model, job->options.max_prompt_tokens,
+	                                job->options.max_response_tokens);
+
+	return model_plan_training(job->model, job->options.lora.rank > 0,
+	                           limits.prompt + limits.response, failure);
+}
+
 /*
  * What is trained, and where it rolls out what its new responses are compared
  * to: it a second time, which shares the files' memory, or the reference.
@@ -173,7 +185,8 @@ open_models(Request *request, Job *job, Failure *failure)
 {
 	DType quantize = job->options.quantize;
 
-	if (!open_model(request, job, "model", quantize, &job->model, failure))
+	if (!open_model(request, job, "model", quantize, &job->model, failure) ||
+	    !plan_memory(job, failure))
 		return false;
 	if (!objective_rolls_out(job->options.objective))
 		return true;

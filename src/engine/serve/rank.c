@@ -104,7 +104,8 @@ open_job(Rank *rank, Arena *arena, const char *text, size_t size,
 	budget = model_token_budget(rank->serve.job->model, true);
 	model_limit_passes(rank->serve.job->model,
 	                   model_pass_room(rank->serve.job->model));
-	return channel_send(&rank->channel, TEAM_OPENED, &budget, sizeof(budget),
+	return model_reserve_budget(rank->serve.job->model, budget, failure) &&
+	       channel_send(&rank->channel, TEAM_OPENED, &budget, sizeof(budget),
 	                    failure);
 }
 

@@ -608,6 +608,7 @@ train_run(Arena *arena, Model *model, const char *directory,
 
 	return train_prepare(model, options, failure) && begin(&run, failure) &&
 	       (limit_passes(&run), true) &&
+	       model_reserve_budget(model, run.state.plan.token_budget, failure) &&
 	       (events->team == NULL || team_begin(events->team, model, failure)) &&
 	       make_sampler(&run, failure) && report_rows(&run, failure) &&
 	       loop(&run, failure) && choose(&run, result, failure);

@@ -16,11 +16,18 @@ cache_row_bytes(const Model *model)
 	       (size_t) c->head_dim;
 }
 
+uint64_t
+lane_bytes(const Model *model, int rows)
+{
+	uint64_t logits = (uint64_t) model->config.vocabulary * 2 * sizeof(float);
+
+	return (uint64_t) rows * cache_row_bytes(model) + logits;
+}
+
 int
 lanes_afford(const Model *model, int rows, int wanted)
 {
-	uint64_t logits = (uint64_t) model->config.vocabulary * 2 * sizeof(float);
-	uint64_t lane = (uint64_t) rows * cache_row_bytes(model) + logits;
+	uint64_t lane = lane_bytes(model, rows);
 	uint64_t room = model->device->room(model->device);
 	uint64_t allowed = CACHE_BYTES;
 	uint64_t count;

@@ -25,6 +25,9 @@ typedef struct Lanes
 	                         * i for the i-th lane it was asked for */
 } Lanes;
 
+/* Bytes of one lane of so many rows. */
+extern uint64_t lane_bytes(const Model *model, int rows);
+
 /* How many lanes of so many rows the memory allows, up to `wanted`. */
 extern int lanes_afford(const Model *model, int rows, int wanted);
 
