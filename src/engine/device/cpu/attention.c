@@ -44,17 +44,19 @@ softmax_block(float *score, int from, int to, int length, float *most,
 	float now;
 	float factor;
 
-	for (int j = 0; j < from; j++)
-		score[j] = -INFINITY;
-	for (int j = to; j < length; j++)
-		score[j] = -INFINITY;
-	memcpy(largest, score, sizeof(largest));
-	for (int start = LANES; start < length; start += LANES)
+	for (int j = 0; j < LANES; j++)
+		largest[j] = -INFINITY;
+	for (int start = 0; start < length; start += LANES)
 	{
 #pragma omp simd
 		for (int j = 0; j < LANES; j++)
-			largest[j] =
-				score[start + j] > largest[j] ? score[start + j] : largest[j];
+		{
+			bool is_seen = start + j >= from && start + j < to;
+			float s = is_seen ? score[start + j] : -INFINITY;
+
+			score[start + j] = s;
+			largest[j] = s > largest[j] ? s : largest[j];
+		}
 	}
 	now = lanes_max(largest);
 	now = before > now ? before : now;
@@ -192,6 +194,7 @@ forward_begin(Forward *f, Device *device, const AttentionShape *shape,
 	f->score = at += rows * (size_t) task->width;
 	f->most = at += rows * SCORE_STRIDE;
 	f->sum = at + rows;
+	memset(f->queries, 0, rows * (size_t) task->width * sizeof(float));
 	return true;
 }
 

@@ -38,27 +38,36 @@ typedef struct Backward
 	float *scale;   /* [rows] all the same */
 } Backward;
 
-/* Scores of a row to probabilities p, and their gradients dp to the scores',
- * p (dp - delta): of the keys [from, to), zeros else. */
+/* LANES scores to probabilities p, and their gradients dp to the scores',
+ * p (dp - delta): of those in [from, to), zeros else. */
+__attribute__((always_inline)) static inline void
+softmax_grad_lanes(float *score, float *dscore, int from, int to, float lse,
+                   float delta, const bool all_seen)
+{
+#pragma omp simd
+	for (int j = 0; j < LANES; j++)
+	{
+		float p = exp_f32(score[j] - lse);
+
+		if (!all_seen)
+			p = j >= from && j < to ? p : 0;
+		score[j] = p;
+		dscore[j] = p * (dscore[j] - delta);
+	}
+}
+
+/* The same of a row's `length` scores. */
 CPU_KERNEL static void
 softmax_grad_block(float *score, float *dscore, int from, int to, int length,
                    float lse, float delta)
 {
-	for (int start = 0; start < length; start += LANES)
-	{
-#pragma omp simd
-		for (int j = 0; j < LANES; j++)
-		{
-			float p = exp_f32(score[start + j] - lse);
-
-			score[start + j] = p;
-			dscore[start + j] = p * (dscore[start + j] - delta);
-		}
-	}
-	for (int j = 0; j < from; j++)
-		score[j] = dscore[j] = 0;
-	for (int j = to; j < length; j++)
-		score[j] = dscore[j] = 0;
+	for (int j = 0; j < length; j += LANES)
+		if (j >= from && j + LANES <= to)
+			softmax_grad_lanes(score + j, dscore + j, 0, LANES, lse, delta,
+			                   true);
+		else
+			softmax_grad_lanes(score + j, dscore + j, from - j, to - j, lse,
+			                   delta, false);
 }
 
 /* The chunk's scores to probabilities and gradients. */
@@ -116,12 +125,21 @@ backward_keys(Backward *b, int start, int end)
 CPU_KERNEL static float
 row_delta(const float *dout, const float *out, int n)
 {
-	float sum = 0;
+	float part[8] = {0};
+	float rest = 0;
+	int done = 0;
 
-#pragma omp simd reduction(+ : sum)
-	for (int d = 0; d < n; d++)
-		sum += dout[d] * out[d];
-	return sum;
+	for (; done + 8 <= n; done += 8)
+	{
+#pragma omp simd
+		for (int d = 0; d < 8; d++)
+			part[d] += dout[done + d] * out[done + d];
+	}
+	for (; done < n; done++)
+		rest += dout[done] * out[done];
+	FOLD_SUM(part, 4);
+	FOLD_SUM(part, 2);
+	return part[0] + part[1] + rest;
 }
 
 static void
@@ -226,6 +244,7 @@ backward_begin(Backward *b, Device *device, const AttentionShape *shape,
 	b->lse = at += rows * SCORE_STRIDE;
 	b->delta = at += rows;
 	b->scale = at + rows;
+	memset(b->queries, 0, 2 * rows * (size_t) task->width * sizeof(float));
 	return true;
 }
 

@@ -166,7 +166,6 @@ CPU_KERNEL void
 load_rows(const AttentionTask *task, float *rows, Tensor x, float factor)
 {
 	int head_dim = task->shape->head_dim;
-	int width = task->width;
 
 	for (int i = task->first; i < task->last; i++)
 	{
@@ -175,12 +174,8 @@ load_rows(const AttentionTask *task, float *rows, Tensor x, float factor)
 
 		for (int h = 0; h < task->group; h++)
 		{
-#pragma omp simd
-			for (int d = 0; d < head_dim; d++)
-				rows[d] = factor * from[d];
-			for (int d = head_dim; d < width; d++)
-				rows[d] = 0;
-			rows += width;
+			scale_numbers(rows, from, head_dim, factor);
+			rows += task->width;
 			from += head_dim;
 		}
 	}
@@ -199,11 +194,7 @@ store_rows(const AttentionTask *task, Tensor x, const float *rows,
 
 		for (int h = 0; h < task->group; h++)
 		{
-			float own = *factor++;
-
-#pragma omp simd
-			for (int d = 0; d < head_dim; d++)
-				to[d] = own * rows[d];
+			scale_numbers(to, rows, head_dim, *factor++);
 			rows += task->width;
 			to += head_dim;
 		}

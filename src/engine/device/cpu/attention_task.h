@@ -114,7 +114,8 @@ extern void pack_panel(const AttentionTask *task, float *panel, Tensor x);
 /* The same by tiles of keys: panel[length / KEYS][head_dim][KEYS] */
 extern void pack_tiles(const AttentionTask *task, float *panel, Tensor x);
 
-/* The block's rows of x, and back: rows[task->rows][width] times factor. */
+/* The block's rows of x, and back: rows[task->rows][width] times factor; what
+ * pads them stays as it is. */
 extern void load_rows(const AttentionTask *task, float *rows, Tensor x,
                       float factor);
 extern void store_rows(const AttentionTask *task, Tensor x, const float *rows,

@@ -16,7 +16,12 @@ tile(float *c, int64_t c_stride, TileLeft left, const float *right,
      bool adds)
 {
 	Vector sum[ROWS][VECTORS];
+	/* One for four rows, as many as an address can tell apart. */
+	const float *at[(ROWS + 3) / 4];
 
+#pragma GCC unroll 16
+	for (int r = 0; r < rows; r += 4)
+		at[r / 4] = left.data + r * left.stride;
 #pragma GCC unroll 16
 	for (int r = 0; r < rows; r++)
 #pragma GCC unroll 8
@@ -32,13 +37,15 @@ tile(float *c, int64_t c_stride, TileLeft left, const float *right,
 #pragma GCC unroll 16
 		for (int r = 0; r < rows; r++)
 		{
-			Vector x = vector_all(left.data[r * left.stride]);
+			Vector x = vector_all(at[r / 4][r % 4 * left.stride]);
 
 #pragma GCC unroll 8
 			for (int v = 0; v < vectors; v++)
 				sum[r][v] = vector_fma(x, factor[v], sum[r][v]);
 		}
-		left.data += left.step;
+#pragma GCC unroll 16
+		for (int r = 0; r < rows; r += 4)
+			at[r / 4] += left.step;
 		right += right_stride;
 	}
 #pragma GCC unroll 16
@@ -46,11 +53,11 @@ tile(float *c, int64_t c_stride, TileLeft left, const float *right,
 #pragma GCC unroll 8
 		for (int v = 0; v < vectors; v++)
 		{
-			float *at = c + r * c_stride + v * LANES;
+			float *to = c + r * c_stride + v * LANES;
 
 			if (adds)
-				sum[r][v] += vector_load(at);
-			vector_store(at, sum[r][v]);
+				sum[r][v] += vector_load(to);
+			vector_store(to, sum[r][v]);
 		}
 }
 

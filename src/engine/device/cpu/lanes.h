@@ -36,6 +36,22 @@ lanes_sum(float *x)
 	return x[0];
 }
 
+/* to[n] = factor * from[n].  Heads may be short, so by eights. */
+static inline void
+scale_numbers(float *to, const float *from, int n, float factor)
+{
+	int done = 0;
+
+	for (; done + 8 <= n; done += 8)
+	{
+#pragma omp simd
+		for (int d = 0; d < 8; d++)
+			to[done + d] = factor * from[done + d];
+	}
+	for (; done < n; done++)
+		to[done] = factor * from[done];
+}
+
 /* n rounded up to a multiple of `to`. */
 static inline int
 padded(int n, int to)
