@@ -12,10 +12,15 @@
 #define TOKENS_MIN 256
 
 /* Bytes of passes and logits that we want to hold at most.  Products run at
- * full speed from a few hundred rows a thread on; a pass that keeps its state
- * has fewer of them in a byte. */
+ * full speed from a few hundred rows a thread on.  Beside gradients and moments
+ * of all weights more of them are little; beside an adapter's the pass is what
+ * training takes. */
 #define BLOCK_BYTES ((uint64_t) 512 << 20)
 #define TRAINING_BLOCK_BYTES ((uint64_t) 1 << 30)
+#define ADAPTER_BLOCK_BYTES ((uint64_t) 400 << 20)
+
+/* Budgets above TOKENS_MIN are multiples of this. */
+#define TOKENS_STEP 64
 
 #define MEBIBYTE ((uint64_t) 1 << 20)
 
@@ -58,16 +63,28 @@ model_limit_passes(Model *model, uint64_t bytes)
 	model->pass_limit = bytes;
 }
 
+static uint64_t
+block_bytes(const Model *model, bool is_training)
+{
+	if (!is_training)
+		return BLOCK_BYTES;
+	return model->adapter == NULL ? TRAINING_BLOCK_BYTES : ADAPTER_BLOCK_BYTES;
+}
+
 int
 model_token_budget(const Model *model, bool is_training)
 {
 	uint64_t room = model_pass_room(model);
-	uint64_t most = is_training ? TRAINING_BLOCK_BYTES : BLOCK_BYTES;
+	uint64_t most = block_bytes(model, is_training);
 	int tokens = TOKENS_MAX;
 
 	while (tokens > TOKENS_MIN &&
 	       tokens_size(model, tokens, is_training) > most)
 		tokens /= 2;
+	for (int more = tokens / 2; more >= TOKENS_STEP && tokens < TOKENS_MAX;
+	     more /= 2)
+		if (tokens_size(model, tokens + more, is_training) <= most)
+			tokens += more;
 	while (room > 0 && tokens > 1 &&
 	       tokens_size(model, tokens, is_training) > room)
 		tokens /= 2;
