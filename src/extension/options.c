@@ -132,7 +132,7 @@ static const Option known_options[] = {
 	FLOAT_OPTION("lora_alpha", TRAIN | REWARD, "16", 0, 1e6, LOW_OPEN),
 	FLOAT_OPTION("lora_dropout", TRAIN | REWARD, "0.05", 0, 1, HIGH_OPEN),
 	{"lora_targets", TRAIN | REWARD, OPTION_TARGETS, "\"all-linear\""},
-	CHOICE_OPTION("quantize", TRAIN, "\"none\"", ",none,q8_0,nf4,nf4_double,", NULL),
+	CHOICE_OPTION("quantize", TRAIN | REWARD, "\"none\"", ",none,q8_0,nf4,nf4_double,", NULL),
 
 	/* The machine. */
 	CHOICE_OPTION("dtype", TRAIN | VALUE | EVALUATE | REWARD, "\"auto\"", ",auto,fp32,bf16,", NULL),

@@ -33,7 +33,7 @@ SELECT format('COPY template TO %L', :'directory' || '/chat_template.jinja')
 :copy;
 SELECT alol_model_load('chat', :'directory') \gset
 
-SELECT plan(49);
+SELECT plan(52);
 
 -- Prompts
 SELECT is(alol_chat_prompt('chat', '[{"role": "user", "content": " Hi! "}]'),
@@ -166,6 +166,23 @@ SELECT results_eq('SELECT response FROM alol_samples WHERE job = ' || :job
 	'SELECT alol_chat(''chat'', prompt, 6, num_beams => 3) FROM chats
 		WHERE key <= 5 ORDER BY prompt::text',
 	'whose responses are those of alol_chat()');
+
+-- A classifier reads what the template makes of a chat.
+CREATE TABLE judged AS SELECT format('[{"role": "user", "content": "say %s"}]', i)::jsonb AS prompt,
+	CASE i % 2 WHEN 0 THEN 'yes' ELSE 'no' END || i AS response, i % 2 AS label
+FROM generate_series(1, 60) i;
+SELECT alol_train_reward('judged', 'chat', 'chat_judge', steps => 3, learning_rate => 1e-3) AS a,
+	alol_train_reward('SELECT alol_chat_prompt(''chat'', prompt) AS prompt, response, label FROM judged',
+		'chat', 'chat_reader', steps => 3, learning_rate => 1e-3, validation => 'SELECT
+		alol_chat_prompt(''chat'', prompt) AS prompt, response, label FROM judged WHERE label = 1') AS b,
+	alol_train_reward('judged', 'chat', 'chat_judge_too', steps => 3, learning_rate => 1e-3,
+		validation => 'SELECT * FROM judged WHERE label = 1') AS c \gset
+SELECT is(concat_ws(' ', alol_wait(:a), alol_wait(:b), alol_wait(:c)), 'succeeded succeeded succeeded',
+	'a reward is trained on chats');
+SELECT is((SELECT count(DISTINCT hash) FROM alol_model WHERE name IN ('chat_reader', 'chat_judge_too')),
+	1::bigint, 'and is the same as one trained on their texts');
+SELECT ok(alol_reward('chat_judge', alol_chat_prompt('chat', prompt), response) BETWEEN 0 AND 1,
+	'which it is asked about') FROM judged LIMIT 1;
 
 SELECT * FROM finish();
 

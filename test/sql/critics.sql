@@ -59,7 +59,7 @@ BEGIN
 	RETURN pg_read_file(path || '/config.json')::jsonb;
 END $$;
 
-SELECT plan(76);
+SELECT plan(79);
 
 -- Calls that cannot work.
 SELECT throws_ok(call($$NULL, 'critic_llama', 'o'$$), '22004',
@@ -94,9 +94,9 @@ SELECT throws_ok(call($$'SELECT prompt AS response, key AS prompt, label
 SELECT throws_ok(call($$'texts', 'critic_llama', 'o',
 	options => '{"prompt_column": "question"}'$$), '42703',
 	'source has no column "question"', 'a named prompt column must be there');
-SELECT throws_ok(call($$'SELECT ''[]''::jsonb AS prompt, response, label
-	FROM texts', 'critic_llama', 'o'$$), '0A000',
-	'source column "prompt" has chats, a classifier reads text');
+SELECT throws_ok(call($$'texts', 'critic_llama', 'o', lora_rank => 0,
+	options => '{"quantize": "nf4"}'$$), '22023',
+	'quantize "nf4" needs an adapter to train');
 SELECT throws_ok(call($$'texts', 'critic_llama', 'o', 'score',
 	'classification'$$), '42804', 'source column "score" has type double '
 	'precision, of which classification makes no classes');
@@ -290,6 +290,14 @@ SELECT is(alol_wait(:job), 'succeeded', 'an adapter is gone on with');
 SELECT results_eq($$SELECT kind, base FROM alol_models
 	WHERE name = 'critic_g'$$, $$SELECT 'classifier', NULL$$,
 	'and merged into a model of its own');
+
+-- Over quantized weights.
+SELECT alol_train_reward('texts', 'critic_llama', 'critic_quantized', steps => 3, lora_rank => 4,
+	options => '{"quantize": "q8_0"}') AS job \gset
+SELECT is(alol_wait(:job), 'succeeded', 'an adapter is trained over quantized weights');
+SELECT ok(notice LIKE '%are quantized to q8_0 while it is trained; it will be merged into the model%',
+	'which are merged with it as they were') FROM alol_jobs WHERE job = :job;
+SELECT ok(alol_reward('critic_quantized', NULL, 'x') BETWEEN 0 AND 1, 'into a classifier');
 
 SELECT finish();
 SELECT count(alol_job_drop(job)) FROM alol_jobs WHERE model LIKE 'critic%' \gset

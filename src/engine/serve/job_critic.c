@@ -6,6 +6,7 @@
 #include "formats/json.h"
 #include "model/classify.h"
 #include "serve/job.h"
+#include "text/chat.h"
 #include "train/checksum.h"
 
 #include <math.h>
@@ -84,6 +85,26 @@ check_label(const Job *job, const WireRow *row, Failure *failure)
 	return true;
 }
 
+/* A prompt that is a chat becomes the text that the template makes of it, asked
+ * to be answered: what alol_chat_prompt() gives, to be judged in the same way. */
+static bool
+render_prompt(const Job *job, Arena *arena, TextPair *pair, Failure *failure)
+{
+	char *text;
+	size_t length;
+
+	if (pair->prompt == NULL || pair->prompt_length == 0 ||
+	    pair->prompt[0] != '\0')
+		return true;
+	if (!chat_render(tokenizer_chat(model_tokenizer(job->model)), arena,
+	                 pair->prompt + 1, pair->prompt_length - 1, true, &text,
+	                 &length, failure))
+		return false;
+	pair->prompt = text;
+	pair->prompt_length = length;
+	return true;
+}
+
 /* The row's tokens, in arena; none is no failure. */
 static bool
 read_text(const Job *job, Arena *arena, WireReader *items, WireRow *wire,
@@ -100,6 +121,7 @@ read_text(const Job *job, Arena *arena, WireReader *items, WireRow *wire,
 		(TextPair){wire->flags & WIRE_ROW_IS_SINGLE ? NULL : wire->prompt,
 	               wire->prompt_length, wire->response, wire->response_length};
 	if (!check_label(job, wire, failure) ||
+	    !render_prompt(job, arena, &pair, failure) ||
 	    !classify_encode(job->model, arena, &pair, &ids, &types, failure) ||
 	    !first_type(&types, &row->prompt, failure))
 		return fail_while(failure, "row %lld", (long long) wire->row_number);

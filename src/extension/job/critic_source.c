@@ -9,7 +9,6 @@
 
 #include "job/critic.h"
 #include "base/json.h"
-#include "inference/prompt.h"
 
 /* How labels of a type can be used. */
 typedef enum LabelType
@@ -122,12 +121,6 @@ open_texts(const char *text, const char *argument, Jsonb *settings)
 	 * without. */
 	source_require_texts(source, compares && source_has_pairs(source),
 	                     compares && !source_has_pairs(source));
-	if (prompt_is_chat(source->columns, source->prompt))
-		ereport(ERROR,
-		        (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-		         errmsg("%s column \"%s\" has chats, a classifier reads text",
-		                argument, source->prompt_column),
-		         errhint("alol_chat_prompt() makes text of them.")));
 	label = critic_label(source, settings);
 	if (label != 0)
 		check_label(source, label, json_text(settings, "label"), objective);

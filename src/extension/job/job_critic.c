@@ -16,6 +16,7 @@
 #include "job/critic.h"
 #include "job/job_record.h"
 #include "base/json.h"
+#include "inference/prompt.h"
 
 /* Rows of a request, and the most bytes of one. */
 #define CHUNK 256
@@ -37,6 +38,7 @@ typedef enum CriticSkip
 typedef struct CriticRow
 {
 	char *prompt;   /* NULL: a single text */
+	bool is_chat;   /* which the model's template makes a text of */
 	char *response; /* of a pair the chosen one */
 	char *rejected; /* NULL: no pair */
 	double label;
@@ -241,6 +243,7 @@ read_row(JobRun *run, const JobRows *rows, int64 number, CriticRow *row)
 
 	memset(row, 0, sizeof(*row));
 	row->prompt = rows_prompt(rows, tuple);
+	row->is_chat = rows_have_chats(rows);
 	if (!run->has_pairs)
 		row->response = rows_response(rows, tuple);
 	else if (!rows_pair(rows, tuple, &row->response, &row->rejected))
@@ -268,7 +271,7 @@ put_text(const CriticRow *row, int64 number, const char *text, uint8 flags,
 	             (row->prompt == NULL ? WIRE_ROW_IS_SINGLE : 0);
 	if (row->prompt != NULL)
 		wire.prompt =
-			text_to_utf8(row->prompt, strlen(row->prompt), &wire.prompt_length);
+			prompt_to_utf8(row->prompt, row->is_chat, &wire.prompt_length);
 	else
 		wire.prompt = "";
 	wire.response = text_to_utf8(text, strlen(text), &wire.response_length);

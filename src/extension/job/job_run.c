@@ -107,9 +107,8 @@ say_what_is_quantized(JobRun *run)
 		job_record_notice(
 			run->job, "notice",
 			psprintf("the weights under the adapter are quantized to %s while "
-		             "it is trained; it will be used over the model as it is "
-		             "stored",
-		             quantize));
+		             "it is trained; it will be %s the model as it is stored",
+		             quantize, run->is_critic ? "merged into" : "used over"));
 }
 
 /* Opens the job in the engine; true when its rows are scored already. */

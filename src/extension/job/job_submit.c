@@ -127,9 +127,8 @@ resolve_settings(const JobCall *call, const Model *policy, const Method *method)
 	appendStringInfoChar(&json, '{');
 	if (call->method != NULL)
 	{
-		if (call->label == NULL)
-			check_quantize(options, rank);
-		else
+		check_quantize(options, rank);
+		if (call->label != NULL)
 			json_add_text(&json, "label", call->label);
 		add_training(&json, call, rank);
 	}
