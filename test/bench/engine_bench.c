@@ -1,9 +1,10 @@
 /*
  * engine_bench.c
  *		Speed and memory of scoring, an A-LoL step and generation, on random
- *		tokens: engine_bench MODEL PROMPT RESPONSE BATCH STEPS [RANK]
+ *		tokens: engine_bench MODEL PROMPT RESPONSE BATCH STEPS [RANK [DTYPE]]
  *
- * With a rank only the steps, of an adapter of this rank on every linear map.
+ * With a rank above 0 only the steps, of an adapter of this rank on every
+ * linear map.  DTYPE is how products are computed: fp32, bf16, or auto.
  * Prints one JSON line for each kind of work: tokens a second (prompt and
  * response), seconds, peak memory in MiB, and the share of what its matrix
  * products take alone: of the time, and on a busy machine better of the
@@ -277,12 +278,15 @@ int
 main(int argc, char **argv)
 {
 	Bench bench = {.arena = arena_create()};
+	int rank = argc > 6 ? atoi(argv[6]) : 0;
 	Device *device;
+	DType products;
 	Failure failure;
 
-	if (argc != 6 && argc != 7)
+	if (argc < 6 || argc > 8)
 	{
-		fprintf(stderr, "usage: %s MODEL PROMPT RESPONSE BATCH STEPS [RANK]\n",
+		fprintf(stderr,
+		        "usage: %s MODEL PROMPT RESPONSE BATCH STEPS [RANK [DTYPE]]\n",
 		        argv[0]);
 		return 2;
 	}
@@ -294,14 +298,18 @@ main(int argc, char **argv)
 	check(
 		model_open(bench.arena, device, argv[1], NULL, &bench.model, &failure),
 		&failure);
+	check(products_find(argc > 7 ? argv[7] : "fp32", &products, &failure),
+	      &failure);
+	model_set_products(bench.model, products);
+	device->products = model_products(bench.model);
 	bench.products.device = device;
-	if (argc == 6)
+	if (rank == 0)
 	{
 		bench_scoring(&bench);
 		bench_generation(bench.model, bench.prompt, 1);
 		bench_generation(bench.model, bench.prompt, 32);
 	}
-	bench_training(&bench, argc == 7 ? atoi(argv[6]) : 0);
+	bench_training(&bench, rank);
 	arena_destroy(bench.arena);
 	device->close(device);
 	return 0;
