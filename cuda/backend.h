@@ -90,6 +90,9 @@ extern bool cuda_reserve(Device *device, uint64_t bytes, Failure *failure);
 
 /* ------------------------------------------------------------ the operations */
 
+extern size_t cuda_packed_bytes(Device *device, const Matrix *w);
+extern void cuda_pack(Device *device, void *target, const Matrix *w,
+                      bool is_for_input_grad);
 extern void cuda_matmul(Device *device, Tensor out, Tensor x, const Matrix *w,
                         const Tensor *bias, float beta);
 extern void cuda_matmul_input_grad(Device *device, Tensor dx, Tensor dout,

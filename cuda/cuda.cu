@@ -121,6 +121,8 @@ fill_operations(Device *device)
 	device->sync = cuda_sync;
 	device->run_slices = cuda_run_slices;
 	device->close = cuda_close;
+	device->packed_bytes = cuda_packed_bytes;
+	device->pack = cuda_pack;
 	device->matmul = cuda_matmul;
 	device->matmul_input_grad = cuda_matmul_input_grad;
 	device->matmul_weight_grad = cuda_matmul_weight_grad;

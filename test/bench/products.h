@@ -57,6 +57,8 @@ typedef struct Product
 	int slices;
 	Tensor x;
 	Tensor w;
+	void *packed; /* of w; NULL: none */
+	void *packed_grad;
 	Tensor out;
 	Times best;
 } Product;
@@ -69,7 +71,7 @@ multiply_slice(void *argument, int slice)
 	int64_t rows = p->x.rows * (slice + 1) / p->slices - first;
 	Tensor x = tensor_rows(p->x, first, rows);
 	Tensor out = tensor_rows(p->out, first, rows);
-	Matrix w = {p->w, false};
+	Matrix w = {p->w, false, p->packed, p->packed_grad};
 
 	if (p->kind == PRODUCT_FORWARD)
 		p->device->matmul(p->device, out, x, &w, NULL, 0);
@@ -116,6 +118,19 @@ numbers(Device *device, int64_t rows, int64_t cols)
 		rows, cols);
 }
 
+/* As models have their weights. */
+static void *
+packed(Device *device, Tensor w, bool is_for_input_grad)
+{
+	Matrix matrix = {w, false, NULL, NULL};
+	size_t bytes = device->packed_bytes(device, &matrix);
+	void *target = bytes == 0 ? NULL : device->alloc(device, bytes);
+
+	if (target != NULL)
+		device->pack(device, target, &matrix, is_for_input_grad);
+	return target;
+}
+
 static Times
 time_of(Products *products, ProductKind kind, int64_t m, int64_t n, int64_t k)
 {
@@ -133,12 +148,19 @@ time_of(Products *products, ProductKind kind, int64_t m, int64_t n, int64_t k)
 	product.x = numbers(device, m, k);
 	product.w = numbers(device, n, k);
 	product.out = numbers(device, m, n);
+	if (device->products == DTYPE_BF16)
+	{
+		product.packed = packed(device, product.w, false);
+		product.packed_grad = packed(device, product.w, true);
+	}
 	for (product.slices = 1; product.slices <= device->threads;
 	     product.slices += device->threads > 1 ? device->threads - 1 : 1)
 		if (m >= 16 * product.slices)
 			time_product(&product);
 	device->free(device, product.x.data);
 	device->free(device, product.w.data);
+	device->free(device, product.packed);
+	device->free(device, product.packed_grad);
 	device->free(device, product.out.data);
 	if (products->count < PRODUCTS_MOST)
 		products->known[products->count++] = product;

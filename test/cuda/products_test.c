@@ -64,7 +64,8 @@ check_products(DType dtype, int m, int rows, int cols, bool transposed)
 	Pair out = pair_random(m, n, n + 2, 5);
 	Pair plain = pair_random(m, n, n, 6);
 	Pair dx = pair_random(m, k, k + 1, 7);
-	Matrix matrix[2] = {{w.on[0], transposed}, {w.on[1], transposed}};
+	Matrix matrix[2] = {{w.on[0], transposed, NULL, NULL},
+	                    {w.on[1], transposed, NULL, NULL}};
 
 	ON_BOTH(matmul, out.on[d], x.on[d], &matrix[d], &bias.on[d], 0.5f);
 	pair_assert_near(out, TOLERANCE);
@@ -84,7 +85,8 @@ check_weight_grad(int m, int rows, int cols, bool transposed)
 	Pair x = pair_random(m, k, k + 3, 2);
 	Pair dout = pair_random(m, n, n + 1, 3);
 	Pair dbias = pair_random(1, n, n, 4);
-	Matrix matrix[2] = {{dw.on[0], transposed}, {dw.on[1], transposed}};
+	Matrix matrix[2] = {{dw.on[0], transposed, NULL, NULL},
+	                    {dw.on[1], transposed, NULL, NULL}};
 
 	ON_BOTH(matmul_weight_grad, &matrix[d], &dbias.on[d], dout.on[d], x.on[d]);
 	pair_assert_near(dw, TOLERANCE);

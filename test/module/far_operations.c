@@ -14,7 +14,9 @@ tensor(Tensor x)
 static Matrix
 matrix(const Matrix *w)
 {
-	return (Matrix){tensor(w->tensor), w->transposed};
+	return (Matrix){tensor(w->tensor), w->transposed,
+	                w->packed == NULL ? NULL : near(w->packed),
+	                w->packed_grad == NULL ? NULL : near(w->packed_grad)};
 }
 
 /* NULL stays NULL. */
@@ -66,6 +68,26 @@ far_matmul(Device *device, Tensor out, Tensor x, const Matrix *w,
 	if (far_begins(device))
 		cpu->matmul(cpu, tensor(out), tensor(x), &weight, optional(bias, &copy),
 		            beta);
+}
+
+static size_t
+far_packed_bytes(Device *device, const Matrix *w)
+{
+	Device *cpu = cpu_of(device);
+	Matrix weight = matrix(w);
+
+	return cpu->packed_bytes(cpu, &weight);
+}
+
+static void
+far_pack(Device *device, void *target, const Matrix *w, bool is_for_input_grad)
+{
+	Device *cpu = cpu_of(device);
+	Matrix weight = matrix(w);
+
+	if (far_begins(device))
+		cpu->pack(cpu, (void *) (uintptr_t) near(target), &weight,
+		          is_for_input_grad);
 }
 
 static void
@@ -324,6 +346,8 @@ void
 far_fill_operations(Device *device)
 {
 	device->run_slices = far_run_slices;
+	device->packed_bytes = far_packed_bytes;
+	device->pack = far_pack;
 	device->matmul = far_matmul;
 	device->matmul_input_grad = far_matmul_input_grad;
 	device->matmul_weight_grad = far_matmul_weight_grad;

@@ -38,6 +38,8 @@ typedef struct Matrix
 {
 	Tensor tensor; /* as stored */
 	bool transposed;
+	const void *packed;      /* see pack; NULL: read as stored */
+	const void *packed_grad; /* the same for matmul_input_grad */
 } Matrix;
 
 typedef enum NormKind
@@ -175,6 +177,16 @@ struct Device
 	 * (NULL: no bias) */
 	void (*matmul_weight_grad)(Device *device, const Matrix *dw,
 	                           const Tensor *dbias, Tensor dout, Tensor x);
+
+	/*
+	 * Weights as products of bf16 read them best: pack fills target (device,
+	 * packed_bytes) with what may stand at w->packed or, for
+	 * matmul_input_grad, at w->packed_grad until the weights change.  0 bytes:
+	 * the device reads all weights as they are stored.
+	 */
+	size_t (*packed_bytes)(Device *device, const Matrix *w);
+	void (*pack)(Device *device, void *target, const Matrix *w,
+	             bool is_for_input_grad);
 
 	/* out[i] = beta * out[i] + table[index[i]] */
 	void (*gather_rows)(Device *device, Tensor out, Tensor table,

@@ -142,7 +142,8 @@ side_forward(Pass *pass, const Side *side)
 	linear_forward(pass, side->map, distances->mapped, distances->normed);
 	for (int h = 0; h < heads; h++)
 	{
-		const Matrix rows = {head_of(distances->mapped, heads, h), false};
+		const Matrix rows = {head_of(distances->mapped, heads, h), false, NULL,
+		                     NULL};
 
 		device->matmul(device, head_of(side->scores, heads, h),
 		               head_of(side->x, heads, h), &rows, NULL, 0);
@@ -164,8 +165,10 @@ side_backward(Pass *pass, const Side *side)
 	zero(device, distances->dmapped);
 	for (int h = 0; h < heads; h++)
 	{
-		const Matrix rows = {head_of(distances->mapped, heads, h), false};
-		const Matrix drows = {head_of(distances->dmapped, heads, h), false};
+		const Matrix rows = {head_of(distances->mapped, heads, h), false, NULL,
+		                     NULL};
+		const Matrix drows = {head_of(distances->dmapped, heads, h), false,
+		                      NULL, NULL};
 		Tensor dscores = head_of(side->dscores, heads, h);
 
 		device->matmul_input_grad(device, head_of(side->dx, heads, h), dscores,

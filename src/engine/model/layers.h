@@ -27,6 +27,8 @@ typedef struct Parameter
 	DType dtype;       /* of value; vectors are always fp32 */
 	const void *value; /* device: where the file lies, or in the flat weights */
 	bool is_copy;      /* value is memory of the parameter's own */
+	void *packed;      /* device, its own: Matrix.packed of value, or NULL */
+	void *packed_grad; /* the same for matmul_input_grad */
 } Parameter;
 
 /* What an adapter adds to a linear map: scale B A dropout(x). */
@@ -175,6 +177,7 @@ struct Model
 	float *gradients;
 	float *first_moment;
 	float *second_moment;
+	bool has_changed; /* the weights have, since they were packed */
 
 	LayerState *states; /* [L], of the pass that runs */
 	void *block;        /* the workspace's memory, reused by every pass */
@@ -319,6 +322,14 @@ extern bool model_config_json(Arena *arena, const Model *model, json_t **json,
                               Failure *failure);
 /* Lets go of what was opened at parameter->value: not of a trained copy. */
 extern void parameter_release(Model *model, Parameter *parameter);
+
+/*
+ * Packs the weights that products of bf16 read, with_gradient also for
+ * matmul_input_grad: those that are not, or have changed.  Where memory is
+ * short they are read as they are stored (products.c).
+ */
+extern void model_pack(Model *model, bool with_gradient);
+extern void parameter_unpack(Model *model, Parameter *parameter);
 
 extern Tensor parameter_vector(const Parameter *parameter);
 extern Matrix parameter_matrix(const Parameter *parameter);

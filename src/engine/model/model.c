@@ -220,6 +220,7 @@ parameter_release(Model *model, Parameter *parameter)
 {
 	Device *device = model->device;
 
+	parameter_unpack(model, parameter);
 	if (parameter->value == NULL)
 		return;
 	if (parameter->is_copy)
@@ -500,6 +501,7 @@ release_all(Model *model, Parameter *parameters, int count)
 		if (model->weights == NULL ||
 		    parameter->value != model->weights + parameter->offset)
 			parameter_release(model, parameter);
+		parameter_unpack(model, parameter);
 	}
 }
 

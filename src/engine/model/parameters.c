@@ -286,7 +286,8 @@ parameter_matrix(const Parameter *parameter)
 	                 parameter->shape[0], parameter->shape[1],
 	                 parameter->shape[1]};
 
-	return (Matrix){stored, parameter->transposed};
+	return (Matrix){stored, parameter->transposed, parameter->packed,
+	                parameter->packed_grad};
 }
 
 Tensor
@@ -300,5 +301,5 @@ gradient_matrix(const Model *model, const Parameter *parameter)
 {
 	return (Matrix){
 		gradient_at(model, parameter, parameter->shape[0], parameter->shape[1]),
-		parameter->transposed};
+		parameter->transposed, NULL, NULL};
 }

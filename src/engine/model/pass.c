@@ -280,6 +280,7 @@ lay_out(Pass *pass, Model *model, int tokens, int sequences, int reach,
 		return false;
 	memset(pass, 0, sizeof(Pass));
 	model->device->products = model->products;
+	model_pack(model, keeps_state);
 	pass->model = model;
 	pass->tokens = tokens;
 	pass->total = tokens;

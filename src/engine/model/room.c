@@ -50,8 +50,11 @@ tokens_size(const Model *model, int tokens, bool is_training)
 uint64_t
 model_pass_room(const Model *model)
 {
-	uint64_t room = model->device->room(model->device);
+	uint64_t room;
 
+	/* What packed weights take is not there for passes. */
+	model_pack((Model *) model, model->weights != NULL);
+	room = model->device->room(model->device);
 	if (room == UINT64_MAX)
 		return 0;
 	return (room + model->block_size) / 10 * 9 + 1;

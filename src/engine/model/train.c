@@ -173,6 +173,7 @@ model_update(Model *model, const AdamW *settings, Failure *failure)
 		              tensor_at(model->first_moment + at, 1, n),
 		              tensor_at(model->second_moment + at, 1, n));
 	}
+	model->has_changed = true;
 	return device->sync(device, failure);
 }
 
@@ -201,6 +202,8 @@ void
 model_state_upload(Model *model, ModelState state, int64_t first, int64_t count,
                    const float *source)
 {
+	if (state == MODEL_WEIGHTS)
+		model->has_changed = true;
 	model->device->upload(model->device, *state_of(model, state) + first,
 	                      source, (size_t) count * sizeof(float));
 }

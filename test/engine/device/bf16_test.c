@@ -54,7 +54,7 @@ weight(const Matrix *w, int64_t output, int64_t input)
 static double
 rounded(Tensor x, int64_t row, int64_t col)
 {
-	return weight(&(Matrix){x, false}, row, col);
+	return weight(&(Matrix){x, false, NULL, NULL}, row, col);
 }
 
 /* 0.5 of what was there is kept. */
@@ -113,7 +113,7 @@ check_weight_grad(Tensor dout, Tensor x, bool transposed)
 	Tensor before =
 		random_tensor(arena, transposed ? k : n, transposed ? n : k, 6);
 	Tensor dbias = random_tensor(arena, 1, n, 7);
-	Matrix gradient = {dw, transposed};
+	Matrix gradient = {dw, transposed, NULL, NULL};
 
 	device->matmul_weight_grad(device, &gradient, &dbias, dout, x);
 	for (int j = 0; j < n; j++)
@@ -137,7 +137,7 @@ check_products(int m, int n, int k, bool transposed)
 	Tensor x = random_tensor(arena, m, k, 1);
 	Tensor dout = random_tensor(arena, m, n, 2);
 	Matrix w = {random_tensor(arena, transposed ? k : n, transposed ? n : k, 3),
-	            transposed};
+	            transposed, NULL, NULL};
 
 	check_output(m, &w, x, random_tensor(arena, 1, n, 8));
 	check_input_grad(&w, dout, k);
@@ -181,7 +181,7 @@ stored_weights_are_rounded_likewise(void **state)
 			Tensor wide = random_tensor(arena, 45, 64 - GAP, 1);
 			uint8_t *data =
 				arena_alloc(arena, dtype_bytes(dtype, (int64_t) 45 * 64));
-			Matrix w = {{data, dtype, 45, 64, 64}, transposed};
+			Matrix w = {{data, dtype, 45, 64, 64}, transposed, NULL, NULL};
 			int n = transposed ? 64 : 45;
 			int k = transposed ? 45 : 64;
 
@@ -202,28 +202,102 @@ stored_weights_are_rounded_likewise(void **state)
 		}
 }
 
-/* The same row among others and on another place.  (Up to 8 rows have sums of
- * another order: matmul_few_test.c.) */
+/* Of both products, by weights as they are stored and packed. */
 static void
-a_row_depends_on_no_other(void **state)
+check_packed(DType dtype, int rows, int cols, bool transposed)
+{
+	Arena *arena = arena_create();
+	Tensor wide = random_tensor(arena, rows, cols, 1);
+	void *data = arena_alloc(
+		arena, dtype_bytes(dtype, (int64_t) rows * (cols + GAP)) + 64);
+	Matrix w = {{data, dtype, rows, cols, cols + GAP}, transposed, NULL, NULL};
+	int n = transposed ? cols : rows;
+	int k = transposed ? rows : cols;
+	size_t bytes = device->packed_bytes(device, &w);
+	void *packed = device->alloc(device, bytes);
+	void *packed_grad = device->alloc(device, bytes);
+
+	if (dtype == DTYPE_F32)
+		w.tensor = wide;
+	else
+		dtype_from_f32(data, wide.data, dtype, (size_t) (rows * (cols + GAP)));
+	device->pack(device, packed, &w, false);
+	device->pack(device, packed_grad, &w, true);
+	for (int m = 9; m < 40; m += 15)
+	{
+		Tensor x = random_tensor(arena, m, k, 2);
+		Tensor dout = random_tensor(arena, m, n, 3);
+		Tensor out[2], dx[2];
+
+		for (int i = 0; i < 2; i++)
+		{
+			out[i] = random_tensor(arena, m, n, 4);
+			dx[i] = random_tensor(arena, m, k, 5);
+			w.packed = i == 0 ? NULL : packed;
+			w.packed_grad = i == 0 ? NULL : packed_grad;
+			device->matmul(device, out[i], x, &w, NULL, 1);
+			device->matmul_input_grad(device, dx[i], dout, &w, 0);
+		}
+		assert_memory_equal(out[0].data, out[1].data,
+		                    (size_t) (m * (n + GAP)) * sizeof(float));
+		assert_memory_equal(dx[0].data, dx[1].data,
+		                    (size_t) (m * (k + GAP)) * sizeof(float));
+	}
+	device->free(device, packed);
+	device->free(device, packed_grad);
+	arena_destroy(arena);
+}
+
+static void
+packed_weights_give_the_same_bits(void **state)
+{
+	(void) state;
+	for (int transposed = 0; transposed < 2; transposed++)
+	{
+		check_packed(DTYPE_F32, 1, 3, transposed);
+		check_packed(DTYPE_F32, 70, 2100, transposed);
+		check_packed(DTYPE_BF16, 2100, 65, transposed);
+		check_packed(DTYPE_F16, 600, 600, transposed);
+	}
+}
+
+/* The same row among others and on another place. */
+static void
+check_rows(const Matrix *w, int fewest)
 {
 	Arena *arena = arena_create();
 	Tensor x = random_tensor(arena, 300, 577, 1);
-	Matrix w = {random_tensor(arena, 70, 577, 2), false};
 	Tensor all = random_tensor(arena, 300, 70, 3);
 	Tensor part = random_tensor(arena, 300, 70, 4);
 
-	(void) state;
-	device->matmul(device, all, x, &w, NULL, 0);
+	device->matmul(device, all, x, w, NULL, 0);
 	for (int first = 0; first < 300; first += 37)
-		for (int count = 9; count <= 25 && first + count <= 300; count++)
+		for (int count = fewest; count <= 25 && first + count <= 300; count++)
 		{
 			device->matmul(device, tensor_rows(part, 0, count),
-			               tensor_rows(x, first, count), &w, NULL, 0);
+			               tensor_rows(x, first, count), w, NULL, 0);
 			for (int i = 0; i < count; i++)
 				assert_memory_equal(at(part, i, 0), at(all, first + i, 0),
 				                    70 * sizeof(float));
 		}
+	arena_destroy(arena);
+}
+
+/* Of weights that are not packed, up to 8 rows have sums of another order:
+ * matmul_few_test.c. */
+static void
+a_row_depends_on_no_other(void **state)
+{
+	Arena *arena = arena_create();
+	Matrix w = {random_tensor(arena, 70, 577, 2), false, NULL, NULL};
+	void *packed = device->alloc(device, device->packed_bytes(device, &w));
+
+	(void) state;
+	check_rows(&w, 9);
+	device->pack(device, packed, &w, false);
+	w.packed = packed;
+	check_rows(&w, 1);
+	device->free(device, packed);
 	arena_destroy(arena);
 }
 
@@ -234,6 +308,7 @@ main(void)
 		cmocka_unit_test(products_are_those_of_rounded_factors),
 		cmocka_unit_test(products_of_many_blocks_are_whole),
 		cmocka_unit_test(stored_weights_are_rounded_likewise),
+		cmocka_unit_test(packed_weights_give_the_same_bits),
 		cmocka_unit_test(a_row_depends_on_no_other),
 	};
 	Failure failure;

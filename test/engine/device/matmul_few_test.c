@@ -285,7 +285,8 @@ check_products(DType dtype, int rows, int cols, bool transposed, int m)
 	Arena *arena = arena_create();
 	int depth = transposed ? rows : cols;
 	int outputs = transposed ? cols : rows;
-	Matrix w = {random_stored(arena, dtype, rows, cols), transposed};
+	Matrix w = {random_stored(arena, dtype, rows, cols), transposed, NULL,
+	            NULL};
 	Tensor x = tensor_at(random_numbers(arena, m * depth, 3), m, depth);
 	Tensor all = tensor_at(random_numbers(arena, m * outputs, 4), m, outputs);
 	Tensor one = tensor_at(random_numbers(arena, m * outputs, 4), m, outputs);
@@ -339,7 +340,7 @@ few_rounded_rows_are_near_those_of_many(void **state)
 	{
 		int rows = transposed ? 512 : 96;
 		Matrix w = {random_stored(arena, DTYPE_F32, rows, 512 + 96 - rows),
-		            transposed};
+		            transposed, NULL, NULL};
 
 		device->matmul(device, many, x, &w, NULL, 0);
 		for (int i = 0; i < 40; i += 5)

@@ -24,8 +24,8 @@ check_matmul(int m, int n, int k, bool transposed)
 	              w.rows, w.cols);
 	Tensor dbias =
 		tensor_at(arena_alloc(arena, sizeof(float) * (size_t) n), 1, n);
-	Matrix matrix = {w, transposed};
-	Matrix gradient = {dw, transposed};
+	Matrix matrix = {w, transposed, NULL, NULL};
+	Matrix gradient = {dw, transposed, NULL, NULL};
 
 	out.stride = n + 5;
 	device->matmul(device, out, x, &matrix, &bias, 0);

@@ -33,11 +33,11 @@ add_rows(void *argument, int slice)
 {
 	const Sums *sums = argument;
 	int64_t first = slice * ROWS;
-	Matrix dweight = {sums->dweight, false};
+	Matrix dweight = {sums->dweight, false, NULL, NULL};
 
 	if (slice == sums->slow)
 		device->matmul_input_grad(device, sums->busy, sums->waste,
-		                          &(Matrix){sums->waste, false}, 0);
+		                          &(Matrix){sums->waste, false, NULL, NULL}, 0);
 	device->matmul_weight_grad(device, &dweight, &sums->dbias,
 	                           tensor_rows(sums->dout, first, ROWS),
 	                           tensor_rows(sums->x, first, ROWS));

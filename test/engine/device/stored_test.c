@@ -33,8 +33,8 @@ check_products(DType dtype, int m, int rows, int cols, bool transposed)
 {
 	Arena *arena = arena_create();
 	Tensor stored = random_stored(arena, dtype, rows, cols);
-	Matrix w = {stored, transposed};
-	Matrix wide = {widened(arena, stored), transposed};
+	Matrix w = {stored, transposed, NULL, NULL};
+	Matrix wide = {widened(arena, stored), transposed, NULL, NULL};
 	int n = transposed ? cols : rows;
 	int k = transposed ? rows : cols;
 	Tensor x = tensor_at(random_numbers(arena, m * k, 2), m, k);

@@ -210,6 +210,46 @@ gradients_are_near_those_of_fp32(void **state)
 	check_gradient(TINY_WIDE, &lora);
 }
 
+/* What was packed before must not be read after. */
+static void
+weights_that_change_are_packed_anew(void **state)
+{
+	const AdamW adamw = {.learning_rate = 0.01f,
+	                     .beta1 = 0.9,
+	                     .beta2 = 0.999,
+	                     .eps = 1e-8f,
+	                     .correction1 = 0.1f,
+	                     .correction2 = 0.001f,
+	                     .gradient_scale = 1};
+	Arena *arena = arena_create();
+	Model *model = open_model(arena, TINY_WIDE, DTYPE_BF16);
+	Model *other = open_model(arena, TINY_WIDE, DTYPE_BF16);
+	int64_t size;
+	float before[60], after[60], loaded[60];
+	Failure failure = {0};
+	float *weights;
+	int targets;
+
+	(void) state;
+	gradient(arena, model, NULL);
+	targets = score(model, 0, 4, before);
+	assert_ok(model_update(model, &adamw, &failure), failure);
+	score(model, 0, 4, after);
+	assert_memory_not_equal(before, after, (size_t) targets * sizeof(float));
+
+	/* As a model that never had others. */
+	size = model_state_size(model);
+	weights = arena_alloc(arena, (size_t) size * sizeof(float));
+	model_state_download(model, MODEL_WEIGHTS, 0, size, weights);
+	assert_ok(model_make_trainable(other, NULL, &failure), failure);
+	score(other, 0, 4, loaded);
+	assert_memory_equal(before, loaded, (size_t) targets * sizeof(float));
+	model_state_upload(other, MODEL_WEIGHTS, 0, size, weights);
+	score(other, 0, 4, loaded);
+	assert_memory_equal(after, loaded, (size_t) targets * sizeof(float));
+	arena_destroy(arena);
+}
+
 int
 main(void)
 {
@@ -220,6 +260,7 @@ main(void)
 		cmocka_unit_test(bf16_is_near_fp32_and_not_the_same),
 		cmocka_unit_test(a_response_has_the_same_numbers_in_training_and_alone),
 		cmocka_unit_test(gradients_are_near_those_of_fp32),
+		cmocka_unit_test(weights_that_change_are_packed_anew),
 	};
 
 	return run_on_cpu(tests);

@@ -106,10 +106,13 @@ void
 cpu_matmul(Device *device, Tensor out, Tensor x, const Matrix *w,
            const Tensor *bias, float beta)
 {
-	if (cpu_are_few(device, out))
+	/* Packed weights are half as long, and serve any number of rows. */
+	if (device->products == DTYPE_BF16 &&
+	    (w->packed != NULL || !cpu_are_few(device, out)))
+		cpu_multiply_bf16(device, out, x, &w->tensor, w->transposed, w->packed,
+		                  beta);
+	else if (cpu_are_few(device, out))
 		cpu_multiply_few(device, out, x, w, beta);
-	else if (device->products == DTYPE_BF16)
-		cpu_multiply_bf16(device, out, x, &w->tensor, w->transposed, beta);
 	else
 		multiply(device, out, x, &w->tensor, w->transposed, beta);
 	if (bias != NULL)
@@ -121,7 +124,8 @@ cpu_matmul_input_grad(Device *device, Tensor dx, Tensor dout, const Matrix *w,
                       float beta)
 {
 	if (device->products == DTYPE_BF16)
-		cpu_multiply_bf16(device, dx, dout, &w->tensor, !w->transposed, beta);
+		cpu_multiply_bf16(device, dx, dout, &w->tensor, !w->transposed,
+		                  w->packed_grad, beta);
 	else
 		multiply(device, dx, dout, &w->tensor, !w->transposed, beta);
 }

@@ -18,10 +18,12 @@ extern void cpu_multiply_few(Device *device, Tensor out, Tensor x,
  * Products of numbers rounded to bf16, for more rows.
  *
  * out = x @ S + beta out if the sum runs along the rows of S (sums_rows),
- * x @ S^T + beta out if it runs along its columns; S as stored.
+ * x @ S^T + beta out if it runs along its columns; S as stored, and packed for
+ * that sum or NULL.
  */
 extern void cpu_multiply_bf16(Device *device, Tensor out, Tensor x,
-                              const Tensor *stored, bool sums_rows, float beta);
+                              const Tensor *stored, bool sums_rows,
+                              const void *packed, float beta);
 /* target += rows^T @ cols */
 extern void cpu_multiply_bf16_grad(Device *device, Tensor target, Tensor rows,
                                    Tensor cols);

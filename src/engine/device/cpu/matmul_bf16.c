@@ -4,10 +4,11 @@
  *		caches.
  *
  * Each thread computes a rectangle of the result.  Of the factor that gives
- * the columns it packs panels for some megabytes, of the other one rows for
- * the second-level cache, and lets tiles of the result grow out of a panel and
- * a strip of rows.  The order of a sum follows from its length alone: a number
- * of the result depends on neither the threads nor the other rows.
+ * the columns it packs panels for some megabytes, unless they come packed, of
+ * the other one rows for the second-level cache, and lets tiles of the result
+ * grow out of a panel and a strip of rows.  The order of a sum follows from its
+ * length alone: a number of the result depends on neither the threads nor the
+ * other rows.
  */
 #include "device/cpu/matmul.h"
 #include "device/cpu/matmul_bf16.h"
@@ -22,17 +23,23 @@
 /* Products below this many multiplications stay on one thread. */
 #define PARALLEL_MIN (1 << 20)
 
-/* c[m, n] = beta c + a b^T, the sum of length depth.  A factor with the sum
- * along its stored rows is [m or n, depth], else it is [depth, m or n]. */
+/* [rows or columns of the result, depth] if the sum runs along its stored
+ * rows, else [depth, rows or columns]. */
+typedef struct Factor
+{
+	Tensor tensor;
+	bool is_along;
+	const uint32_t *packed; /* see pack_all(); NULL: it is not */
+} Factor;
+
+/* c[m, n] = beta c + a b^T, the sum of length depth. */
 typedef struct Product
 {
 	Device *device;
 	const Bf16Kernels *kernels;
 	Tensor c;
-	Tensor a;
-	Tensor b;
-	bool a_along;
-	bool b_along;
+	Factor a;
+	Factor b;
 	int64_t depth;
 	float beta;
 } Product;
@@ -84,17 +91,25 @@ strip_row(const Part *part, int64_t strip)
 	return part->first_row + rows * strip / part->strips;
 }
 
+/* Of a block of the sum: a multiple of 2 BF16_PAIRS. */
+static int64_t
+block_depth(int64_t depth)
+{
+	int64_t blocks = (depth + DEPTH - 1) / DEPTH;
+
+	return round_up((depth + blocks - 1) / blocks, 2 * BF16_PAIRS);
+}
+
 /* Sizes the blocks, and takes the scratch for them. */
 static bool
 begin_part(Part *part)
 {
-	int64_t depth = part->product->depth;
-	int64_t blocks = (depth + DEPTH - 1) / DEPTH;
+	bool is_packed = part->product->b.packed != NULL;
 	int64_t rows = part->last_row - part->first_row;
 	int64_t cols = round_up(part->last_col - part->first_col, BF16_COLS);
 	int64_t pairs;
 
-	part->depth = round_up((depth + blocks - 1) / blocks, 2 * BF16_PAIRS);
+	part->depth = block_depth(part->product->depth);
 	pairs = part->depth / 2;
 	part->strips = (rows + BF16_ROWS - 1) / BF16_ROWS;
 	/* Rows a multiple of a page apart would fight for places in the cache. */
@@ -104,56 +119,81 @@ begin_part(Part *part)
 	part->rows = (uint32_t *) cpu_scratch(
 		part->product->device,
 		(size_t) (part->block * BF16_ROWS * part->a_stride +
-	              part->cols * pairs + BF16_COLS * part->depth));
+	              (is_packed ? 0
+	                         : part->cols * pairs + BF16_COLS * part->depth)));
 	part->panels = part->rows + part->block * BF16_ROWS * part->a_stride;
 	part->wide = (float *) (part->panels + part->cols * pairs);
 	return part->rows != NULL;
 }
 
-/* Packs a panel of the columns [first, first + cols) of a block of the sum. */
+/* Packs the panel of the columns [first, first + cols) of a block of the sum.
+ * wide: [BF16_COLS, depth rounded up], for weights that are not fp32. */
 static void
-pack_panel(const Part *part, uint32_t *panel, int64_t first, int cols,
-           int64_t start, int depth)
+pack_panel(const Bf16Kernels *kernels, const Factor *b, uint32_t *panel,
+           float *wide, int64_t first, int cols, int64_t start, int depth)
 {
-	const Product *product = part->product;
-	const Bf16Kernels *kernels = product->kernels;
-	const Tensor *b = &product->b;
-	bool along = product->b_along;
-	int64_t at = along ? first * b->stride + start : start * b->stride + first;
-	const float *source = (const float *) b->data + at;
-	int64_t stride = b->stride;
+	const Tensor *stored = &b->tensor;
+	int64_t stride = stored->stride;
+	int64_t at = b->is_along ? first * stride + start : start * stride + first;
+	const float *source = (const float *) stored->data + at;
 
-	if (b->dtype != DTYPE_F32)
+	if (stored->dtype != DTYPE_F32)
 	{
-		int width = along ? depth : cols;
+		int rows = b->is_along ? cols : depth;
+		int width = b->is_along ? depth : cols;
 
-		stride = along ? part->depth : BF16_COLS;
-		for (int i = 0; i < (along ? cols : depth); i++)
-			dtype_read(part->wide + i * stride, b->data, b->dtype,
-			           at + i * b->stride, width);
-		source = part->wide;
+		stride = b->is_along ? round_up(depth, 2 * BF16_PAIRS) : BF16_COLS;
+		for (int i = 0; i < rows; i++)
+			dtype_read(wide + i * stride, stored->data, stored->dtype,
+			           at + i * stored->stride, width);
+		source = wide;
 	}
-	(along ? kernels->panel_along : kernels->panel_across)(panel, source,
-	                                                       stride, cols, depth);
+	(b->is_along ? kernels->panel_along
+	             : kernels->panel_across)(panel, source, stride, cols, depth);
 }
 
 static void
 pack_panels(const Part *part, int64_t first, int64_t cols, int64_t start,
             int depth)
 {
+	const Product *product = part->product;
+
 	for (int64_t j = 0; j < cols; j += BF16_COLS)
-		pack_panel(part, part->panels + j * part->depth / 2, first + j,
+		pack_panel(product->kernels, &product->b,
+		           part->panels + j * part->depth / 2, part->wide, first + j,
 		           (int) least(BF16_COLS, cols - j), start, depth);
+}
+
+/*
+ * Packed as a whole, a factor of so many columns is one block of the sum after
+ * the other, each with the panels of all columns.
+ */
+static int64_t
+packed_at(int64_t columns, int64_t column, int64_t start, int64_t pairs)
+{
+	return round_up(columns, BF16_COLS) * start / 2 + column * pairs;
+}
+
+/* The panel that begins at this column of the result. */
+static const uint32_t *
+panel_at(const Part *part, int64_t first_col, int64_t column, int64_t start,
+         int64_t pairs)
+{
+	const Product *product = part->product;
+
+	if (product->b.packed == NULL)
+		return part->panels + (column - first_col) * part->depth / 2;
+	return product->b.packed + packed_at(product->c.cols, column, start, pairs);
 }
 
 static void
 pack_rows(const Part *part, int64_t first, int rows, int64_t start, int depth)
 {
 	const Product *product = part->product;
-	const Tensor *a = &product->a;
+	const Tensor *a = &product->a.tensor;
 	const float *data = a->data;
 
-	if (product->a_along)
+	if (product->a.is_along)
 		product->kernels->rows_along(part->rows, part->a_stride,
 		                             data + first * a->stride + start,
 		                             a->stride, rows, depth);
@@ -182,7 +222,7 @@ multiply_block(const Part *part, int64_t strip, int64_t last, int64_t first_col,
 			product->kernels->tile(
 				cpu_row(product->c, row) + first_col + j, product->c.stride,
 				part->rows + (row - first_row) * part->a_stride, part->a_stride,
-				part->panels + j * part->depth / 2, pairs,
+				panel_at(part, first_col, first_col + j, start, pairs), pairs,
 				(int) (strip_row(part, s + 1) - row),
 				(int) least(BF16_COLS, cols - j), beta);
 		}
@@ -201,7 +241,8 @@ multiply_part(Part *part)
 			int64_t cols = least(part->cols, part->last_col - col);
 			int depth = (int) least(part->depth, product->depth - start);
 
-			pack_panels(part, col, cols, start, depth);
+			if (product->b.packed == NULL)
+				pack_panels(part, col, cols, start, depth);
 			for (int64_t s = 0; s < part->strips; s += part->block)
 			{
 				int64_t last = least(s + part->block, part->strips);
@@ -219,15 +260,16 @@ multiply_part(Part *part)
 static int
 threads_by_rows(const Product *product, int threads)
 {
+	/* Columns are turned as they are packed, and come from far. */
+	double weight = product->b.packed == NULL ? 4 : 0.5;
 	double best_cost = 0;
 	int best = 1;
 
 	for (int by_rows = 1; by_rows <= threads; by_rows++)
 	{
 		int by_cols = threads / by_rows;
-		/* A panel is turned as it is packed, which takes twice as long. */
 		double cost = (double) product->c.rows / by_rows +
-		              2 * (double) product->c.cols / by_cols;
+		              weight * (double) product->c.cols / by_cols;
 
 		if (threads % by_rows == 0 && (by_rows == 1 || cost < best_cost))
 		{
@@ -270,15 +312,13 @@ multiply(const Product *product)
 
 void
 cpu_multiply_bf16(Device *device, Tensor out, Tensor x, const Tensor *stored,
-                  bool sums_rows, float beta)
+                  bool sums_rows, const void *packed, float beta)
 {
 	Product product = {.device = device,
 	                   .kernels = kernels(),
 	                   .c = out,
-	                   .a = x,
-	                   .b = *stored,
-	                   .a_along = true,
-	                   .b_along = !sums_rows,
+	                   .a = {x, true, NULL},
+	                   .b = {*stored, !sums_rows, packed},
 	                   .depth = x.cols,
 	                   .beta = beta};
 
@@ -291,10 +331,55 @@ cpu_multiply_bf16_grad(Device *device, Tensor target, Tensor rows, Tensor cols)
 	Product product = {.device = device,
 	                   .kernels = kernels(),
 	                   .c = target,
-	                   .a = rows,
-	                   .b = cols,
+	                   .a = {rows, false, NULL},
+	                   .b = {cols, false, NULL},
 	                   .depth = rows.rows,
 	                   .beta = 1};
 
 	multiply(&product);
+}
+
+/* ---------------------------------------------- weights packed as a whole */
+
+/* What a product with w, or with its gradient's sums, sees. */
+static Factor
+factor_of(const Matrix *w, bool is_for_input_grad)
+{
+	return (Factor){w->tensor, w->transposed == is_for_input_grad, NULL};
+}
+
+size_t
+cpu_packed_bytes(Device *device, const Matrix *w)
+{
+	(void) device;
+	return (size_t) (round_up(w->tensor.rows, BF16_COLS) *
+	                 round_up(w->tensor.cols, BF16_COLS)) *
+	       2;
+}
+
+void
+cpu_pack(Device *device, void *target, const Matrix *w, bool is_for_input_grad)
+{
+	Factor b = factor_of(w, is_for_input_grad);
+	int64_t columns = b.is_along ? w->tensor.rows : w->tensor.cols;
+	int64_t depth = b.is_along ? w->tensor.cols : w->tensor.rows;
+	int64_t block = block_depth(depth);
+
+#pragma omp parallel for schedule(static) if (columns * depth >                \
+                                              CPU_PARALLEL_MIN)
+	for (int64_t j = 0; j < columns; j += BF16_COLS)
+	{
+		float *wide = cpu_scratch(device, (size_t) (BF16_COLS * block));
+
+		for (int64_t start = 0; wide != NULL && start < depth; start += block)
+		{
+			int64_t left = least(block, depth - start);
+			int64_t pairs = round_up(left, 2 * BF16_PAIRS) / 2;
+
+			pack_panel(
+				kernels(), &b,
+				(uint32_t *) target + packed_at(columns, j, start, pairs), wide,
+				j, (int) least(BF16_COLS, columns - j), start, (int) left);
+		}
+	}
 }

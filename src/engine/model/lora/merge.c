@@ -161,7 +161,7 @@ merge_block(Merge *merge, int64_t first)
 	Matrix factor = {parameter->transposed
 	                     ? tensor_at(merge->device_factor, cols, rank)
 	                     : tensor_at(merge->device_factor, rank, cols),
-	                 !parameter->transposed};
+	                 !parameter->transposed, NULL, NULL};
 
 	for (int64_t i = 0; i < rows; i++)
 		for (int64_t k = 0; k < rank; k++)
