@@ -45,3 +45,4 @@ CALL alol_follow(:job);
 \set reward 'coalesce(alol_reward(''critic'', prompt, response), 0)'
 \ir common/compare.sql
 \ir common/curves.sql
+\ir common/settings.sql
