@@ -7,7 +7,8 @@
 #
 # In an installation and on a server of its own; called by root, as an
 # unprivileged user, who must be able to read the rows.  Writes
-# docs/tasks/results/TASK.md, all of it: nothing in there is typed by hand.
+# docs/tasks/results/TASK.md and its README.md, all of it: nothing in there is
+# typed by hand.
 set -euo pipefail
 . "$(dirname "$0")/../../tools/lib.sh"
 
@@ -19,6 +20,24 @@ fi
 export ROWS=$data RESULTS=${RESULTS:-$top/docs/tasks/results}
 mkdir -p "$RESULTS"
 
+# summary DIRECTORY: all tables that lie there as one, in its README.md.
+summary() {
+	local recipe file files=()
+	for recipe in "$top"/docs/tasks/*.sql; do
+		file=$1/$(basename "$recipe" .sql).md
+		[ ! -e "$file" ] || files+=("$file")
+	done
+	[ ${#files[@]} -gt 0 ] || return 0
+	{
+		echo "# Gains over the reference policy"
+		echo
+		echo "Mean reward of unseen prompts less that of the reference policy; a star where" \
+			"the 95 % interval of every seed is above zero. Written by \`make bench-tasks\`."
+		echo
+		awk -f "$top/test/bench/tasks_summary.awk" "${files[@]}"
+	} > "$1/README.md"
+}
+
 # Root hands over a directory that the other user may write.
 if [ "$(id -u)" = 0 ]; then
 	results=$RESULTS
@@ -26,8 +45,9 @@ if [ "$(id -u)" = 0 ]; then
 	chown "$(unprivileged_user)" "$RESULTS"
 	status=0
 	(run_unprivileged ../test/bench/tasks.sh "$@") || status=$?
-	cp "$RESULTS"/*.md "$results" || status=1
+	find "$RESULTS" -name '*.md' ! -name README.md -exec cp {} "$results" \;
 	rm -rf "$RESULTS"
+	summary "$results"
 	exit "$status"
 fi
 
@@ -76,4 +96,5 @@ for recipe in "$@"; do
 	fi
 	psql -q -X -d postgres -c "DROP DATABASE alol_task_$task WITH (FORCE)"
 done
+summary "$RESULTS"
 exit "$status"
