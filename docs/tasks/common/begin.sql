@@ -33,7 +33,9 @@ CREATE TABLE raw (content jsonb);
 SELECT jsonb_build_object(
 	'max_prompt_tokens', :prompt_tokens, 'max_response_tokens', :response_tokens,
 	'generation', jsonb_build_object('max_tokens', :response_tokens,
-		'temperature', 1, 'top_p', 0.95)) AS options \gset
+		'temperature', 1, 'top_p', 0.95)) AS options,
+	jsonb_build_object('max_prompt_tokens', :prompt_tokens,
+		'max_response_tokens', :response_tokens) AS cut \gset
 
 -- What a job says last of each of its metrics.
 CREATE VIEW last_metric AS

@@ -17,7 +17,7 @@ CALL alol_follow(:value_job);
 -- a_lol_kl takes probability from rows whose advantage is below beta, without
 -- end: beta must be small beside the advantages, whatever the reward's scale.
 SELECT coalesce(0.1 * percentile_cont(0.5) WITHIN GROUP (ORDER BY advantage), 0.1) AS kl_beta
-FROM alol_score('scored', reward => :'reward', value => 'expected')
+FROM alol_score('scored', reward => :'reward', value => 'expected', options => :'cut')
 WHERE advantage > 0 \gset
 
 -- Sixteen responses a step, so dpo and pro take eight pairs.

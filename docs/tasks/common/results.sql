@@ -65,7 +65,7 @@ SELECT avg((e.reward - value) ^ 2)::numeric(10, 5) AS "mse on unseen",
 	(1 - avg((e.reward - value) ^ 2) / var_pop(e.reward))::numeric(6, 3) AS r2,
 	corr(e.reward, value)::numeric(6, 3) AS correlation
 FROM run JOIN alol_evaluations e ON e.job = evaluation
-JOIN alol_score('unseen', value => 'expected') USING (row_number) WHERE place = 0;
+JOIN alol_score('unseen', value => 'expected', options => :'cut') USING (row_number) WHERE place = 0;
 \echo '```'
 \echo
 \echo '## Rewards of unseen prompts'

@@ -2,12 +2,12 @@
 -- reward has its zero.  After compare.sql.
 CREATE TABLE valued AS
 SELECT s.*, value FROM scored s
-JOIN alol_score('SELECT * FROM scored ORDER BY row_number', value => 'expected') USING (row_number);
+JOIN alol_score('SELECT * FROM scored ORDER BY row_number', value => 'expected', options => :'cut') USING (row_number);
 -- The reward of the worst tenth of the rows becomes zero: what is worse is left
 -- out by methods that weigh rows by reward.
 SELECT percentile_cont(0.1) WITHIN GROUP (ORDER BY reward) AS worst,
 	avg(value) AS mean_value
-FROM alol_score('valued', reward => :'reward', value => 'expected') \gset
+FROM alol_score('valued', reward => :'reward', value => 'expected', options => :'cut') \gset
 
 CREATE TABLE variant (place serial, what text, methods text[], source text, reward jsonb, rate float8);
 INSERT INTO variant (what, methods, source, reward, rate) VALUES
