@@ -16,7 +16,8 @@
 \ir common/load.sql
 CREATE TABLE rows AS
 SELECT md5(content::text) AS key, knowledge,
-	format(E'%s\n%s\nAnswer:', knowledge, content ->> 'message') AS prompt,
+	-- The knowledge last: of a long prompt the end is kept.
+	format(E'%s\nKnown: %s\nAnswer:', content ->> 'message', knowledge) AS prompt,
 	' ' || (content ->> 'response') AS response,
 	(content ->> 'begin_label' = 'Fully attributable')::int AS label
 FROM raw, CAST(content ->> 'knowledge' AS text) AS knowledge;
