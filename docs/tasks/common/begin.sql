@@ -4,6 +4,7 @@
 --   data    the directory of the raw rows; without it the recipe makes up a few
 --           rows of the same shape
 --   size    small or full (the default), or a file like small.sql without .sql
+--   samples false: no prompts and responses beside the tables
 --   model   a directory or GGUF file on the server: the policy starts from this
 --           language model, and not from random weights
 \set ON_ERROR_STOP on
@@ -21,6 +22,10 @@ CREATE EXTENSION IF NOT EXISTS alol;
 \set sizes :size .sql
 \ir :sizes
 
+\if :{?samples}
+\else
+	\set samples true
+\endif
 \if :{?data}
 	\set made_up false
 \else

@@ -98,6 +98,7 @@ WHERE metric LIKE 'reward/%' AND metric <> 'reward/stddev'
 ORDER BY place, metric \crosstabview
 \echo '```'
 \endif
+\if :samples
 \echo
 \echo '## Samples'
 \echo '```'
@@ -107,3 +108,4 @@ FROM run JOIN alol_evaluations e ON e.job = evaluation
 WHERE method IN ('reference', 'a_lol') AND seed <= 1 AND row_number <= 4
 ORDER BY row_number, place;
 \echo '```'
+\endif
