@@ -112,6 +112,10 @@ $(MODULE): $(MODULE_OBJECTS)
 	@mkdir -p $(@D)
 	$(CC) $(ENGINE_CFLAGS) -shared -o $@ $^ -ldnnl -lm
 
+# Tests of the engine as it is installed, with these devices.
+$(patsubst %,$(ENGINE_BUILD)/test/serve/%_test,devices lost planned ranks): \
+	| $(MODULE) $(ENGINE_BUILD)/alol-engine
+
 $(ENGINE_BUILD)/module/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ENGINE_CFLAGS) -fPIC -fvisibility=hidden -Itest/module -c -o $@ $<

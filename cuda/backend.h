@@ -74,6 +74,13 @@ extern bool cuda_check(Device *device, cudaError_t error, const char *what);
  * (failure kept). */
 extern void *cuda_scratch(Device *device, CudaScratch purpose, size_t bytes);
 
+/* --------------------------------------------------------- collective.cu */
+
+extern bool cuda_make_id(uint8_t id[COLLECTIVE_ID_SIZE], Failure *failure);
+extern bool cuda_join(Device *device, const uint8_t id[COLLECTIVE_ID_SIZE],
+                      int rank, int ranks, Collective **collective,
+                      Failure *failure);
+
 /* ------------------------------------------------------------- memory.cu */
 
 extern void *cuda_alloc(Device *device, size_t bytes);

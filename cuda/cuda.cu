@@ -307,6 +307,6 @@ open_device(int index, Device **device, Failure *failure)
 
 extern "C" __attribute__((visibility("default")))
 const DeviceModule alol_device_module = {
-	ALOL_VERSION, ALOL_DEVICE_LAYOUT, "cuda", list_devices, open_device, NULL,
-	NULL,
+	ALOL_VERSION, ALOL_DEVICE_LAYOUT, "cuda",    list_devices,
+	open_device,  cuda_make_id,       cuda_join,
 };

@@ -49,8 +49,9 @@ typedef struct DeviceModule
 
 	/*
 	 * Joins the ranks that work with this kind of device.  Rank 0 makes the
-	 * id, the others have it from there.  Both NULL: it has no way of its
-	 * own, and sockets are used.  Whatever needs sockets, threads or
+	 * id, the others have it from there.  Both NULL, or an id that cannot be
+	 * had by FAILURE_NOT_FOUND: it has no way of its own here, and sockets are
+	 * used.  Whatever needs sockets, threads or
 	 * processes is done when join returns.
 	 */
 	bool (*make_id)(uint8_t id[COLLECTIVE_ID_SIZE], Failure *failure);

@@ -220,6 +220,18 @@ send_start(Ranks *ranks, int rank, const DeviceChoice *choice, int threads,
 	                    sizeof(start), failure);
 }
 
+/* By which the ranks find each other, where their module has a way. */
+static bool
+make_id(Ranks *ranks, Failure *failure)
+{
+	const DeviceModule *module = ranks->module;
+
+	if (module == NULL || module->make_id == NULL)
+		return true;
+	ranks->has_id = module->make_id(ranks->id, failure);
+	return ranks->has_id || failure->code == FAILURE_NOT_FOUND;
+}
+
 bool
 ranks_start(const DeviceChoice *choice, const DeviceModule *module, int threads,
             uint64_t memory_limit, Ranks **ranks, Failure *failure)
@@ -247,8 +259,7 @@ ranks_start(const DeviceChoice *choice, const DeviceModule *module, int threads,
 		if (!start_one(self, rank, path, failure))
 			return false;
 	}
-	self->has_id = module != NULL && module->make_id != NULL;
-	if (self->has_id && !module->make_id(self->id, failure))
+	if (!make_id(self, failure))
 		return false;
 	for (int rank = 1; rank < choice->count; rank++)
 		if (!send_start(self, rank, choice, threads, memory_limit, failure))

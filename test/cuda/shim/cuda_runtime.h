@@ -73,6 +73,7 @@ typedef enum cudaError
 	cudaErrorInsufficientDriver = 35,
 	cudaErrorNoDevice = 100,
 	cudaErrorInvalidDevice = 101,
+	cudaErrorNotReady = 600,
 	cudaErrorLaunchFailure = 719,
 	cudaErrorDevicesUnavailable = 46,
 	cudaErrorUnknown = 999
@@ -121,6 +122,7 @@ SHIM_API cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream,
                                                unsigned flags);
 SHIM_API cudaError_t cudaStreamDestroy(cudaStream_t stream);
 SHIM_API cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+SHIM_API cudaError_t cudaStreamQuery(cudaStream_t stream);
 SHIM_API cudaError_t cudaGetLastError(void);
 SHIM_API const char *cudaGetErrorString(cudaError_t error);
 SHIM_API cudaError_t shim_malloc(void **memory, size_t bytes);
