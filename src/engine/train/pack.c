@@ -102,7 +102,8 @@ pack_items(const PackItem *item, int count, int64_t budget, int32_t *order,
 	int batches = 0;
 	int64_t used = 0;
 
-	sort_items(item, count, order);
+	if (count > 0)
+		sort_items(item, count, order);
 	for (int i = 0; i < count; i++)
 	{
 		int64_t more =

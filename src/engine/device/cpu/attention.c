@@ -14,6 +14,11 @@
 #include <omp.h>
 #include <string.h>
 
+/* Tasks that a thread should find, and queries that are worth packing all keys
+ * again for. */
+#define TASKS_A_THREAD 4
+#define PIECE_QUERIES 128
+
 /* A task of the forward pass, and its panels in the thread's scratch. */
 typedef struct Forward
 {
@@ -198,27 +203,54 @@ forward_begin(Forward *f, Device *device, const AttentionShape *shape,
 	return true;
 }
 
+/* Into how many pieces so many queries are cut at most. */
+static int
+most_pieces(int64_t queries)
+{
+	return (int) (queries / PIECE_QUERIES + 1);
+}
+
+/* Into how many pieces the longest sequence is cut, so that there is something
+ * to do for every thread: no row depends on it. */
+static int
+pieces_of(const AttentionShape *shape, int threads)
+{
+	int64_t tasks = (int64_t) shape->sequences * shape->kv_heads;
+	int64_t wanted = (int64_t) threads * TASKS_A_THREAD;
+	int most = most_pieces(shape->max_length);
+
+	if (threads == 1 || tasks == 0)
+		return 1;
+	return wanted <= tasks * most ? (int) ((wanted + tasks - 1) / tasks) : most;
+}
+
 void
 cpu_attention(Device *device, const AttentionShape *shape, Tensor out, Tensor q,
               Tensor k, Tensor v, Tensor lse)
 {
-	int64_t tasks = (int64_t) shape->sequences * shape->kv_heads;
+	int pieces = pieces_of(shape, cpu_threads(device));
+	int64_t tasks = (int64_t) shape->sequences * shape->kv_heads * pieces;
 
 #pragma omp parallel for schedule(dynamic) if (q.rows * q.cols >               \
                                                CPU_PARALLEL_MIN / 8)
 	for (int64_t number = 0; number < tasks; number++)
 	{
-		int sequence = (int) (number / shape->kv_heads);
-		int head = (int) (number % shape->kv_heads);
+		int piece = (int) (number % pieces);
+		int head = (int) (number / pieces % shape->kv_heads);
+		int sequence = (int) (number / pieces / shape->kv_heads);
+		int64_t own = sequence_tokens(shape, sequence);
+		int cut = pieces < most_pieces(own) ? pieces : most_pieces(own);
+		int first = (int) (own * piece / cut);
+		int last = (int) (own * (piece + 1) / cut);
 		Forward f;
 
-		if (!forward_begin(&f, device, shape, sequence, head))
+		if (piece >= cut || !forward_begin(&f, device, shape, sequence, head))
 			continue;
 		pack_tiles(&f.task, f.tiles, k);
 		pack_panel(&f.task, f.values, v);
-		for (int i = f.task.before; i < f.task.tokens; i += f.task.queries)
+		for (int i = first; i < last; i += f.task.queries)
 		{
-			task_set_block(&f.task, i, f.task.tokens);
+			task_set_block(&f.task, f.task.before + i, f.task.before + last);
 			forward_block(&f, out, q, lse);
 		}
 	}
