@@ -210,6 +210,69 @@ gradients_are_near_those_of_fp32(void **state)
 	check_gradient(TINY_WIDE, &lora);
 }
 
+/* LogprobGradient of the sum of all log-probabilities, negated. */
+static bool
+likelihood(void *argument, int first, int count, const float *logp, float *grad,
+           Failure *failure)
+{
+	int targets = batch_targets(argument, first, count);
+
+	(void) logp;
+	(void) failure;
+	for (int t = 0; t < targets; t++)
+		grad[t] = -1;
+	return true;
+}
+
+/* The mean log-probability of the batch after so many steps that raise it. */
+static double
+learned(const char *config, DType products, int steps)
+{
+	Arena *arena = arena_create();
+	Model *model = open_model(arena, config, products);
+	int32_t offsets[5], targets[4];
+	static const int32_t groups[] = {0, 1, 2, 3, 4};
+	Batch batch = batch_of(0, 4, offsets, targets);
+	Failure failure = {0};
+	float logp[60];
+	double sum = 0;
+	int count;
+
+	assert_ok(model_make_trainable(model, NULL, &failure), failure);
+	for (int step = 1; step <= steps; step++)
+	{
+		AdamW adamw = {.learning_rate = 3e-4f,
+		               .beta1 = 0.9,
+		               .beta2 = 0.999,
+		               .eps = 1e-8f,
+		               .correction1 = (float) (1 - pow(0.9, step)),
+		               .correction2 = (float) (1 - pow(0.999, step)),
+		               .gradient_scale = 1};
+
+		model_zero_gradients(model);
+		assert_ok(model_accumulate(model, &batch, 4, groups, NULL, likelihood,
+		                           &batch, &failure),
+		          failure);
+		assert_ok(model_update(model, &adamw, &failure), failure);
+	}
+	count = score(model, 0, 4, logp);
+	for (int t = 0; t < count; t++)
+		sum += (double) logp[t];
+	arena_destroy(arena);
+	return sum / count;
+}
+
+static void
+bf16_learns_what_fp32_learns(void **state)
+{
+	double exact = learned(TINY_WIDE, DTYPE_F32, 12);
+
+	(void) state;
+	/* From about -5.6, a token among 257. */
+	assert_true(exact > -4);
+	assert_near(learned(TINY_WIDE, DTYPE_BF16, 12), exact, 0.02);
+}
+
 /* What was packed before must not be read after. */
 static void
 weights_that_change_are_packed_anew(void **state)
@@ -260,6 +323,7 @@ main(void)
 		cmocka_unit_test(bf16_is_near_fp32_and_not_the_same),
 		cmocka_unit_test(a_response_has_the_same_numbers_in_training_and_alone),
 		cmocka_unit_test(gradients_are_near_those_of_fp32),
+		cmocka_unit_test(bf16_learns_what_fp32_learns),
 		cmocka_unit_test(weights_that_change_are_packed_anew),
 	};
 
