@@ -1,0 +1,148 @@
+/*
+ * generate_bench.c
+ *		Speed of greedy generation on random prompts:
+ *
+ *	generate_bench run MODEL PROMPT TOKENS COUNT REPEATS [PRODUCTS]
+ *	generate_bench export MODEL DTYPE FILE
+ *
+ * run: COUNT prompts of PROMPT tokens, TOKENS new ones each (stop tokens do
+ * not end a response), REPEATS times; one JSON line with the best of them.
+ * The first token of each response comes from the prompts' own passes, so
+ * decoding is what the others take.  Products are those of fp32 or bf16
+ * numbers.  export: a GGUF file of fp32, fp16, bf16
+ * or q8_0 weights, so that another program can be given the same model.
+ */
+#include "bench.h"
+
+#include "model/generation/generate.h"
+#include "model/layers.h"
+
+#include <omp.h>
+#include <string.h>
+
+static double
+cpu_seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+	return (double) now.tv_sec + 1e-9 * (double) now.tv_nsec;
+}
+
+/* The ids that generate_bench.py gives llama.cpp. */
+static TokenList *
+make_prompts(Arena *arena, int vocabulary, int length, int count)
+{
+	TokenList *prompts = arena_alloc(arena, sizeof(TokenList) * (size_t) count);
+
+	for (int i = 0; i < count; i++)
+	{
+		int32_t *ids = arena_alloc(arena, sizeof(int32_t) * (size_t) length);
+
+		for (int t = 0; t < length; t++)
+			ids[t] = (i * 7919 + t * 104729 + 17) % vocabulary;
+		prompts[i] = (TokenList){ids, length, length};
+	}
+	return prompts;
+}
+
+typedef struct Times
+{
+	double wall;
+	double cpu;
+} Times;
+
+/* What one generation of so many tokens takes. */
+static Times
+generate_once(Model *model, const TokenList *prompts, int count, int tokens)
+{
+	Arena *arena = arena_create();
+	Generation *results =
+		arena_alloc(arena, sizeof(Generation) * (size_t) count);
+	GenerateOptions options = {
+		.max_tokens = tokens, .top_p = 1, .repetition_penalty = 1};
+	Failure failure;
+	Times start = {seconds(), cpu_seconds()};
+
+	check(generate(model, arena, &options, count, prompts, results, NULL, NULL,
+	               &failure),
+	      &failure);
+	arena_destroy(arena);
+	return (Times){seconds() - start.wall, cpu_seconds() - start.cpu};
+}
+
+static Times
+best(Times a, Times b)
+{
+	return (Times){a.wall < b.wall ? a.wall : b.wall,
+	               a.cpu < b.cpu ? a.cpu : b.cpu};
+}
+
+static void
+run(Model *model, int length, int tokens, int count, int repeats)
+{
+	Arena *arena = arena_create();
+	TokenList *prompts =
+		make_prompts(arena, model_config(model)->vocabulary, length, count);
+	Times first = {1e9, 1e9};
+	Times all = {1e9, 1e9};
+	double made = (double) count * (tokens - 1);
+
+	model->config.stops = 0;
+	for (int i = 0; i < repeats; i++)
+	{
+		first = best(first, generate_once(model, prompts, count, 1));
+		all = best(all, generate_once(model, prompts, count, tokens));
+	}
+	printf("{\"side\": \"alol\", \"prompts\": %d, \"prompt_tokens\": %d, "
+	       "\"tokens\": %d, \"prompts_per_second\": %.1f, "
+	       "\"decoded_per_second\": %.1f, \"decoded_per_cpu_second\": %.1f, "
+	       "\"all_per_second\": %.1f, \"peak_mib\": %.0f}\n",
+	       count, length, tokens, (double) count * length / first.wall,
+	       made / (all.wall - first.wall), made / (all.cpu - first.cpu),
+	       (double) count * tokens / all.wall, peak_mib());
+	arena_destroy(arena);
+}
+
+static DType
+dtype_of(const char *name)
+{
+	for (DType dtype = DTYPE_F32; dtype < DTYPE_OTHER; dtype++)
+		if (strcmp(dtype_name(dtype), name) == 0)
+			return dtype;
+	return DTYPE_OTHER;
+}
+
+int
+main(int argc, char **argv)
+{
+	bool runs = (argc == 7 || argc == 8) && strcmp(argv[1], "run") == 0;
+	bool exports = argc == 5 && strcmp(argv[1], "export") == 0;
+	Arena *arena = arena_create();
+	Device *device;
+	Model *model;
+	Failure failure;
+
+	if (!runs && !exports)
+	{
+		fprintf(stderr,
+		        "usage: %s run MODEL PROMPT TOKENS COUNT REPEATS "
+		        "[PRODUCTS]\n"
+		        "       %s export MODEL DTYPE FILE\n",
+		        argv[0], argv[0]);
+		return 2;
+	}
+	check(cpu_device_open(omp_get_max_threads(), &device, &failure), &failure);
+	check(model_open(arena, device, argv[2], NULL, &model, &failure), &failure);
+	if (argc == 8)
+		model_set_products(model, dtype_of(argv[7]));
+	if (runs)
+		run(model, atoi(argv[3]), atoi(argv[4]), atoi(argv[5]), atoi(argv[6]));
+	else
+		check(model_save_gguf(model, dtype_of(argv[3]), "bench", argv[4],
+		                      &failure),
+		      &failure);
+	arena_destroy(arena);
+	device->close(device);
+	return 0;
+}
