@@ -109,7 +109,7 @@ is(sql("SELECT alol_resume($died, 'cpu')"), 't', 'it is resumed on the CPU');
 ends($died, 'succeeded');
 is(column($died, 'device'), 'cpu', 'there it ran');
 like(column($died, 'notice'),
-	qr/was computed with .*\(cuda:0, .*this run goes on with .*\(cpu, .*results will differ by rounding/,
+	qr/was computed with cuda, .*this run goes on with 1 thread, cpu, .*results will differ by rounding/,
 	'and says that it is not bit-identical');
 
 # The configuration may change, too.

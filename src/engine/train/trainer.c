@@ -136,19 +136,31 @@ make_sampler(Run *run, Failure *failure)
 		options->seed + (uint64_t) refreshed, &run->sampler, failure);
 }
 
+/* Threads, which only the host has, and what else matters. */
+static void
+describe_plan(const TrainPlan *plan, char *text, size_t size)
+{
+	if (plan->threads > 0)
+		snprintf(text, size, "%d thread%s, %s", plan->threads,
+		         plan->threads == 1 ? "" : "s", plan->description);
+	else
+		snprintf(text, size, "%s", plan->description);
+}
+
 static bool
 warn_of_other_plan(Run *run, const TrainPlan *plan, Failure *failure)
 {
-	char message[512];
+	char message[512], before[160], now_it_is[160];
 
 	if (run->state.plan.threads == plan->threads &&
 	    strcmp(run->state.plan.description, plan->description) == 0)
 		return true;
+	describe_plan(&run->state.plan, before, sizeof(before));
+	describe_plan(plan, now_it_is, sizeof(now_it_is));
 	snprintf(message, sizeof(message),
-	         "the checkpoint of step %lld was computed with %d threads (%s), "
-	         "this run goes on with %d (%s): results will differ by rounding",
-	         (long long) run->state.step, run->state.plan.threads,
-	         run->state.plan.description, plan->threads, plan->description);
+	         "the checkpoint of step %lld was computed with %s, this run goes "
+	         "on with %s: results will differ by rounding",
+	         (long long) run->state.step, before, now_it_is);
 	snprintf(run->state.plan.description, sizeof(plan->description), "%s",
 	         plan->description);
 	run->state.plan.threads = plan->threads;
