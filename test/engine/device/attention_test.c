@@ -394,14 +394,13 @@ long_texts_differentiate(void **state)
 }
 
 static void
-gradients_do_not_depend_on_threads(void **state)
+check_threads(AttentionShape shape)
 {
 	Arena *arena = arena_create();
-	AttentionCase one = attention_case(arena, shared(6, 3, 64, 0));
-	AttentionCase two = attention_case(arena, shared(6, 3, 64, 0));
+	AttentionCase one = attention_case(arena, shape);
+	AttentionCase two = attention_case(arena, shape);
 	size_t bytes = sizeof(float) * (size_t) (one.dk.rows * one.dk.cols);
 
-	(void) state;
 	omp_set_num_threads(1);
 	attention_value(&one);
 	attention_grad(&one);
@@ -412,6 +411,22 @@ gradients_do_not_depend_on_threads(void **state)
 	assert_memory_equal(one.dk.data, two.dk.data, bytes);
 	assert_memory_equal(one.dv.data, two.dv.data, bytes);
 	arena_destroy(arena);
+}
+
+static void
+gradients_do_not_depend_on_threads(void **state)
+{
+	static const int32_t offset[] = {0, 500};
+	AttentionShape alone = long_texts(6, 3, 20, 0);
+
+	(void) state;
+	check_threads(shared(6, 3, 64, 0));
+	/* So few that they are cut into pieces. */
+	check_threads(long_texts(6, 3, 20, 0));
+	alone.sequences = 1;
+	alone.offset = offset;
+	alone.max_length = 500;
+	check_threads(alone);
 }
 
 /* ------------------------------------------------------------- the cache */

@@ -14,10 +14,8 @@
 #include <omp.h>
 #include <string.h>
 
-/* Tasks that a thread should find, and queries that are worth packing all keys
- * again for. */
+/* Tasks that a thread should find. */
 #define TASKS_A_THREAD 4
-#define PIECE_QUERIES 128
 
 /* A task of the forward pass, and its panels in the thread's scratch. */
 typedef struct Forward

@@ -2,12 +2,16 @@
  * attention_grad.c
  *		Attention over packed sequences, causal or not, backward.
  *
- * One task is a key/value head of a sequence and all that continue it, so that
- * gradients of keys and values have one writer and a fixed order.
+ * A unit is a key/value head of a sequence and all that continue it: gradients
+ * of its keys and values are sums in a fixed order.  Where there are few units
+ * each is cut into pieces, by queries or by sequences, whose sums are added in
+ * their order; how many follows from the shape alone, so that threads change
+ * no bit.
  */
 #include "device/cpu/attention_task.h"
 #include "device/cpu/exp.h"
 
+#include <math.h>
 #include <omp.h>
 #include <string.h>
 
@@ -185,10 +189,10 @@ store_panel(const AttentionTask *task, Tensor x, const float *panel, int first,
 		       (size_t) task->shape->head_dim * sizeof(float));
 }
 
-/* One sequence: adds to the gradients of what it continues, in the panels,
- * and stores those of its own. */
+/* Own queries [first, last) of a sequence: adds to the gradients of what it
+ * continues, in the panels, and sets those of its own. */
 static void
-backward_sequence(Backward *b, int sequence)
+backward_queries(Backward *b, int sequence, int first, int last)
 {
 	AttentionTask *task = &b->task;
 	const Gradient *g = b->tensor;
@@ -202,11 +206,21 @@ backward_sequence(Backward *b, int sequence)
 	pack_tiles(task, b->value_tiles, g->v);
 	memset(b->dkeys + panel_size(task, task->before), 0, own * sizeof(float));
 	memset(b->dvalues + panel_size(task, task->before), 0, own * sizeof(float));
-	for (int i = task->before; i < task->tokens; i += task->queries)
+	for (int i = first; i < last; i += task->queries)
 	{
-		task_set_block(task, i, task->tokens);
+		task_set_block(task, task->before + i, task->before + last);
 		backward_block(b);
 	}
+}
+
+/* A whole sequence, and the gradients of its own to where they belong. */
+static void
+backward_sequence(Backward *b, int sequence)
+{
+	AttentionTask *task = &b->task;
+	const Gradient *g = b->tensor;
+
+	backward_queries(b, sequence, 0, sequence_tokens(task->shape, sequence));
 	store_panel(task, g->dk, b->dkeys, task->before, task->tokens,
 	            query_row(task, task->before));
 	store_panel(task, g->dv, b->dvalues, task->before, task->tokens,
@@ -248,28 +262,197 @@ backward_begin(Backward *b, Device *device, const AttentionShape *shape,
 	return true;
 }
 
-/* A sequence that continues none, and all that continue it. */
+/* A sequence that continues none, first, and all that continue it. */
+typedef struct Family
+{
+	int first;
+	int last;   /* behind them */
+	int tokens; /* of the first */
+	int most;   /* of one of them, with what it continues */
+} Family;
+
+static Family
+family_at(const AttentionShape *shape, int first)
+{
+	Family family = {.first = first,
+	                 .last = first + 1,
+	                 .tokens = sequence_tokens(shape, first)};
+	int longest = 0;
+
+	for (; family.last < shape->sequences &&
+	       sequence_prefix(shape, family.last) == first;
+	     family.last++)
+		if (sequence_tokens(shape, family.last) > longest)
+			longest = sequence_tokens(shape, family.last);
+	family.most = family.tokens + longest;
+	return family;
+}
+
 static void
 backward_family(Device *device, const AttentionShape *shape, const Gradient *g,
-                int first, int head)
+                const Family *family, int head)
 {
-	int tokens = sequence_tokens(shape, first);
-	int longest = 0;
-	int last = first + 1;
 	Backward b = {.tensor = g};
 
-	for (; last < shape->sequences && sequence_prefix(shape, last) == first;
-	     last++)
-		if (sequence_tokens(shape, last) > longest)
-			longest = sequence_tokens(shape, last);
-	if (!backward_begin(&b, device, shape, head, tokens + longest))
+	if (!backward_begin(&b, device, shape, head, family->most))
 		return;
-	for (int s = first; s < last; s++)
+	for (int s = family->first; s < family->last; s++)
 		backward_sequence(&b, s);
-	if (last == first + 1)
+	if (family->last == family->first + 1)
 		return;
-	store_panel(&b.task, g->dk, b.dkeys, 0, tokens, shape->offset[first]);
-	store_panel(&b.task, g->dv, b.dvalues, 0, tokens, shape->offset[first]);
+	store_panel(&b.task, g->dk, b.dkeys, 0, family->tokens,
+	            shape->offset[family->first]);
+	store_panel(&b.task, g->dv, b.dvalues, 0, family->tokens,
+	            shape->offset[family->first]);
+}
+
+/* ---------------------------------------------------------------- pieces */
+
+/* Fewer units are cut, into about so many pieces in all. */
+#define UNITS_FEW 8
+
+/* Families in pieces; sums[family][head][piece][2][most][width] are those of
+ * the pieces, for the tokens of a family's first sequence. */
+typedef struct Pieces
+{
+	const AttentionShape *shape;
+	const Gradient *tensor;
+	int count; /* of a unit */
+	int most;  /* tokens of a first sequence */
+	int width;
+	float *sums;
+} Pieces;
+
+/* How many pieces a unit is cut into: by the shape alone. */
+static int
+pieces_of(const AttentionShape *shape, int64_t units)
+{
+	int most = shape->max_length / PIECE_QUERIES + 1;
+	int wanted = (int) ((UNITS_FEW + units - 1) / units);
+
+	return wanted < most ? wanted : most;
+}
+
+static float *
+piece_sums(const Pieces *pieces, int64_t number)
+{
+	return pieces->sums +
+	       (size_t) number * 2 * (size_t) pieces->most * (size_t) pieces->width;
+}
+
+/* Where a piece begins among n: the pieces before it have about their part of
+ * the work, which for queries of a text grows with what they see. */
+static int
+piece_begin(const Pieces *pieces, int piece, int n, bool grows)
+{
+	double part = (double) piece / pieces->count;
+
+	return (int) (n * (grows ? sqrt(part) : part));
+}
+
+/* One piece of a unit, to its sums. */
+static void
+backward_piece(Device *device, const Pieces *pieces, const Family *family,
+               int64_t number)
+{
+	const AttentionShape *shape = pieces->shape;
+	int piece = (int) (number % pieces->count);
+	int head = (int) (number / pieces->count % shape->kv_heads);
+	int members = family->last - family->first;
+	bool is_alone = members == 1;
+	int n = is_alone ? family->tokens : members;
+	bool grows = is_alone && !shape->is_bidirectional && shape->window == 0;
+	int first = piece_begin(pieces, piece, n, grows);
+	int last = piece_begin(pieces, piece + 1, n, grows);
+	float *sums = piece_sums(pieces, number);
+	Backward b = {.tensor = pieces->tensor};
+	size_t size;
+
+	if (!backward_begin(&b, device, shape, head, family->most))
+		return;
+	size = panel_size(&b.task, family->tokens);
+	memset(b.dkeys, 0, size * sizeof(float));
+	memset(b.dvalues, 0, size * sizeof(float));
+	if (is_alone && first < last)
+		backward_queries(&b, family->first, first, last);
+	for (int s = first; s < last && !is_alone; s++)
+		backward_sequence(&b, family->first + s);
+	memcpy(sums, b.dkeys, size * sizeof(float));
+	memcpy(sums + panel_size(&b.task, pieces->most), b.dvalues,
+	       size * sizeof(float));
+}
+
+/* The sums of a unit's pieces, added up, to where they belong. */
+static void
+add_pieces(const Pieces *pieces, const Family *family, int64_t unit)
+{
+	const AttentionShape *shape = pieces->shape;
+	const Gradient *g = pieces->tensor;
+	size_t half = (size_t) pieces->most * (size_t) pieces->width;
+	size_t size = (size_t) family->tokens * (size_t) pieces->width;
+	float *sums = piece_sums(pieces, unit * pieces->count);
+	AttentionTask task =
+		attention_task(shape, (int) (unit % shape->kv_heads), family->tokens);
+
+	for (int piece = 1; piece < pieces->count; piece++)
+	{
+		const float *more = piece_sums(pieces, unit * pieces->count + piece);
+
+#pragma omp simd
+		for (size_t i = 0; i < size; i++)
+			sums[i] += more[i];
+#pragma omp simd
+		for (size_t i = 0; i < size; i++)
+			sums[half + i] += more[half + i];
+	}
+	store_panel(&task, g->dk, sums, 0, family->tokens,
+	            shape->offset[family->first]);
+	store_panel(&task, g->dv, sums + half, 0, family->tokens,
+	            shape->offset[family->first]);
+}
+
+/* families[count], few. */
+static void
+backward_pieces(Device *device, const AttentionShape *shape, const Gradient *g,
+                const Family *families, int count)
+{
+	int64_t units = (int64_t) count * shape->kv_heads;
+	Pieces pieces = {.shape = shape,
+	                 .tensor = g,
+	                 .count = pieces_of(shape, units),
+	                 .width = padded(shape->head_dim, LANES)};
+
+	for (int i = 0; i < count; i++)
+		if (families[i].tokens > pieces.most)
+			pieces.most = families[i].tokens;
+	pieces.sums = cpu_shared_scratch(device, (size_t) (units * pieces.count) *
+	                                             2 * (size_t) pieces.most *
+	                                             (size_t) pieces.width);
+	if (pieces.sums == NULL)
+		return;
+#pragma omp parallel for schedule(dynamic)
+	for (int64_t number = 0; number < units * pieces.count; number++)
+		backward_piece(device, &pieces,
+		               &families[number / pieces.count / shape->kv_heads],
+		               number);
+#pragma omp parallel for schedule(static)
+	for (int64_t unit = 0; unit < units; unit++)
+		add_pieces(&pieces, &families[unit / shape->kv_heads], unit);
+}
+
+/* The families of the batch, if they are few: at most `most`; else 0. */
+static int
+find_families(const AttentionShape *shape, Family *families, int most)
+{
+	int count = 0;
+
+	for (int s = 0; s < shape->sequences; s = families[count - 1].last)
+	{
+		if (count == most)
+			return 0;
+		families[count++] = family_at(shape, s);
+	}
+	return count;
 }
 
 void
@@ -278,16 +461,30 @@ cpu_attention_grad(Device *device, const AttentionShape *shape, Tensor dq,
                    Tensor k, Tensor v, Tensor lse)
 {
 	int64_t tasks = (int64_t) shape->sequences * shape->kv_heads;
+	bool is_small = q.rows * q.cols <= CPU_PARALLEL_MIN / 8;
 	const Gradient gradient = {dq, dk, dv, dout, out, q, k, v, lse};
+	Family few[UNITS_FEW];
+	int families = 0;
 
-#pragma omp parallel for schedule(dynamic) if (q.rows * q.cols >               \
-                                               CPU_PARALLEL_MIN / 8)
+	/* Distances' gradients have one writer a unit. */
+	if (!is_small && shape->relative == NULL)
+		families = find_families(shape, few, (UNITS_FEW - 1) / shape->kv_heads);
+	if (families > 0 &&
+	    pieces_of(shape, (int64_t) families * shape->kv_heads) > 1)
+	{
+		backward_pieces(device, shape, &gradient, few, families);
+		return;
+	}
+#pragma omp parallel for schedule(dynamic) if (!is_small)
 	for (int64_t number = 0; number < tasks; number++)
 	{
 		int sequence = (int) (number / shape->kv_heads);
+		Family family;
 
-		if (sequence_prefix(shape, sequence) < 0)
-			backward_family(device, shape, &gradient, sequence,
-			                (int) (number % shape->kv_heads));
+		if (sequence_prefix(shape, sequence) >= 0)
+			continue;
+		family = family_at(shape, sequence);
+		backward_family(device, shape, &gradient, &family,
+		                (int) (number % shape->kv_heads));
 	}
 }

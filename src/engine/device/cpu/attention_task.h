@@ -19,6 +19,9 @@
 #define ATTENTION_BLOCK 256 /* keys whose scores are held at a time */
 #define ATTENTION_ROWS 48   /* of a block, if the heads are not more */
 
+/* Queries of a text that are worth packing all its keys again for. */
+#define PIECE_QUERIES 128
+
 /* Floats from a row's scores to the next one's: not a power of two, which
  * would put them all into the same places of the cache. */
 #define SCORE_STRIDE (ATTENTION_BLOCK + 16)

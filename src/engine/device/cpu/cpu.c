@@ -30,6 +30,22 @@ cpu_fail(Device *device, FailureCode code, const char *what)
 	}
 }
 
+/* Scratch of at least count floats. */
+static float *
+grow(Device *device, float **scratch, size_t *size, size_t count)
+{
+	if (*size < count)
+	{
+		free(*scratch);
+		*scratch = aligned_alloc(64, (count * sizeof(float) + 63) / 64 * 64);
+		*size = *scratch == NULL ? 0 : count;
+	}
+	if (*scratch == NULL)
+		cpu_fail(device, FAILURE_OUT_OF_MEMORY,
+		         "cannot allocate scratch memory");
+	return *scratch;
+}
+
 float *
 cpu_scratch(Device *device, size_t count)
 {
@@ -38,17 +54,16 @@ cpu_scratch(Device *device, size_t count)
 	int thread = omp_get_level() > 0 ? omp_get_ancestor_thread_num(1)
 	                                 : cpu_helper_number();
 
-	if (cpu->scratch_size[thread] < count)
-	{
-		free(cpu->scratch[thread]);
-		cpu->scratch[thread] =
-			aligned_alloc(64, (count * sizeof(float) + 63) / 64 * 64);
-		cpu->scratch_size[thread] = cpu->scratch[thread] == NULL ? 0 : count;
-	}
-	if (cpu->scratch[thread] == NULL)
-		cpu_fail(device, FAILURE_OUT_OF_MEMORY,
-		         "cannot allocate a thread's scratch memory");
-	return cpu->scratch[thread];
+	return grow(device, &cpu->scratch[thread], &cpu->scratch_size[thread],
+	            count);
+}
+
+float *
+cpu_shared_scratch(Device *device, size_t count)
+{
+	CpuDevice *cpu = (CpuDevice *) device;
+
+	return grow(device, &cpu->shared, &cpu->shared_size, count);
 }
 
 /* Blocks carry their size in front, for the account of memory in use. */
@@ -151,6 +166,7 @@ cpu_close(Device *device)
 		free(cpu->scratch[i]);
 	free(cpu->scratch);
 	free(cpu->scratch_size);
+	free(cpu->shared);
 	cpu_turns_close(cpu->turns);
 	cpu_helpers_close(cpu->helpers);
 	free(cpu);

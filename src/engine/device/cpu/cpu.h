@@ -27,8 +27,10 @@ typedef struct CpuDevice
 	bool has_failed;
 	float **scratch;      /* [threads], grown as needed */
 	size_t *scratch_size; /* [threads], in floats */
-	CpuTurns *turns;      /* of slices (slices.c) */
-	CpuHelpers *helpers;  /* helpers.c */
+	float *shared;        /* scratch of all threads, grown likewise */
+	size_t shared_size;
+	CpuTurns *turns;     /* of slices (slices.c) */
+	CpuHelpers *helpers; /* helpers.c */
 } CpuDevice;
 
 /* Keeps the first failure for sync. */
@@ -37,6 +39,9 @@ extern void cpu_fail(Device *device, FailureCode code, const char *what);
 /* This thread's scratch of at least count floats, or NULL (failure kept);
  * call inside or outside of a parallel region or a slice. */
 extern float *cpu_scratch(Device *device, size_t count);
+
+/* The same for all threads together; call outside of parallel regions. */
+extern float *cpu_shared_scratch(Device *device, size_t count);
 
 /* How many threads an operation may divide its work among: one in a slice. */
 extern int cpu_threads(const Device *device);
