@@ -290,18 +290,50 @@ take_scratch(CudaDevice *cuda)
 	return false;
 }
 
+/* Is so much in one piece reserved and free? */
+static bool
+is_reserved(const CudaDevice *cuda, size_t bytes)
+{
+	for (const CudaBlock *block = cuda->blocks; block != NULL;
+	     block = block->next)
+		for (const Span *span = block->spans; span != NULL; span = span->next)
+			if (!span->is_used && span->bytes >= bytes)
+				return true;
+	return false;
+}
+
+/* Earlier reserves of which nothing is used. */
+static void
+drop_unused(CudaDevice *cuda)
+{
+	CudaBlock *next;
+
+	for (CudaBlock *block = cuda->blocks; block != NULL; block = next)
+	{
+		next = block->next;
+		if (!block->spans->is_used && block->spans->next == NULL)
+			drop_block(cuda, block);
+	}
+}
+
+static bool
+reserve_block(CudaDevice *cuda, size_t bytes)
+{
+	if (is_reserved(cuda, bytes))
+		return true;
+	drop_unused(cuda);
+	return add_block(cuda, bytes);
+}
+
 bool
 cuda_reserve(Device *device, uint64_t bytes, Failure *failure)
 {
 	CudaDevice *cuda = cuda_of(device);
-	uint64_t have = reserved_and_free(cuda);
 
 	if (!device->sync(device, failure))
 		return false;
-	if (bytes == 0 || bytes + SLACK <= have)
-		return true;
-	if (bytes <= SIZE_MAX / 2 && take_scratch(cuda) &&
-	    add_block(cuda, aligned((size_t) (bytes - have) + SLACK)))
+	if (bytes == 0 || (bytes <= SIZE_MAX / 2 && take_scratch(cuda) &&
+	                   reserve_block(cuda, aligned((size_t) bytes + SLACK))))
 		return true;
 	return fail(failure, FAILURE_OUT_OF_MEMORY,
 	            "%llu bytes of the memory of %s are needed, %llu are free",

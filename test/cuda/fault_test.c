@@ -41,9 +41,9 @@ compute(Device *device, Failure *failure)
 		Tensor z = tensor_at(memory + 128, 3, 9);
 		Tensor stat = tensor_at(memory + 256, 3, 2);
 		Tensor weight = tensor_at(memory + 320, 1, 16);
-		Matrix w = {tensor_at(memory + 512, 9, 16), false};
+		Matrix w = {tensor_at(memory + 512, 9, 16), false, NULL, NULL};
 		Tensor dw = tensor_at(memory + 1024, 9, 16);
-		Matrix gradient = {dw, false};
+		Matrix gradient = {dw, false, NULL, NULL};
 
 		device->products = DTYPE_BF16;
 		device->upload(device, where, index, sizeof(index));
@@ -155,7 +155,15 @@ reserved_memory_is_kept(void **state)
 	set("ALOL_SHIM_MEMORY", 100 << 20);
 	assert_ok(module->open(0, &device, &failure), failure);
 	assert_true(device->room(device) > 60 << 20);
+	/* Twice, and more the second time: the first is not kept too. */
+	assert_ok(device->reserve(device, 5 << 20, &failure), failure);
+	before = shim_memory_in_use();
 	assert_ok(device->reserve(device, 10 << 20, &failure), failure);
+	assert_int_equal(shim_memory_in_use(), before + (5 << 20));
+	assert_ok(device->reserve(device, 9 << 20, &failure), failure);
+	assert_int_equal(shim_memory_in_use(), before + (5 << 20));
+	assert_fails(device->reserve(device, UINT64_MAX, &failure), failure,
+	             FAILURE_OUT_OF_MEMORY, "18446744073709551615 bytes");
 	before = shim_memory_in_use();
 	assert_ok(module->open(0, &other, &failure), failure);
 	assert_fails(other->reserve(other, 60 << 20, &failure), failure,
