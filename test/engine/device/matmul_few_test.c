@@ -205,6 +205,15 @@ check_stored(const DotKernels *kernels, DType dtype, int rows, int depth,
 	float out[2][ROWS];
 
 	dtype_to_f32(wide, stored.data, dtype, (size_t) (rows * depth));
+	if (kernels->widen[dtype] != NULL)
+	{
+		float *same =
+			arena_alloc(arena, sizeof(float) * (size_t) (rows * depth));
+
+		kernels->widen[dtype](same, stored.data, rows * depth);
+		assert_memory_equal(same, wide,
+		                    sizeof(float) * (size_t) (rows * depth));
+	}
 	if (rounds)
 		kernels->round(wide, rows * depth);
 	for (int j = 0; j < rows; j++)

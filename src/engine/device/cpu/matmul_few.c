@@ -54,6 +54,21 @@ panel_of_thread(const Few *few)
 	                                : cpu_scratch(few->device, few->panel_size);
 }
 
+/* Numbers [first, first + count) of w, as fp32. */
+static void
+read_numbers(const Few *few, float *to, int64_t first, int64_t count)
+{
+	const Tensor *w = few->w;
+
+	if (few->kernels->widen[w->dtype] != NULL && first % DOT_PAD == 0 &&
+	    count % DOT_PAD == 0)
+		few->kernels->widen[w->dtype](
+			to, (const uint8_t *) w->data + dtype_bytes(w->dtype, first),
+			count);
+	else
+		dtype_read(to, w->data, w->dtype, first, count);
+}
+
 /* panel[rows][cols] = w[row...][col...], as fp32 */
 static void
 read_panel(const Few *few, float *panel, int64_t row, int64_t rows, int64_t col,
@@ -62,8 +77,7 @@ read_panel(const Few *few, float *panel, int64_t row, int64_t rows, int64_t col,
 	const Tensor *w = few->w;
 
 	for (int64_t r = 0; r < rows; r++)
-		dtype_read(panel + r * cols, w->data, w->dtype,
-		           (row + r) * w->stride + col, cols);
+		read_numbers(few, panel + r * cols, (row + r) * w->stride + col, cols);
 	if (few->rounds && w->dtype != DTYPE_BF16)
 		few->kernels->round(panel, rows * cols);
 }

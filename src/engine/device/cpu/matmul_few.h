@@ -37,6 +37,9 @@ typedef struct DotKernels
 	 * NULL: widen rows first. */
 	DotsOfOne of_one[DTYPE_OTHER];
 	DotsOfOne of_one_rounded[DTYPE_OTHER];
+	/* to[count] = numbers of whole blocks, count a multiple of DOT_PAD; NULL:
+	 * dtype_read(), which gives the same. */
+	void (*widen[DTYPE_OTHER])(float *to, const uint8_t *blocks, int64_t count);
 	/* Rounds each number to bf16, to nearest, ties to even; a NaN stays. */
 	void (*round)(float *x, int64_t count);
 	/*

@@ -329,8 +329,27 @@ dots_of_one(float *out, const float *x, const uint8_t *w, int64_t row_bytes,
 		            block_bytes);                                              \
 	}
 
+/* Rows follow each other: so far ahead they are fetched. */
+#define BYTES_AHEAD 8192
+
+#define WIDEN(dtype, block_bytes)                                              \
+	static void widen_##dtype(float *to, const uint8_t *blocks, int64_t count) \
+	{                                                                          \
+		for (int64_t i = 0; i < count; i += DOT_PAD)                           \
+		{                                                                      \
+			Vector number[VECTORS];                                            \
+                                                                               \
+			PREFETCH(blocks + BYTES_AHEAD);                                    \
+			read_##dtype(number, blocks);                                      \
+			for (int v = 0; v < VECTORS; v++)                                  \
+				vector_store(to + i + v * LANES, number[v]);                   \
+			blocks += block_bytes;                                             \
+		}                                                                      \
+	}
+
 /* Both as they are and rounded. */
 #define DOTS_OF(dtype, block_bytes)                                            \
+	WIDEN(dtype, block_bytes)                                                  \
 	DOTS_OF_ONE(dots_##dtype, read_##dtype, block_bytes)                       \
 	DOTS_ROUNDED(dtype, block_bytes)
 #define DOTS_ROUNDED(dtype, block_bytes)                                       \
@@ -367,11 +386,22 @@ DOTS_OF(q4_1, 20)
 DOTS_OF(q5_0, 22)
 DOTS_OF(q5_1, 24)
 DOTS_OF_ONE(dots_bf16, read_bf16, 64)
+WIDEN(bf16, 64)
 
 const DotKernels DOT_KERNELS = {
 	.dots = dots,
 	.columns = columns,
 	.round = round_numbers,
+	.widen =
+		{
+			[DTYPE_F16] = widen_f16,
+			[DTYPE_BF16] = widen_bf16,
+			[DTYPE_Q8_0] = widen_q8_0,
+			[DTYPE_Q4_0] = widen_q4_0,
+			[DTYPE_Q4_1] = widen_q4_1,
+			[DTYPE_Q5_0] = widen_q5_0,
+			[DTYPE_Q5_1] = widen_q5_1,
+		},
 	.of_one =
 		{
 			[DTYPE_F16] = dots_f16,
