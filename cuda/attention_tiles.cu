@@ -80,7 +80,7 @@ soften(const AttentionShape &shape, const Span &span, int first, int from,
 
 template <int DIM>
 static __global__ void
-__launch_bounds__(ATTENTION_THREADS)
+__launch_bounds__(ATTENTION_THREADS, 2)
 	attention_tiles_kernel(AttentionShape shape, Tensor out, Tensor q, Tensor k,
                            Tensor v, Tensor lse)
 {

@@ -26,7 +26,7 @@ score_grad(const AttentionShape &shape, bool is_seen, float lse, float delta,
 
 template <int DIM>
 static __global__ void
-__launch_bounds__(ATTENTION_THREADS)
+__launch_bounds__(ATTENTION_THREADS, 2)
 	attention_tiles_query_grad_kernel(AttentionShape shape, AttentionGrad grad)
 {
 	constexpr int ACROSS = ROWS_ACROSS(DIM);

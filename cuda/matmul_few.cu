@@ -19,7 +19,7 @@ factor_of(float x)
 /* Each warp computes one column of out: its lanes read a row of W together. */
 template <DType dtype, bool rounds>
 static __global__ void
-__launch_bounds__(FEW_THREADS)
+__launch_bounds__(FEW_THREADS, 2)
 	multiply_few_kernel(Tensor out, Tensor x, Tensor w, float beta,
                         const float *nf4_tables)
 {
