@@ -231,7 +231,7 @@ void
 cuda_matmul(Device *device, Tensor out, Tensor x, const Matrix *w,
             const Tensor *bias, float beta)
 {
-	if (out.rows <= CUDA_FEW_ROWS && !w->transposed)
+	if (out.rows <= CUDA_FEW_ROWS && !w->transposed && !device->rows_alike)
 		cuda_multiply_few(device, out, x, w->tensor, beta);
 	else
 		multiply(device, out, x, w->tensor, w->transposed, beta);

@@ -132,6 +132,11 @@ struct Device
 	 * its model.
 	 */
 	DType products;
+	/* Set by passes over whole texts, whose log-probabilities are compared
+	 * with those of other passes: a row of matmul's result is the same bits
+	 * however many rows there are.  Not set, as in generation, few rows may
+	 * have faster kernels of their own. */
+	bool rows_alike;
 	bool has_bf16; /* it multiplies bf16 by itself, and faster than fp32 */
 
 	/* Memory.  alloc gives zeroed bytes aligned to 64, or NULL with a failure

@@ -409,6 +409,7 @@ pass_begin(Pass *pass, Model *model, const SharedBatch *shared, int picked,
 	    !lay_out(pass, model, tokens, batch->sequences, longest, picked,
 	             keeps_state, extra, more, &index, failure))
 		return false;
+	device->rows_alike = true;
 	position = malloc(bytes + 1);
 	if (position == NULL)
 		return fail(failure, FAILURE_OUT_OF_MEMORY, "no memory for %d tokens",
@@ -452,6 +453,7 @@ pass_begin_tokens(Pass *pass, Model *model, int count, const int32_t *ids,
 	    !lay_out(pass, model, count, 0, longest, 0, false, extra, more, &index,
 	             failure))
 		return false;
+	device->rows_alike = false;
 	device->upload(device, index.ids, ids, bytes);
 	device->upload(device, index.position, position, bytes);
 	return true;

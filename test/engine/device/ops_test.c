@@ -100,6 +100,37 @@ norm_value(void *argument)
 	return inner(c->out, c->dout);
 }
 
+/* In both storage orders: rows of large products, computed again by a few. */
+static void
+rows_alike_are_the_same_bits_however_many(void **state)
+{
+	static const int few[] = {1, 2, 3, 5, 17, 100};
+	Arena *arena = arena_create();
+	Tensor x = random_tensor(arena, 300, 96, 1);
+	Tensor all = random_tensor(arena, 300, 80, 2);
+	Tensor some = random_tensor(arena, 300, 80, 3);
+
+	(void) state;
+	device->rows_alike = true;
+	for (int transposed = 0; transposed < 2; transposed++)
+	{
+		Matrix w = {
+			random_tensor(arena, transposed ? 96 : 80, transposed ? 80 : 96, 4),
+			.transposed = transposed != 0};
+
+		device->matmul(device, all, x, &w, NULL, 0);
+		for (size_t i = 0; i < sizeof(few) / sizeof(few[0]); i++)
+		{
+			device->matmul(device, tensor_rows(some, 0, few[i]),
+			               tensor_rows(x, 150, few[i]), &w, NULL, 0);
+			assert_memory_equal(some.data, tensor_rows(all, 150, 1).data,
+			                    sizeof(float) * 80 * (size_t) few[i]);
+		}
+	}
+	device->rows_alike = false;
+	arena_destroy(arena);
+}
+
 static void
 norms_differentiate(void **state)
 {
@@ -446,6 +477,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(products_in_both_storage_orders),
+		cmocka_unit_test(rows_alike_are_the_same_bits_however_many),
 		cmocka_unit_test(norms_differentiate),
 		cmocka_unit_test(heads_regroup_and_return),
 		cmocka_unit_test(activations_differentiate),

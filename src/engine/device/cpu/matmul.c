@@ -9,10 +9,15 @@
 #include "device/cpu/matmul.h"
 
 #include <oneapi/dnnl/dnnl.h>
+#include <string.h>
 
 /* A panel has this many numbers, and this many rows at least. */
 #define PANEL_NUMBERS (1 << 19)
 #define PANEL_ROWS 64
+
+/* oneDNN takes other kernels for fewer rows, whose sums round differently
+ * (2.6.3, found by comparing all numbers of rows). */
+#define ALIKE_ROWS 16
 
 /* C[m, n] = A'[m, k] B'[k, n] + beta C, row-major, ' by the letters. */
 static void
@@ -39,6 +44,17 @@ read_panel(float *panel, const Tensor *stored, int64_t first, int64_t rows)
 		           (first + i) * stored->stride, cols);
 }
 
+/* Rows of stored weights that are widened at a time. */
+static int64_t
+panel_rows(const Tensor *stored)
+{
+	int64_t most = PANEL_NUMBERS / (stored->cols + 1);
+
+	if (most < PANEL_ROWS)
+		most = PANEL_ROWS;
+	return most > stored->rows ? stored->rows : most;
+}
+
 /*
  * out = x @ S + beta out if the sum runs along the rows of S, x @ S^T +
  * beta out if it runs along its columns; S as stored.
@@ -48,7 +64,7 @@ multiply(Device *device, Tensor out, Tensor x, const Tensor *stored,
          bool sums_rows, float beta)
 {
 	char letter = sums_rows ? 'N' : 'T';
-	int64_t most = PANEL_NUMBERS / (stored->cols + 1);
+	int64_t most = panel_rows(stored);
 	float *panel;
 
 	if (stored->dtype == DTYPE_F32)
@@ -57,10 +73,6 @@ multiply(Device *device, Tensor out, Tensor x, const Tensor *stored,
 		     stored->data, stored->stride, beta, out.data, out.stride);
 		return;
 	}
-	if (most < PANEL_ROWS)
-		most = PANEL_ROWS;
-	if (most > stored->rows)
-		most = stored->rows;
 	panel = cpu_scratch(device, (size_t) (most * stored->cols));
 	for (int64_t first = 0; panel != NULL && first < stored->rows;
 	     first += most)
@@ -75,6 +87,38 @@ multiply(Device *device, Tensor out, Tensor x, const Tensor *stored,
 		     from.stride, panel, stored->cols,
 		     sums_rows && first > 0 ? 1 : beta, to.data, to.stride);
 	}
+}
+
+static void
+copy_rows(Tensor to, Tensor from, int64_t rows)
+{
+	for (int64_t i = 0; i < rows; i++)
+		memcpy(cpu_row(to, i), cpu_row(from, i),
+		       (size_t) from.cols * sizeof(float));
+}
+
+/* The same by the kernels of many rows: filled up with zeros. */
+static void
+multiply_as_many(Device *device, Tensor out, Tensor x, const Tensor *stored,
+                 bool sums_rows, float beta)
+{
+	/* multiply() takes the begin of the same scratch for its panel. */
+	int64_t panel = panel_rows(stored) * stored->cols;
+	float *scratch = cpu_scratch(
+		device, (size_t) (panel + ALIKE_ROWS * (x.cols + out.cols)));
+	Tensor from;
+	Tensor to;
+
+	if (scratch == NULL)
+		return;
+	from = tensor_at(scratch + panel, ALIKE_ROWS, x.cols);
+	to = tensor_at(scratch + panel + ALIKE_ROWS * x.cols, ALIKE_ROWS, out.cols);
+	memset(from.data, 0,
+	       sizeof(float) * ALIKE_ROWS * (size_t) (x.cols + out.cols));
+	copy_rows(from, x, x.rows);
+	copy_rows(to, out, out.rows);
+	multiply(device, to, from, stored, sums_rows, beta);
+	copy_rows(out, to, out.rows);
 }
 
 CPU_KERNEL static void
@@ -113,6 +157,8 @@ cpu_matmul(Device *device, Tensor out, Tensor x, const Matrix *w,
 		                  beta);
 	else if (cpu_are_few(device, out))
 		cpu_multiply_few(device, out, x, w, beta);
+	else if (device->rows_alike && out.rows < ALIKE_ROWS)
+		multiply_as_many(device, out, x, &w->tensor, w->transposed, beta);
 	else
 		multiply(device, out, x, &w->tensor, w->transposed, beta);
 	if (bias != NULL)

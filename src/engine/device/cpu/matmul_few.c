@@ -215,7 +215,8 @@ copy_rows(Few *few, float *memory, Tensor x)
 bool
 cpu_are_few(const Device *device, Tensor out)
 {
-	return out.rows <= (device->products == DTYPE_BF16 ? 8 : 128);
+	return !device->rows_alike &&
+	       out.rows <= (device->products == DTYPE_BF16 ? 8 : 128);
 }
 
 void
