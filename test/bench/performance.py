@@ -3,7 +3,7 @@
 
     performance.py [--output FILE] [--rounds N] [PART...]
 
-Parts: training, growth, generation, sql; all without a name.  Programs run in
+Parts: training, growth, generation, sharing, sql; all without a name.  Programs run in
 turn, never at once, as many rounds as asked for, and a table shows medians.
 make bench calls it with what it needs in the environment:
 
@@ -206,20 +206,82 @@ def growth(rounds):
     )
 
 
+# ---------------------------------------------------------------- generation
+
+
+def generation(_):
+    """The larger model beside llama.cpp; without it nothing."""
+    if not PEER or not MODELS:
+        return ""
+    program = [PEER, f"{HERE}/generate_bench.py", "run", f"{ENGINE}/generate_bench"]
+    rows = []
+    for line in run([*program, MODELS[-1]]):
+        if "prompts" not in line:
+            continue
+        rows.append(
+            [line["dtype"], number(line["prompts"])]
+            + [
+                number(line[f"{side}_decoded_per_second"], 1)
+                for side in ("alol", "llama")
+            ]
+            + [number(line["decoded_per_second_ratio"], 2)]
+            + [number(line["decoded_per_cpu_second_ratio"], 2)]
+        )
+    return (
+        f"## Generation\n\n{os.path.basename(MODELS[-1])}: greedy, decoded tokens/s, the best of the rounds; llama.cpp by llama-cpp-python on the same "
+        "GGUF file.\n\n"
+        + table(
+            ["weights", "prompts", "alol", "llama.cpp", "ratio", "ratio of processor time"],
+            rows,
+        )
+    )
+
+
+# ----------------------------------------------------------- shared prompts
+
+
+def sharing(rounds):
+    rows = []
+    for model in MODELS:
+        prompt, response, _, _ = shape(model)
+        for line in run([f"{ENGINE}/share_bench", model, prompt, response, "4", str(rounds)]):
+            rows.append(
+                [os.path.basename(model), line["work"]]
+                + [number(line[name], 3) for name in ("apart", "shared")]
+                + [number(line["ratio"], 2), number(line["tokens"], 2)]
+            )
+    return "## Prompts that responses share\n\nFour pairs with a prompt each, and with two.\n\n" + table(
+        ["model", "work", "s apart", "s shared", "ratio", "ratio of tokens"], rows
+    )
+
+
 # ------------------------------------------------------- scripts of their own
 
 
-def script(command):
+def script(*command):
     """What a script prints, as it prints it."""
     note(" ".join(command))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         note(f"failed: {done.stderr.strip().splitlines()[-1:]}")
         return ""
-    return "```\n" + done.stdout.strip() + "\n```\n"
+    return f"```\n$ {' '.join(os.path.relpath(c) if c[0] == '/' else c for c in command[:1])}\n{done.stdout.strip()}\n```\n\n"
 
 
-PARTS = {"training": training, "growth": growth}
+def sql(_):
+    text = script(f"{HERE}/score.sh") + script(f"{HERE}/rewards.sh")
+    if MODELS:
+        text += script(f"{HERE}/sessions.sh", MODELS[-1])
+    return "## What SQL adds\n\n" + text
+
+
+PARTS = {
+    "training": training,
+    "growth": growth,
+    "generation": generation,
+    "sharing": sharing,
+    "sql": sql,
+}
 
 
 def main():

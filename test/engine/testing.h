@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "formats/json.h"
 
+#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -111,7 +113,49 @@ test_read_json(Arena *arena, const char *folder, const char *file)
 	return value;
 }
 
-/* A new directory under TMPDIR for the files of one test program. */
+static inline int
+forget_entry(const char *path, const struct stat *status, int kind,
+             struct FTW *level)
+{
+	(void) status;
+	(void) kind;
+	(void) level;
+	return remove(path);
+}
+
+/* The directories of a program; one that is forked leaves them alone. */
+static struct
+{
+	pid_t owner;
+	int count;
+	char path[256][256];
+} test_directories;
+
+static inline void
+forget_directories(void)
+{
+	if (getpid() != test_directories.owner)
+		return;
+	for (int i = 0; i < test_directories.count; i++)
+		(void) nftw(test_directories.path[i], forget_entry, 8,
+		            FTW_DEPTH | FTW_PHYS);
+}
+
+/* Removes it when the program ends. */
+static inline void
+forget_at_exit(const char *path)
+{
+	if (test_directories.count == 0)
+	{
+		test_directories.owner = getpid();
+		atexit(forget_directories);
+	}
+	if (test_directories.count < 256)
+		snprintf(test_directories.path[test_directories.count++], 256, "%s",
+		         path);
+}
+
+/* A new directory under TMPDIR, which goes with the program. */
 static inline char *
 test_directory(Arena *arena)
 {
@@ -119,6 +163,7 @@ test_directory(Arena *arena)
 	                          test_environment("TMPDIR", "/tmp"));
 
 	assert_non_null(mkdtemp(path));
+	forget_at_exit(path);
 	return path;
 }
 
