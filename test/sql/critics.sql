@@ -195,7 +195,7 @@ SELECT is(array_length(alol_logits('critic_b', NULL, 'a'), 1), 2,
 
 -- Numbers, by an adapter that is merged; on rows of one's own.
 SELECT alol_train_reward('texts', 'critic_llama', 'critic_c', 'score',
-	epochs => 6, learning_rate => 1e-2, lora_rank => 4,
+	epochs => 10, learning_rate => 1e-2, lora_rank => 4,
 	validation => 'SELECT * FROM texts WHERE key <= 20') AS job \gset
 SELECT is(alol_wait(:job), 'succeeded', 'an adapter learns numbers');
 SELECT results_eq($$SELECT kind, base, parameters FROM alol_models WHERE name =
