@@ -102,7 +102,7 @@ def shape(model):
         setting("PROMPT", "256"),
         setting("RESPONSE", "64"),
         setting("BATCH", "16"),
-        setting("STEPS", "3" if large else "20"),
+        setting("STEPS", "2" if large else "20"),
     ]
 
 

@@ -11,8 +11,8 @@ my $node = start_node('bf16');
 create_model($node, 'tiny');
 create_pairs($node);
 
-my %call = (steps => 1500, batch_size => 8, learning_rate => 1e-3,
-	options => q('{"dtype": "bf16", "checkpoint_every": 50, "evaluate_every": 750}'));
+my %call = (steps => 8000, batch_size => 8, learning_rate => 1e-3,
+	options => q('{"dtype": "bf16", "checkpoint_every": 50, "evaluate_every": 4000}'));
 my $whole = start_job($node, output => q('whole'), %call);
 wait_until($node, "SELECT state = 'succeeded' FROM alol_jobs WHERE job = $whole");
 is($node->safe_psql('postgres', "SELECT value FROM alol_metrics "

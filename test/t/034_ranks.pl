@@ -67,7 +67,7 @@ ends(begin('two_again', 'cpu:2'), 'succeeded');
 is(hash_of('two'), hash_of('two_again'), 'they make the same bits again');
 
 # A rank that dies: tried once more, then the job fails and is resumed.
-my $long = begin('long', 'cpu:2', 1500);
+my $long = begin('long', 'cpu:2', 8000);
 foreach my $try (1, 2)
 {
 	my $end = time + 60;
@@ -85,7 +85,7 @@ is(column($long, 'error'), 'rank 1 (cpu:1) exited on signal 9', 'the job says wh
 is(scalar(engines_of($node)), 0, 'no engine is left');
 sql("SELECT alol_resume($long)");
 ends($long, 'succeeded');
-ends(begin('undisturbed', 'cpu:2', 1500), 'succeeded');
+ends(begin('undisturbed', 'cpu:2', 8000), 'succeeded');
 is(hash_of('long'), hash_of('undisturbed'), 'it goes on to the same bits');
 
 # On fewer ranks it goes on, and says so.
