@@ -37,10 +37,16 @@ def note(text):
     print(f"# {text}", file=sys.stderr, flush=True)
 
 
-def run(command):
+def run(command, **settings):
     """The JSON lines that a program prints; nothing where it fails."""
     note(" ".join(os.path.basename(word) for word in command))
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **settings},
+    )
     if done.returncode != 0:
         note(f"failed: {done.stderr.strip().splitlines()[-1:]}")
         return []
@@ -167,7 +173,7 @@ def training(rounds):
         prompt, response, batch, steps = shape(model)
         text += (
             f"\n### {os.path.basename(model)}\n\nPrompts of {prompt} and responses of {response} tokens on average, {batch} a step, "
-            f"{steps} steps, {rounds} rounds.\n\n"
+            f"{steps} steps; rounds: {rounds}.\n\n"
         )
         text += table(
             [
@@ -215,7 +221,7 @@ def generation(_):
         return ""
     program = [PEER, f"{HERE}/generate_bench.py", "run", f"{ENGINE}/generate_bench"]
     rows = []
-    for line in run([*program, MODELS[-1]]):
+    for line in run([*program, MODELS[-1]], BATCH="128"):
         if "prompts" not in line:
             continue
         rows.append(
