@@ -124,8 +124,7 @@ __launch_bounds__(ATTENTION_THREADS)
 	int warp = warp_number();
 	int until = length[row];
 	int from = seen_from(shape, until - 1);
-	int64_t column =
-		(int64_t) (head / (shape.heads / shape.kv_heads)) * head_dim;
+	int64_t column = kv_column_of(shape, head);
 	const float *query = row_of(q, row) + (int64_t) head * head_dim;
 	Weighed all = {-INFINITY, 0, {}};
 

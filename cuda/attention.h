@@ -79,6 +79,13 @@ sees(const AttentionShape &shape, const Span &span, int query, int key)
 	       key >= seen_from(shape, query);
 }
 
+/* Where a head finds its keys and values among columns. */
+static __device__ __forceinline__ int64_t
+kv_column_of(const AttentionShape &shape, int head)
+{
+	return (int64_t) (head / (shape.heads / shape.kv_heads)) * shape.head_dim;
+}
+
 /* Whether sequence c has queries that see keys of sequence s <= c. */
 static __device__ __forceinline__ bool
 reaches(const AttentionShape &shape, int c, int s)

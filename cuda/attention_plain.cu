@@ -129,8 +129,7 @@ __launch_bounds__(ATTENTION_THREADS)
 	int head_dim = shape.head_dim;
 	int width = head_dim + 1; /* lanes read rows side by side */
 	int64_t column = (int64_t) head * head_dim;
-	int64_t kv_column =
-		(int64_t) (head / (shape.heads / shape.kv_heads)) * head_dim;
+	int64_t kv_column = kv_column_of(shape, head);
 	Shared<float> queries = dynamic_shared<float>();
 	Shared<float> keys = queries + BLOCK_ROWS * head_dim;
 	Shared<float> values = keys + WARP * width;
@@ -214,8 +213,7 @@ __launch_bounds__(ATTENTION_THREADS)
 	int head_dim = shape.head_dim;
 	int width = head_dim + 1;
 	int64_t column = (int64_t) head * head_dim;
-	int64_t kv_column =
-		(int64_t) (head / (shape.heads / shape.kv_heads)) * head_dim;
+	int64_t kv_column = kv_column_of(shape, head);
 	Shared<float> queries = dynamic_shared<float>();
 	Shared<float> douts = queries + BLOCK_ROWS * head_dim;
 	Shared<float> keys = douts + BLOCK_ROWS * head_dim;

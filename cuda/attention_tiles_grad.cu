@@ -34,8 +34,7 @@ __launch_bounds__(ATTENTION_THREADS, 2)
 	const Span &span = piece.span;
 	int head = (int) blockIdx.y;
 	int64_t column = (int64_t) head * shape.head_dim;
-	int64_t kv_column =
-		(int64_t) (head / (shape.heads / shape.kv_heads)) * shape.head_dim;
+	int64_t kv_column = kv_column_of(shape, head);
 	Shared<Bf16> queries = dynamic_shared<Bf16>();
 	Shared<Bf16> douts = queries + TILE_ROWS * TILE_WIDTH(DIM);
 	Shared<Bf16> keys = douts + TILE_ROWS * TILE_WIDTH(DIM);

@@ -37,8 +37,8 @@ def note(text):
     print(f"# {text}", file=sys.stderr, flush=True)
 
 
-def run(command, **settings):
-    """The JSON lines that a program prints; nothing where it fails."""
+def output(command, **settings):
+    """What a program prints; nothing where it fails."""
     note(" ".join(os.path.basename(word) for word in command))
     done = subprocess.run(
         command,
@@ -49,8 +49,14 @@ def run(command, **settings):
     )
     if done.returncode != 0:
         note(f"failed: {done.stderr.strip().splitlines()[-1:]}")
-        return []
-    return [json.loads(line) for line in done.stdout.splitlines() if line[:1] == "{"]
+        return ""
+    return done.stdout.strip()
+
+
+def run(command, **settings):
+    """The JSON lines that a program prints."""
+    lines = output(command, **settings).splitlines()
+    return [json.loads(line) for line in lines if line[:1] == "{"]
 
 
 class Results:
@@ -264,20 +270,16 @@ def sharing(rounds):
 # ------------------------------------------------------- scripts of their own
 
 
-def script(*command):
+def script(name, *arguments):
     """What a script prints, as it prints it."""
-    note(" ".join(command))
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        note(f"failed: {done.stderr.strip().splitlines()[-1:]}")
-        return ""
-    return f"```\n$ {' '.join(os.path.relpath(c) if c[0] == '/' else c for c in command[:1])}\n{done.stdout.strip()}\n```\n\n"
+    printed = output([f"{HERE}/{name}", *arguments])
+    return printed and f"```\n$ test/bench/{name}\n{printed}\n```\n\n"
 
 
 def sql(_):
-    text = script(f"{HERE}/score.sh") + script(f"{HERE}/rewards.sh")
+    text = script("score.sh") + script("rewards.sh")
     if MODELS:
-        text += script(f"{HERE}/sessions.sh", MODELS[-1])
+        text += script("sessions.sh", MODELS[-1])
     return "## What SQL adds\n\n" + text
 
 

@@ -309,6 +309,11 @@ extern ParameterList trained_parameters(const Model *model);
 /* Numbers [first, first + count) as the file has them, widened. */
 extern void parameter_read(const Parameter *parameter, int64_t first,
                            int64_t count, float *target);
+/* As they are now: of values, laid out as MODEL_WEIGHTS, where these are given
+ * (else NULL), of what is trained, or as the file has them. */
+extern void parameter_read_now(Model *model, const Parameter *parameter,
+                               const float *values, int64_t first,
+                               int64_t count, float *target);
 /* Checks parameter->stored against the shape that `says` (a clause for
  * messages), and makes parameter->value what the file has, where it lies if
  * it can be used there. */

@@ -198,6 +198,21 @@ parameter_read(const Parameter *parameter, int64_t first, int64_t count,
 }
 
 void
+parameter_read_now(Model *model, const Parameter *parameter,
+                   const float *values, int64_t first, int64_t count,
+                   float *target)
+{
+	if (values != NULL)
+		memcpy(target, values + parameter->offset + first,
+		       (size_t) count * sizeof(float));
+	else if (model->weights != NULL)
+		model_state_download(model, MODEL_WEIGHTS, parameter->offset + first,
+		                     count, target);
+	else
+		parameter_read(parameter, first, count, target);
+}
+
+void
 parameter_upload(Model *model, const Parameter *parameter, float *target)
 {
 	Device *device = model->device;

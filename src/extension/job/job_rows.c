@@ -21,17 +21,6 @@
 #define HELD_FRACTION 0.05
 
 static AttrNumber
-find_column(TupleDesc columns, const char *name)
-{
-	for (int i = 0; i < columns->natts; i++)
-	{
-		if (strcmp(NameStr(TupleDescAttr(columns, i)->attname), name) == 0)
-			return (AttrNumber) (i + 1);
-	}
-	return 0;
-}
-
-static AttrNumber
 find_named(TupleDesc columns, Jsonb *settings, const char *key,
            const char *fallback, char **name)
 {
@@ -41,7 +30,7 @@ find_named(TupleDesc columns, Jsonb *settings, const char *key,
 		chosen = pstrdup(fallback);
 	if (name != NULL)
 		*name = chosen;
-	return find_column(columns, chosen);
+	return source_find_column(columns, chosen);
 }
 
 /* The columns as source_open() found them when the job was made. */
@@ -63,9 +52,9 @@ find_columns(TupleDesc columns, Jsonb *settings)
 	                           &names->chosen_column);
 	names->rejected = find_named(columns, settings, "rejected_column",
 	                             "rejected", &names->rejected_column);
-	names->reward = find_column(columns, "reward");
-	names->value = find_column(columns, "value");
-	names->advantage = find_column(columns, "advantage");
+	names->reward = source_find_column(columns, "reward");
+	names->value = source_find_column(columns, "value");
+	names->advantage = source_find_column(columns, "advantage");
 	return names;
 }
 

@@ -229,9 +229,8 @@ prepare_chunk(JobRun *run, int64 first, ScoredChunk *chunk, WireBuffer *items,
 		result[i] = NAN;
 		isnull[i] = true;
 	}
-	if (scores_rows(run) && run->refreshed > 0 && !method_ranks(&run->method))
-		advantages_read(run->job, first, count, result, isnull);
-	else if (scores_rows(run))
+	/* After a new reference only those of held-out rows are asked for anew. */
+	if (scores_rows(run) && (run->refreshed == 0 || method_ranks(&run->method)))
 	{
 		Reward *reward =
 			reward_open(run->job->reward, rows->names->columns, rows->names);

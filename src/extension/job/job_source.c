@@ -13,16 +13,6 @@ job_takes_pairs(const Method *method, const Source *source)
 	       source_has_pairs(source);
 }
 
-static bool
-has_column(const Source *source, const char *name)
-{
-	for (int i = 0; i < source->columns->natts; i++)
-		if (strcmp(NameStr(TupleDescAttr(source->columns, i)->attname), name) ==
-		    0)
-			return true;
-	return false;
-}
-
 bool
 job_measures_validation(const Method *method, const Source *source,
                         const Source *validation, const Reward *reward)
@@ -39,7 +29,8 @@ job_measures_validation(const Method *method, const Source *source,
 	{
 		Form_pg_attribute used = TupleDescAttr(source->columns, column - 1);
 
-		if (!has_column(validation, NameStr(used->attname)))
+		if (source_find_column(validation->columns, NameStr(used->attname)) ==
+		    0)
 			return false;
 	}
 	return reward != NULL && validation->response != 0;

@@ -229,15 +229,6 @@ analyze(Component *component, TupleDesc columns, bool allows_temporary)
 
 /* ---------------------------------------------------------------- opening */
 
-static bool
-is_column(TupleDesc columns, const char *name)
-{
-	for (int i = 0; i < columns->natts; i++)
-		if (strcmp(NameStr(TupleDescAttr(columns, i)->attname), name) == 0)
-			return true;
-	return false;
-}
-
 static void
 open_component(Component *component, const char *name, const char *expression,
                TupleDesc columns, bool allows_temporary)
@@ -246,7 +237,7 @@ open_component(Component *component, const char *name, const char *expression,
 	component->label =
 		name == NULL ? "reward" : psprintf("reward \"%s\"", name);
 	/* A column's name as it is, even where SQL would want quotes. */
-	if (is_column(columns, expression))
+	if (source_find_column(columns, expression) != 0)
 		component->statement =
 			psprintf("SELECT " REWARD_ROW ".%s FROM " REWARD_ROW,
 		             quote_identifier(expression));
@@ -307,7 +298,7 @@ reward_open(const char *expression, TupleDesc columns, const Source *source)
 	}
 	if (expression == NULL)
 	{
-		if (!is_column(columns, "reward"))
+		if (source_find_column(columns, "reward") == 0)
 			ereport(ERROR,
 			        (errcode(ERRCODE_UNDEFINED_COLUMN),
 			         errmsg("%s has no column \"reward\"",

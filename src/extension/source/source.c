@@ -195,7 +195,16 @@ column_list(TupleDesc columns)
 	return list.data;
 }
 
-/* The number of the column of this name, 0 when there is none. */
+AttrNumber
+source_find_column(TupleDesc columns, const char *name)
+{
+	for (int i = 0; i < columns->natts; i++)
+		if (strcmp(NameStr(TupleDescAttr(columns, i)->attname), name) == 0)
+			return (AttrNumber) (i + 1);
+	return 0;
+}
+
+/* The column of this name, of which there is one at most; or 0. */
 static AttrNumber
 find_column(const Source *source, const char *name)
 {

@@ -63,6 +63,9 @@ extern void source_require(const Source *source, bool response);
 extern void source_require_texts(const Source *source, bool pairs,
                                  bool needs_prompt);
 
+/* The first column of this name, or 0. */
+extern AttrNumber source_find_column(TupleDesc columns, const char *name);
+
 /* The column of this name; raises where there is none. */
 extern AttrNumber source_column(const Source *source, const char *name);
 

@@ -72,18 +72,12 @@ weights_read(void *argument, int index, int64_t first, int64_t count,
 {
 	Weights *weights = argument;
 	Model *model = weights->model;
-	const Parameter *parameter = &model->parameters[index];
 
 	if (weights->merge != NULL)
 		merge_read(weights->merge, index, first, count, target);
-	else if (weights->values != NULL)
-		memcpy(target, weights->values + parameter->offset + first,
-		       (size_t) count * sizeof(float));
-	else if (model->weights != NULL)
-		model_state_download(model, MODEL_WEIGHTS, parameter->offset + first,
-		                     count, target);
 	else
-		parameter_read(parameter, first, count, target);
+		parameter_read_now(model, &model->parameters[index], weights->values,
+		                   first, count, target);
 }
 
 void

@@ -476,16 +476,8 @@ void
 adapter_read(Model *model, const float *weights, int index, int64_t first,
              int64_t count, float *target)
 {
-	const Parameter *parameter = &model->adapter->parameters[index];
-
-	if (weights != NULL)
-		memcpy(target, weights + parameter->offset + first,
-		       (size_t) count * sizeof(float));
-	else if (model->weights != NULL)
-		model_state_download(model, MODEL_WEIGHTS, parameter->offset + first,
-		                     count, target);
-	else
-		parameter_read(parameter, first, count, target);
+	parameter_read_now(model, &model->adapter->parameters[index], weights,
+	                   first, count, target);
 }
 
 /* TensorSource: what the adapter has now. */
