@@ -13,7 +13,7 @@ create_model($node, 'tiny');
 create_pairs($node);
 
 # Two jobs that differ by nothing but what happens to them.
-my %call = (steps => 3000, lora_rank => 4, batch_size => 8, learning_rate => 1e-3,
+my %call = (steps => 8000, lora_rank => 4, batch_size => 8, learning_rate => 1e-3,
 	options => q('{"checkpoint_every": 50, "evaluate_every": 750, "lora_dropout": 0.2}'));
 my $whole = start_job($node, output => q('whole'), %call);
 wait_until($node, "SELECT state = 'succeeded' FROM alol_jobs WHERE job = $whole");

@@ -22,8 +22,8 @@ sub train_reward
 {
 	my ($output, $rank) = @_;
 	return $node->safe_psql('postgres', "SELECT alol_train_reward('opinions', 'tiny', '$output', "
-		  . "steps => 3000, batch_size => 8, learning_rate => 1e-3, lora_rank => $rank, seed => 3, "
-		  . q(options => '{"checkpoint_every": 50, "evaluate_every": 750, "lora_dropout": 0.2}')
+		  . "steps => 8000, batch_size => 8, learning_rate => 1e-3, lora_rank => $rank, seed => 3, "
+		  . q(options => '{"checkpoint_every": 50, "evaluate_every": 2000, "lora_dropout": 0.2}')
 		  . ')');
 }
 
@@ -45,7 +45,7 @@ foreach my $rank (0, 4)
 			  . "WHERE job = $broken) AS other"),
 		'0', 'by the same steps and evaluations');
 	is($node->safe_psql('postgres', "SELECT value > 0.9 FROM alol_metrics WHERE job = $whole "
-			  . "AND metric = 'evaluation/accuracy' AND step = 3000"), 't', 'that has learned');
+			  . "AND metric = 'evaluation/accuracy' AND step = 8000"), 't', 'that has learned');
 }
 
 # It rewards a policy.
