@@ -40,12 +40,6 @@ fill_tables(void)
 	}
 }
 
-uint32_t
-bytes_character(uint8_t byte)
-{
-	return characters[byte];
-}
-
 size_t
 bytes_spell(char *out, const char *text, size_t length)
 {

@@ -11,9 +11,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The character of a byte. */
-extern uint32_t bytes_character(uint8_t byte);
-
 /* Writes the UTF-8 spelling of length bytes, at most twice as long; returns
  * its length. */
 extern size_t bytes_spell(char *out, const char *text, size_t length);

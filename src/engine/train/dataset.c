@@ -277,3 +277,41 @@ dataset_group(Arena *arena, Dataset *dataset, const GroupOptions *options,
 	return groups_make(arena, items, dataset->selected, options,
 	                   &dataset->groups, failure);
 }
+
+int64_t
+dataset_group_tokens(const Dataset *dataset, int32_t group)
+{
+	const Groups *groups = &dataset->groups;
+	int64_t tokens = 0;
+
+	for (int32_t i = groups->offset[group]; i < groups->offset[group + 1]; i++)
+		tokens += dataset->row[groups->row[i]].tokens;
+	return tokens;
+}
+
+ObjectiveGroup
+dataset_view_group(const GroupTables *tables, const DatasetRow *const *row,
+                   int count, const float *logp)
+{
+	bool has_reference = true;
+
+	tables->place[0] = 0;
+	for (int i = 0; i < count; i++)
+	{
+		int32_t predicted = row[i]->tokens - row[i]->prompt;
+
+		tables->place[i + 1] = tables->place[i] + predicted;
+		tables->reward[i] = row[i]->reward;
+		tables->advantage[i] = row[i]->advantage;
+		has_reference = has_reference && row[i]->ref_logp != NULL;
+		if (row[i]->ref_logp != NULL)
+			memcpy(tables->ref_logp + tables->place[i], row[i]->ref_logp,
+			       (size_t) predicted * sizeof(float));
+	}
+	return (ObjectiveGroup){.count = count,
+	                        .offset = tables->place,
+	                        .logp = logp,
+	                        .ref_logp = has_reference ? tables->ref_logp : NULL,
+	                        .reward = tables->reward,
+	                        .advantage = tables->advantage};
+}

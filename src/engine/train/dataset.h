@@ -12,6 +12,7 @@
 #include "base/dtype.h"
 #include "base/file.h"
 #include "method/group.h"
+#include "method/objective.h"
 
 /* What a row is to the next: the source gives pairs, or rows that stand for
  * themselves. */
@@ -80,3 +81,21 @@ extern bool dataset_open(Arena *arena, const char *path, Dataset *dataset,
  */
 extern bool dataset_group(Arena *arena, Dataset *dataset,
                           const GroupOptions *options, Failure *failure);
+
+/* Tokens of all rows of a group. */
+extern int64_t dataset_group_tokens(const Dataset *dataset, int32_t group);
+
+/* Room for rows as an objective sees them. */
+typedef struct GroupTables
+{
+	int32_t *place;    /* [rows + 1] */
+	float *ref_logp;   /* [targets of all] */
+	double *reward;    /* [rows] */
+	double *advantage; /* [rows] */
+} GroupTables;
+
+/* These rows as one group, written into the tables; logp[targets of all], one
+ * row after the other.  Without a reference where one row has none. */
+extern ObjectiveGroup dataset_view_group(const GroupTables *tables,
+                                         const DatasetRow *const *row,
+                                         int count, const float *logp);

@@ -22,7 +22,10 @@ typedef struct Part
 	int first; /* group */
 	int groups;
 	Batch batch;
-	float *logp; /* of all targets */
+	float *logp;            /* of all targets */
+	float *grad;            /* which nobody wants */
+	const DatasetRow **row; /* [batch.sequences] */
+	GroupTables tables;     /* of one group */
 } Part;
 
 /* How many groups from first on are one part; their sequences and tokens. */
@@ -36,10 +39,8 @@ measure_part(const Dataset *held, int first, int *sequences, int64_t *tokens)
 	*tokens = 0;
 	for (int g = first; g < groups->count; g++)
 	{
-		int64_t more = 0;
+		int64_t more = dataset_group_tokens(held, g);
 
-		for (int32_t j = groups->offset[g]; j < groups->offset[g + 1]; j++)
-			more += held->row[groups->row[j]].tokens;
 		if (count > 0 && *tokens + more > TOKENS_AT_ONCE)
 			break;
 		*tokens += more;
@@ -61,6 +62,12 @@ lay_out(Part *part, int sequences, int64_t tokens, Failure *failure)
 		{(void **) &target, sequences, sizeof(int32_t)},
 		{(void **) &ids, tokens, sizeof(int32_t)},
 		{(void **) &part->logp, tokens, sizeof(float)},
+		{(void **) &part->grad, tokens, sizeof(float)},
+		{(void **) &part->row, sequences, sizeof(DatasetRow *)},
+		{(void **) &part->tables.place, sequences + 1, sizeof(int32_t)},
+		{(void **) &part->tables.ref_logp, tokens, sizeof(float)},
+		{(void **) &part->tables.reward, sequences, sizeof(double)},
+		{(void **) &part->tables.advantage, sequences, sizeof(double)},
 	};
 
 	if (!arena_try_tables(part->arena, tables,
@@ -70,6 +77,7 @@ lay_out(Part *part, int sequences, int64_t tokens, Failure *failure)
 	{
 		const DatasetRow *one = &held->row[row[i]];
 
+		part->row[i] = one;
 		target[i] = offset[i] + one->prompt;
 		offset[i + 1] = offset[i] + one->tokens;
 		memcpy(ids + offset[i], one->ids,
@@ -79,77 +87,32 @@ lay_out(Part *part, int sequences, int64_t tokens, Failure *failure)
 	return true;
 }
 
-/* The loss of a group whose log-probabilities begin at logp; *tokens of it are
- * predicted. */
-static bool
-group_loss(const Part *part, int group, const float *logp, int32_t *tokens,
-           ObjectiveStats *stats, double *loss, Failure *failure)
-{
-	const Groups *groups = &part->held->groups;
-	const int32_t *row = groups->row + groups->offset[group];
-	int count = groups->offset[group + 1] - groups->offset[group];
-	int32_t *place;
-	double *reward, *advantage;
-	float *ref_logp, *grad;
-	bool has_reference = true;
-
-	*tokens = 0;
-	for (int i = 0; i < count; i++)
-		*tokens +=
-			part->held->row[row[i]].tokens - part->held->row[row[i]].prompt;
-	if (!arena_try_tables(
-			part->arena,
-			(const ArenaTable[]){{(void **) &place, count + 1, sizeof(int32_t)},
-	                             {(void **) &reward, count, sizeof(double)},
-	                             {(void **) &advantage, count, sizeof(double)},
-	                             {(void **) &ref_logp, *tokens, sizeof(float)},
-	                             {(void **) &grad, *tokens, sizeof(float)}},
-			5, failure))
-		return false;
-	for (int i = 0; i < count; i++)
-	{
-		const DatasetRow *one = &part->held->row[row[i]];
-
-		place[i + 1] = place[i] + one->tokens - one->prompt;
-		reward[i] = one->reward;
-		advantage[i] = one->advantage;
-		has_reference = has_reference && one->ref_logp != NULL;
-		if (one->ref_logp != NULL)
-			memcpy(ref_logp + place[i], one->ref_logp,
-			       (size_t) (one->tokens - one->prompt) * sizeof(float));
-	}
-	*loss += part->options->objective->loss(
-		&(ObjectiveGroup){.count = count,
-	                      .offset = place,
-	                      .logp = logp,
-	                      .ref_logp = has_reference ? ref_logp : NULL,
-	                      .reward = reward,
-	                      .advantage = advantage},
-		&part->options->objective_options, grad, stats);
-	return true;
-}
-
 static bool
 add_part(Part *part, Model *model, ObjectiveStats *stats, double *loss,
          Failure *failure)
 {
+	const Groups *groups = &part->held->groups;
 	int sequences;
 	int64_t total;
+	const DatasetRow **row;
 	const float *logp;
 
 	part->groups = measure_part(part->held, part->first, &sequences, &total);
 	if (!poll_check(failure) || !lay_out(part, sequences, total, failure) ||
 	    !model_logprobs(model, &part->batch, part->logp, failure))
 		return false;
+	row = part->row;
 	logp = part->logp;
-	for (int g = 0; g < part->groups; g++)
+	for (int g = part->first; g < part->first + part->groups; g++)
 	{
-		int32_t tokens;
+		int count = groups->offset[g + 1] - groups->offset[g];
+		ObjectiveGroup group =
+			dataset_view_group(&part->tables, row, count, logp);
 
-		if (!group_loss(part, part->first + g, logp, &tokens, stats, loss,
-		                failure))
-			return false;
-		logp += tokens;
+		*loss += part->options->objective->loss(
+			&group, &part->options->objective_options, part->grad, stats);
+		row += count;
+		logp += group.offset[count];
 	}
 	return true;
 }

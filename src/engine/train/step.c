@@ -36,11 +36,7 @@ typedef struct MicroBatch
 	double scale;   /* 1 / groups of the step */
 	StepReport *report;
 
-	/* One group, as an objective sees it. */
-	int32_t *place;
-	float *ref_logp;
-	double *reward;
-	double *advantage;
+	GroupTables tables; /* of one group */
 } MicroBatch;
 
 /* Room for a step in one micro-batch. */
@@ -56,10 +52,10 @@ make_room(Arena *arena, MicroBatch *micro, int64_t sequences, int64_t tokens,
 		{(void **) &micro->types, tokens, sizeof(int32_t)},
 		{(void **) &micro->key, sequences, sizeof(uint64_t)},
 		{(void **) &micro->group, sequences + 1, sizeof(int32_t)},
-		{(void **) &micro->place, sequences + 1, sizeof(int32_t)},
-		{(void **) &micro->ref_logp, tokens, sizeof(float)},
-		{(void **) &micro->reward, sequences, sizeof(double)},
-		{(void **) &micro->advantage, sequences, sizeof(double)},
+		{(void **) &micro->tables.place, sequences + 1, sizeof(int32_t)},
+		{(void **) &micro->tables.ref_logp, tokens, sizeof(float)},
+		{(void **) &micro->tables.reward, sequences, sizeof(double)},
+		{(void **) &micro->tables.advantage, sequences, sizeof(double)},
 	};
 
 	return arena_try_tables(arena, tables, sizeof(tables) / sizeof(tables[0]),
@@ -129,34 +125,6 @@ add_to_report(StepReport *report, const DatasetRow *row, const float *logp)
 	}
 }
 
-/* The group that begins with sequence first, as its objective sees it. */
-static ObjectiveGroup
-describe_group(MicroBatch *micro, int first, int count, const float *logp)
-{
-	bool has_reference = true;
-
-	micro->place[0] = 0;
-	for (int i = 0; i < count; i++)
-	{
-		const DatasetRow *row = micro->row[first + i];
-		int32_t predicted = row->tokens - row->prompt;
-
-		micro->place[i + 1] = micro->place[i] + predicted;
-		micro->reward[i] = row->reward;
-		micro->advantage[i] = row->advantage;
-		has_reference = has_reference && row->ref_logp != NULL;
-		if (row->ref_logp != NULL)
-			memcpy(micro->ref_logp + micro->place[i], row->ref_logp,
-			       (size_t) predicted * sizeof(float));
-	}
-	return (ObjectiveGroup){.count = count,
-	                        .offset = micro->place,
-	                        .logp = logp,
-	                        .ref_logp = has_reference ? micro->ref_logp : NULL,
-	                        .reward = micro->reward,
-	                        .advantage = micro->advantage};
-}
-
 /* LogprobGradient of model_accumulate(). */
 static bool
 objective_gradient(void *argument, int first, int count, const float *logp,
@@ -171,7 +139,8 @@ objective_gradient(void *argument, int first, int count, const float *logp,
 	{
 		int begin = micro->group[micro->next++];
 		int responses = micro->group[micro->next] - begin;
-		ObjectiveGroup group = describe_group(micro, begin, responses, logp);
+		ObjectiveGroup group = dataset_view_group(
+			&micro->tables, micro->row + begin, responses, logp);
 		int32_t predicted = group.offset[responses];
 		double loss = options->objective->loss(
 			&group, &options->objective_options, grad, &micro->report->stats);
@@ -200,7 +169,7 @@ critic_gradient(void *argument, int sequences, const float *logits, float *grad,
 	(void) failure;
 	for (int i = 0; i < sequences; i++)
 	{
-		micro->reward[i] = micro->row[i]->reward;
+		micro->tables.reward[i] = micro->row[i]->reward;
 		report->responses++;
 		report->tokens += micro->row[i]->tokens;
 	}
@@ -209,7 +178,7 @@ critic_gradient(void *argument, int sequences, const float *logits, float *grad,
 		int begin = micro->group[g];
 		CriticGroup group = {micro->group[g + 1] - begin, micro->labels,
 		                     logits + (int64_t) begin * micro->labels,
-		                     micro->reward + begin};
+		                     micro->tables.reward + begin};
 		double loss = options->critic->loss(
 			&group, grad + (int64_t) begin * micro->labels, &report->stats);
 
@@ -243,14 +212,13 @@ measure_group(const MicroBatch *micro, int32_t group, PackItem *item,
 	const int32_t *member = groups->row + groups->offset[group];
 	int32_t count = groups->offset[group + 1] - groups->offset[group];
 	int32_t shared = INT32_MAX;
-	int64_t all = 0;
+	int64_t all = dataset_group_tokens(micro->dataset, group);
 
 	for (int32_t j = 0; j < count; j++)
 	{
-		const DatasetRow *row = &micro->dataset->row[member[j]];
+		int32_t before = micro->dataset->row[member[j]].prompt - 1;
 
-		all += row->tokens;
-		shared = row->prompt - 1 < shared ? row->prompt - 1 : shared;
+		shared = before < shared ? before : shared;
 	}
 	if (all > INT32_MAX)
 		return fail(failure, FAILURE_TOO_LONG,

@@ -145,18 +145,6 @@ members(const Dataset *dataset, int32_t group, int32_t *count)
 	return groups->row + groups->offset[group];
 }
 
-static int64_t
-group_tokens(const Dataset *dataset, int32_t group)
-{
-	int32_t count;
-	const int32_t *row = members(dataset, group, &count);
-	int64_t tokens = 0;
-
-	for (int32_t i = 0; i < count; i++)
-		tokens += dataset->row[row[i]].tokens;
-	return tokens;
-}
-
 /* What the part of a rank is, without its tables. */
 static PartHeader
 measure_part(const StepPart *part)
@@ -365,7 +353,7 @@ accumulate(Team *team, Arena *arena, Model *model, const TrainOptions *options,
 	StepPart own;
 
 	for (int i = 0; i < all->count; i++)
-		tokens[i] = group_tokens(all->dataset, all->drawn[i]);
+		tokens[i] = dataset_group_tokens(all->dataset, all->drawn[i]);
 	team_share(tokens, all->count, team->ranks, owner);
 	for (int rank = 1; rank < team->ranks; rank++)
 	{

@@ -55,12 +55,6 @@ statement_float(Statement *statement, double value)
 }
 
 void
-statement_bool(Statement *statement, bool value)
-{
-	add(statement, BOOLOID, BoolGetDatum(value), false);
-}
-
-void
 statement_oid(Statement *statement, Oid value)
 {
 	add(statement, OIDOID, ObjectIdGetDatum(value), false);

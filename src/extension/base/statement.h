@@ -26,7 +26,6 @@ extern void statement_text(Statement *statement, const char *value);
 extern void statement_id(Statement *statement, int64 value);
 extern void statement_int(Statement *statement, int64 value);
 extern void statement_float(Statement *statement, double value);
-extern void statement_bool(Statement *statement, bool value);
 extern void statement_oid(Statement *statement, Oid value);
 extern void statement_jsonb(Statement *statement, Jsonb *value);
 

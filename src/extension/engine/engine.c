@@ -175,12 +175,6 @@ engine_died(Engine *engine)
 	return engine->process.died;
 }
 
-int
-engine_pid(const Engine *engine)
-{
-	return engine->process.pid;
-}
-
 Jsonb *
 engine_capabilities(Engine *engine)
 {

@@ -99,7 +99,6 @@ extern void engine_stop(Engine *engine);
 /* True when the engine's process is gone, or goes within a second, after a
  * caught error: one that tells of a failed device ends behind its words. */
 extern bool engine_died(Engine *engine);
-extern int engine_pid(const Engine *engine);
 
 /* What the engine said of itself at the handshake (WIRE_HELLO's result). */
 extern Jsonb *engine_capabilities(Engine *engine);

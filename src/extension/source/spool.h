@@ -65,5 +65,3 @@ extern HeapTuple spool_row(SpoolReader *reader, int64 number);
  * for reward_evaluate(); fewer where the file ends.
  */
 extern Tuplestorestate *spool_read(SpoolReader *reader, int64 first, int count);
-
-extern void spool_close(SpoolReader *reader);

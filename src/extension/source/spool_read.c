@@ -213,9 +213,3 @@ spool_read(SpoolReader *reader, int64 first, int count)
 	}
 	return rows;
 }
-
-void
-spool_close(SpoolReader *reader)
-{
-	close_reader(reader);
-}

@@ -116,16 +116,6 @@ dict_find(Run *run, const Dict *dict, Value key)
 	return NULL;
 }
 
-Value *
-dict_find_text(Run *run, const Dict *dict, const char *key)
-{
-	run_charge(run, dict->count);
-	for (size_t i = 0; i < dict->count; i++)
-		if (value_is_text(dict->entries[i].key, key))
-			return &dict->entries[i].value;
-	return NULL;
-}
-
 static void
 dict_add(Run *run, Dict *dict, Value key, Value value)
 {

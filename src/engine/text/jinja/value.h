@@ -153,7 +153,6 @@ extern Value value_list(ValueKind kind, List *list);
 extern Dict *dict_new(Run *run);
 /* NULL where it is not there. */
 extern Value *dict_find(Run *run, const Dict *dict, Value key);
-extern Value *dict_find_text(Run *run, const Dict *dict, const char *key);
 extern void dict_set(Run *run, Dict *dict, Value key, Value value);
 
 extern Value value_of_json(Run *run, const json_t *json);
