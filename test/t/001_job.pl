@@ -18,10 +18,10 @@ sub sql { return $node->safe_psql('postgres', @_); }
 sub begin
 {
 	my ($output) = @_;
-	return start_job($node, output => "'$output'", steps => 2500, batch_size => 8,
+	return start_job($node, output => "'$output'", steps => 10000, batch_size => 8,
 		learning_rate => 1e-3, validation => q('SELECT prompt FROM pairs WHERE id <= 40'),
 		options => q('{"checkpoint_every": 50, "max_response_tokens": 16,
-			"evaluation_prompts": 8, "evaluate_every": 500}'));
+			"evaluation_prompts": 8, "evaluate_every": 2000}'));
 }
 
 sub begin_and_reach
@@ -43,10 +43,10 @@ sub finish
 my $whole = begin('whole');
 finish($whole);
 is(sql("SELECT count(*) FROM alol_metrics WHERE job = $whole AND metric = 'loss'"),
-	'2500', 'a loss a step');
+	'10000', 'a loss a step');
 is(sql("SELECT string_agg(step::text, ' ' ORDER BY step) FROM alol_metrics "
 		  . "WHERE job = $whole AND metric = 'evaluation/reward'"),
-	'0 500 1000 1500 2000 2500', 'evaluations before the first step, between and at the end');
+	'0 2000 4000 6000 8000 10000', 'evaluations before the first step, between and at the end');
 is(sql("SELECT count(*) FROM alol_advantages WHERE job = $whole"), '240',
 	'with a validation of its own nothing of the source is held out');
 

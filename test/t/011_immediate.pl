@@ -12,7 +12,7 @@ my $node = start_node('immediate', conf => "alol.threads = 1\n");
 create_model($node, 'tiny');
 create_pairs($node);
 
-my %settings = (steps => 3000, seed => 3,
+my %settings = (steps => 8000, seed => 3,
 	options => q('{"checkpoint_every": 100, "evaluate_every": 1000, "evaluation_prompts": 4}'));
 my $whole = start_job($node, output => q('whole'), %settings);
 wait_until($node, "SELECT state = 'succeeded' FROM alol_jobs WHERE job = $whole", 180);

@@ -23,7 +23,7 @@ sub begin
 {
 	my ($method, $source, $output) = @_;
 	return sql(<<"SQL");
-SELECT alol_train('$source', 'tiny', '${method}_${source}_$output', '$method', steps => 1200,
+SELECT alol_train('$source', 'tiny', '${method}_${source}_$output', '$method', steps => 4000,
 	batch_size => 4, learning_rate => 1e-3, options => '{"checkpoint_every": 50,
 		"max_response_tokens": 16, "pairs": "all"}')
 SQL
