@@ -106,15 +106,18 @@ def multiplies_bf16():
 # ------------------------------------------------------- training and scoring
 
 
+def is_large(model):
+    return os.path.getsize(os.path.join(model, "model.safetensors")) > 50e6
+
+
 def shape(model):
     """Arguments: prompt, response, batch, steps.  A small model needs more
     steps for the clock to mean something."""
-    large = os.path.getsize(os.path.join(model, "model.safetensors")) > 50e6
     return [
-        setting("PROMPT", "256"),
+        setting("PROMPT", "128"),
         setting("RESPONSE", "64"),
         setting("BATCH", "16"),
-        setting("STEPS", "2" if large else "20"),
+        setting("STEPS", "2" if is_large(model) else "20"),
     ]
 
 
@@ -194,28 +197,51 @@ def training(rounds):
 # -------------------------------------------------------------------- growth
 
 
+def measured(model, results, key, shape_of_step, rank="0"):
+    dtype = "bf16" if multiplies_bf16() else "fp32"
+    steps = "1" if is_large(model) else "20"
+    for line in run([f"{ENGINE}/engine_bench", model, *shape_of_step, steps, rank, dtype]):
+        results.add((line["work"], key), line)
+
+
 def growth(rounds):
-    """How time grows with the rows of a step."""
-    rows = []
+    """How speed and memory change with the rows of a step, and with their
+    length."""
+    rows, lengths = [], []
     for model in MODELS:
         prompt, response, batch, _ = shape(model)
         sizes = [int(batch) // 4, int(batch), 4 * int(batch)]
+        # The context of small models is short.
+        means = [192, 384, 768] if is_large(model) else [48, 96, 192]
         results = Results()
         for _ in range(rounds):
             for size in sizes:
-                for line in run([f"{ENGINE}/engine_bench", model, prompt, response, str(size), "1"]):
-                    results.add((line["work"], size), line)
+                measured(model, results, size, [prompt, response, str(size)])
+            for mean in means:
+                step = [str(mean * 2 // 3), str(mean // 3), batch]
+                measured(model, results, f"of {mean}", step)
+                measured(model, results, f"of {mean}", step, RANK)
+        name = os.path.basename(model)
         for work in ("score", "train"):
-            speeds = [results.median((work, size), "tokens_per_second") for size in sizes]
-            peaks = [results.median((work, size), "peak_mib") for size in sizes]
-            rows.append(
-                [os.path.basename(model), work]
-                + [number(speed) for speed in speeds]
-                + [number(peak) for peak in peaks]
-            )
-    return "## Growth with rows\n\n" + table(
-        ["model", "work", "tokens/s at 1x", "4x", "16x", "MiB at 1x", "4x", "16x"], rows
-    )
+            rows.append([name, work] + grown(results, work, sizes))
+        for work in ("score", "train", "train adapter"):
+            keys = [f"of {mean}" for mean in means]
+            lengths.append([name, work, batch, str(means[0])] + grown(results, work, keys))
+    head = ["1x", "4x", "16x", "MiB at 1x", "4x", "16x"]
+    text = "## Growth with rows\n\nFrom a quarter of the responses above to four times as many.\n\n"
+    text += table(["model", "work", "tokens/s at " + head[0], *head[1:]], rows)
+    head = ["1x", "2x", "4x", "MiB at 1x", "2x", "4x"]
+    text += "\n## Growth with length\n\nTokens of prompt and response on average at 1x; twice, and four times as many.\n\n"
+    text += table(["model", "work", "responses", "tokens", "tokens/s at " + head[0], *head[1:]], lengths)
+    return text
+
+
+def grown(results, work, keys):
+    return [
+        number(results.median((work, key), name))
+        for name in ("tokens_per_second", "peak_mib")
+        for key in keys
+    ]
 
 
 # ---------------------------------------------------------------- generation
