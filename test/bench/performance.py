@@ -155,7 +155,7 @@ def training(rounds):
         for _ in range(rounds):
             train_once(model, results)
         rows = []
-        for work in ("score", "train", "train adapter"):
+        for work in ("score", "train", "train adapter", "generate 1"):
             tuned, memory, peer_dtype = best_peer(results, "tuned", work)
             naive, _, _ = best_peer(results, "naive", work)
             for dtype in ("fp32", "bf16"):

@@ -9,7 +9,8 @@ careful user would: the reference once per row, rows grouped by length, the
 head on response positions only.  DTYPE is that of weights and products, fp32
 or bf16; with a RANK the steps train an adapter of it (PEFT) on every linear
 map but the head.  Lengths are those of engine_bench.c, row by
-row.  Prints one JSON line for scoring and one for training steps.
+row.  Prints one JSON line for scoring, one for training steps and, where
+tuned, one for generation.
 """
 
 import json
@@ -146,6 +147,28 @@ def measure(work, style, dtype, steps, make, run):
     report(work, style, dtype, tokens, time.monotonic() - start)
 
 
+def generate(dtype, model, prompt):
+    """64 greedy tokens of one prompt, as bench_generation() in engine_bench.c."""
+    row, before = make_batch(prompt, 4, 1, 7, model.config.vocab_size)[0]
+    ids = row[None, :before]
+
+    def run(tokens):
+        with torch.no_grad():
+            model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                do_sample=False,
+                min_new_tokens=tokens,
+                max_new_tokens=tokens,
+                pad_token_id=0,
+            )
+
+    run(4)
+    start = time.monotonic()
+    run(64)
+    report("generate 1", "tuned", dtype, 64, time.monotonic() - start)
+
+
 def make_model(directory):
     config = LlamaConfig(
         hidden_size=576,
@@ -204,6 +227,8 @@ def main():
         measure(
             "score", style, dtype, steps, make, lambda rows: score(style, model, rows)
         )
+        if style == "tuned":
+            generate(dtype, model, prompt)
     else:
         model = add_adapter(model, rank).train()
     reference = load() if style == "naive" else None
