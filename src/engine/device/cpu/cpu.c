@@ -262,6 +262,9 @@ cpu_device_open(int threads, Device **device, Failure *failure)
 	         cpu_isa(), library->major, library->minor, library->patch);
 	cpu->device = operations;
 	cpu->device.description = cpu->description;
+	snprintf(cpu->packing, sizeof(cpu->packing), "packing %d, %s", BF16_PACKING,
+	         cpu->description);
+	cpu->device.packing = cpu->packing;
 	cpu->device.threads = threads;
 	cpu->device.has_bf16 = bf16_avx512() != NULL;
 	*device = &cpu->device;

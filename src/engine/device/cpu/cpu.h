@@ -23,6 +23,7 @@ typedef struct CpuDevice
 {
 	Device device; /* first: the operation table */
 	char description[64];
+	char packing[96];
 	Failure failure; /* the first, until sync reports it */
 	bool has_failed;
 	float **scratch;      /* [threads], grown as needed */

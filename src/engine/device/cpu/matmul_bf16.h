@@ -19,6 +19,11 @@
 /* Pairs that the packed length of a row is a multiple of. */
 #define BF16_PAIRS 16
 
+/* The number of the form of weights that are packed as a whole: to be raised
+ * with every change of what cpu_pack() fills.  Such weights lie in files that
+ * older engines have made. */
+#define BF16_PACKING 1
+
 /*
  * A factor, fp32: number p of the sum for row or column i is source[i *
  * stride + p] (along), or source[p * stride + i] (across).  Packing fills the
