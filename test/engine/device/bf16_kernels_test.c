@@ -14,7 +14,8 @@
 #define ROWS 37
 #define DEPTH 131
 #define STRIDE 140
-#define PAIRS 80 /* of DEPTH numbers, packed */
+#define TILE_ROWS 14 /* of AVX512-BF16 */
+#define PAIRS 80     /* of DEPTH numbers, packed */
 
 static float numbers[STRIDE * STRIDE];
 
@@ -84,17 +85,17 @@ panels_are_packed_alike(void **state)
 static void
 tiles_are_summed_alike(void **state)
 {
-	static uint32_t rows[BF16_ROWS * PAIRS], panel[BF16_COLS * PAIRS];
-	static float ours[BF16_ROWS * STRIDE], theirs[BF16_ROWS * STRIDE];
+	static uint32_t rows[TILE_ROWS * PAIRS], panel[BF16_COLS * PAIRS];
+	static float ours[TILE_ROWS * STRIDE], theirs[TILE_ROWS * STRIDE];
 	const float *source = numbers + 8;
 
 	(void) state;
 	if (native == NULL)
 		skip();
-	bf16_portable.rows_along(rows, PAIRS, source, STRIDE, BF16_ROWS, DEPTH);
+	bf16_portable.rows_along(rows, PAIRS, source, STRIDE, TILE_ROWS, DEPTH);
 	bf16_portable.panel_along(panel, source + 20 * STRIDE, STRIDE, BF16_COLS,
 	                          DEPTH);
-	for (int count = 1; count <= BF16_ROWS; count++)
+	for (int count = 1; count <= TILE_ROWS; count++)
 		for (int cols = 1; cols <= BF16_COLS; cols++)
 			for (int beta = 0; beta < 2; beta++)
 			{

@@ -217,7 +217,9 @@ cpu_isa(void)
 {
 #ifdef __x86_64__
 	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw"))
-		return __builtin_cpu_supports("avx512bf16") ? "avx512_bf16" : "avx512";
+		return bf16_amx() != NULL      ? "amx_bf16"
+		       : bf16_avx512() != NULL ? "avx512_bf16"
+		                               : "avx512";
 	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
 		return "avx2";
 #endif
@@ -266,7 +268,7 @@ cpu_device_open(int threads, Device **device, Failure *failure)
 	         cpu->description);
 	cpu->device.packing = cpu->packing;
 	cpu->device.threads = threads;
-	cpu->device.has_bf16 = bf16_avx512() != NULL;
+	cpu->device.has_bf16 = bf16_native() != NULL;
 	*device = &cpu->device;
 	return true;
 }

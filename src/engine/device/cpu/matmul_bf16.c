@@ -57,15 +57,23 @@ typedef struct Part
 	int64_t cols;     /* of a block: a multiple of BF16_COLS */
 	int64_t block;    /* strips of a block */
 	int64_t a_stride; /* pairs */
-	uint32_t *rows;   /* [block * BF16_ROWS, a_stride] */
+	uint32_t *rows;   /* [block strips, a_stride] */
 	uint32_t *panels; /* [cols / BF16_COLS, depth / 2, BF16_COLS] */
 	float *wide;      /* [BF16_COLS, depth], of weights that are not fp32 */
 } Part;
 
+const Bf16Kernels *
+bf16_native(void)
+{
+	const Bf16Kernels *amx = bf16_amx();
+
+	return amx != NULL ? amx : bf16_avx512();
+}
+
 static const Bf16Kernels *
 kernels(void)
 {
-	const Bf16Kernels *native = bf16_avx512();
+	const Bf16Kernels *native = bf16_native();
 
 	return native != NULL ? native : &bf16_portable;
 }
@@ -105,23 +113,24 @@ static bool
 begin_part(Part *part)
 {
 	bool is_packed = part->product->b.packed != NULL;
+	int height = part->product->kernels->rows;
 	int64_t rows = part->last_row - part->first_row;
 	int64_t cols = round_up(part->last_col - part->first_col, BF16_COLS);
 	int64_t pairs;
 
 	part->depth = block_depth(part->product->depth);
 	pairs = part->depth / 2;
-	part->strips = (rows + BF16_ROWS - 1) / BF16_ROWS;
+	part->strips = (rows + height - 1) / height;
 	/* Rows a multiple of a page apart would fight for places in the cache. */
 	part->a_stride = pairs + BF16_PAIRS;
-	part->block = least(part->strips, ROW_PAIRS / pairs / BF16_ROWS);
+	part->block = least(part->strips, ROW_PAIRS / pairs / height);
 	part->cols = least(cols, PANEL_PAIRS / pairs / BF16_COLS * BF16_COLS);
 	part->rows = (uint32_t *) cpu_scratch(
 		part->product->device,
-		(size_t) (part->block * BF16_ROWS * part->a_stride +
+		(size_t) (part->block * height * part->a_stride +
 	              (is_packed ? 0
 	                         : part->cols * pairs + BF16_COLS * part->depth)));
-	part->panels = part->rows + part->block * BF16_ROWS * part->a_stride;
+	part->panels = part->rows + part->block * height * part->a_stride;
 	part->wide = (float *) (part->panels + part->cols * pairs);
 	return part->rows != NULL;
 }

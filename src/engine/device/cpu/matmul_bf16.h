@@ -12,8 +12,7 @@
 
 #include <stdint.h>
 
-/* Rows and columns that are summed at once, at most. */
-#define BF16_ROWS 14
+/* Columns that are summed at once. */
 #define BF16_COLS 32
 
 /* Pairs that the packed length of a row is a multiple of. */
@@ -32,6 +31,7 @@
  */
 typedef struct Bf16Kernels
 {
+	int rows; /* that are summed at once, at most */
 	/* to[rows][to_stride] pairs */
 	void (*rows_along)(uint32_t *to, int64_t to_stride, const float *source,
 	                   int64_t stride, int rows, int depth);
@@ -45,7 +45,7 @@ typedef struct Bf16Kernels
 	/*
 	 * c[rows][cols] = beta c + the sum over pairs of a's rows and b's panel:
 	 * of each pair the second product is added first, then the other, both
-	 * rounded.  beta 0: c is not read.
+	 * rounded (AMX: in an order of its own).  beta 0: c is not read.
 	 */
 	void (*tile)(float *c, int64_t c_stride, const uint32_t *a,
 	             int64_t a_stride, const uint32_t *b, int64_t pairs, int rows,
@@ -55,5 +55,10 @@ typedef struct Bf16Kernels
 /* For any machine. */
 extern const Bf16Kernels bf16_portable;
 
-/* By AVX512-BF16, or NULL where the processor has none. */
+/* By AVX512-BF16, or by AMX and AVX512-BF16; NULL where the processor has none
+ * of it, or the system keeps it from us. */
 extern const Bf16Kernels *bf16_avx512(void);
+extern const Bf16Kernels *bf16_amx(void);
+
+/* The fastest of this machine that are not portable, or NULL. */
+extern const Bf16Kernels *bf16_native(void);

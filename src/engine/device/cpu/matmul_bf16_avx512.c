@@ -8,6 +8,8 @@
 #ifdef __x86_64__
 #include <immintrin.h>
 
+#define ROWS 14 /* whose sums fill the registers */
+
 #define AVX512_BF16                                                            \
 	__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
 #define AVX512_BF16_PART                                                       \
@@ -150,7 +152,7 @@ tile_of(int rows, int halves, float *c, int64_t c_stride, const uint32_t *a,
         int64_t a_stride, const uint32_t *b, int64_t pairs, int cols,
         float beta)
 {
-	__m512 sum[BF16_ROWS][2];
+	__m512 sum[ROWS][2];
 
 #pragma GCC unroll 14
 	for (int i = 0; i < rows; i++)
@@ -221,8 +223,8 @@ tile(float *c, int64_t c_stride, const uint32_t *a, int64_t a_stride,
 	}
 }
 
-static const Bf16Kernels kernels = {rows_along, rows_across, panel_along,
-                                    panel_across, tile};
+static const Bf16Kernels kernels = {ROWS,        rows_along,   rows_across,
+                                    panel_along, panel_across, tile};
 
 const Bf16Kernels *
 bf16_avx512(void)

@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+#define ROWS 14
+
 /* The upper half of a number's bits, rounded; a NaN stays one. */
 static inline uint32_t
 rounded(float number)
@@ -117,5 +119,5 @@ tile(float *c, int64_t c_stride, const uint32_t *a, int64_t a_stride,
 	}
 }
 
-const Bf16Kernels bf16_portable = {rows_along, rows_across, panel_along,
-                                   panel_across, tile};
+const Bf16Kernels bf16_portable = {ROWS,        rows_along,   rows_across,
+                                   panel_along, panel_across, tile};
