@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WIRE_VERSION 1
+#define WIRE_VERSION 2
 #define WIRE_HEADER_SIZE 12
 #define WIRE_PAYLOAD_MAX ((uint32_t) 256 * 1024 * 1024)
 

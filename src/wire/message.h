@@ -46,7 +46,7 @@ typedef enum WireType
 	WIRE_HELLO = 1,
 	/* {} : stop the request with this frame's id */
 	WIRE_CANCEL,
-	/* {} as the WIRE_ASK wanted */
+	/* {} as the WIRE_ASK or WIRE_CHECKPOINT wanted */
 	WIRE_ANSWER,
 	/* {} n x (text): documents for WIRE_MODEL_CREATE, then WIRE_DATA_END {} */
 	WIRE_DATA,
@@ -163,7 +163,10 @@ typedef enum WireType
 	WIRE_PROGRESS,
 	/* {"step"} n x (text name, f64 value) */
 	WIRE_METRICS,
-	/* {"step"} : the job can go on from here after a crash */
+	/* {"step"} : the job can go on from here after a crash; wants WIRE_ANSWER {}
+	 * with the same id when that, and all that was told of the steps so far, is
+	 * recorded.  The next step waits for it, so that of the checkpoints that
+	 * are kept one is always known, with its metrics. */
 	WIRE_CHECKPOINT,
 	/* {"severity": "notice"|"warning", "message"} */
 	WIRE_NOTICE,

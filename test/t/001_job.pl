@@ -14,21 +14,22 @@ create_pairs($node);
 
 sub sql { return $node->safe_psql('postgres', @_); }
 
-# The same work under another name, slow enough to be disturbed.
+# The same work under another name.
 sub begin
 {
-	my ($output) = @_;
-	return start_job($node, output => "'$output'", steps => 10000, batch_size => 8,
+	my ($output, %hold) = @_;
+	return start_job($node, output => "'$output'", steps => 500, batch_size => 8,
 		learning_rate => 1e-3, validation => q('SELECT prompt FROM pairs WHERE id <= 40'),
 		options => q('{"checkpoint_every": 50, "max_response_tokens": 16,
-			"evaluation_prompts": 8, "evaluate_every": 2000}'));
+			"evaluation_prompts": 8, "evaluate_every": 100}'), %hold);
 }
 
+# In the midst of it.
 sub begin_and_reach
 {
-	my ($output, $step) = @_;
-	my $job = begin($output);
-	wait_until($node, "SELECT step > $step FROM alol_jobs WHERE job = $job");
+	my ($output) = @_;
+	my $job = begin($output, hold => 75);
+	let_run($node, $job, 200);
 	return $job;
 }
 
@@ -43,27 +44,30 @@ sub finish
 my $whole = begin('whole');
 finish($whole);
 is(sql("SELECT count(*) FROM alol_metrics WHERE job = $whole AND metric = 'loss'"),
-	'10000', 'a loss a step');
+	'500', 'a loss a step');
 is(sql("SELECT string_agg(step::text, ' ' ORDER BY step) FROM alol_metrics "
 		  . "WHERE job = $whole AND metric = 'evaluation/reward'"),
-	'0 2000 4000 6000 8000 10000', 'evaluations before the first step, between and at the end');
+	'0 100 200 300 400 500', 'evaluations before the first step, between and at the end');
 is(sql("SELECT count(*) FROM alol_advantages WHERE job = $whole"), '240',
 	'with a validation of its own nothing of the source is held out');
 
 # Cancelled and resumed.
-my $job = begin_and_reach('cancelled', 100);
+my $job = begin_and_reach('cancelled');
 is(sql("SELECT alol_cancel($job)"), 't', 'cancelled');
 wait_until($node, "SELECT state = 'cancelled' FROM alol_jobs WHERE job = $job", 5);
+hold_at($node, $job);
 is(sql("SELECT alol_resume($job)"), 't', 'resumed');
 finish($job);
 
 # The engine is killed: once it is started anew, then the job fails.
-$job = begin_and_reach('killed', 100);
+$job = begin_and_reach('killed');
 kill 'KILL', engines_of($node);
-wait_until($node, "SELECT step > 900 FROM alol_jobs WHERE job = $job");
+hold_at($node, $job, 300);
+let_run($node, $job, 400);
 like(sql("SELECT notice FROM alol_jobs WHERE job = $job"),
 	qr/engine exited on signal 9; the job goes on from step \d+/, 'the job says what happened');
 kill 'KILL', engines_of($node);
+hold_at($node, $job);
 wait_until($node, "SELECT state = 'failed' FROM alol_jobs WHERE job = $job", 10);
 is(sql("SELECT error FROM alol_jobs WHERE job = $job"), 'engine exited on signal 9',
 	'the second time it fails');
@@ -75,18 +79,20 @@ sql("SELECT alol_resume($job)");
 finish($job);
 
 # The worker is terminated.
-$job = begin_and_reach('terminated', 100);
+$job = begin_and_reach('terminated');
 my $worker = sql("SELECT pid FROM alol_jobs WHERE job = $job");
 sql("SELECT pg_terminate_backend($worker)");
 wait_until($node, "SELECT state = 'interrupted' FROM alol_jobs WHERE job = $job", 10);
+hold_at($node, $job);
 is(sql("SELECT alol_wait($job)"), 'interrupted', 'nobody waits for a job that does not run');
 sql("SELECT alol_resume($job)");
 finish($job);
 
 # The server crashes.  Whoever starts the next job gives this one a chance.
-$job = begin_and_reach('crashed', 100);
+$job = begin_and_reach('crashed');
 $node->stop('immediate');
 $node->start;
+hold_at($node, $job);
 is(sql("SELECT state FROM alol_jobs WHERE job = $job"), 'interrupted', 'a crash interrupts');
 my $other = begin('other');
 finish($other);

@@ -12,19 +12,20 @@ my $node = start_node('immediate', conf => "alol.threads = 1\n");
 create_model($node, 'tiny');
 create_pairs($node);
 
-my %settings = (steps => 8000, seed => 3,
-	options => q('{"checkpoint_every": 100, "evaluate_every": 1000, "evaluation_prompts": 4}'));
+my %settings = (steps => 400, seed => 3,
+	options => q('{"checkpoint_every": 50, "evaluate_every": 100, "evaluation_prompts": 4}'));
 my $whole = start_job($node, output => q('whole'), %settings);
 wait_until($node, "SELECT state = 'succeeded' FROM alol_jobs WHERE job = $whole", 180);
 
-my $job = start_job($node, output => q('broken'), %settings);
-wait_until($node, "SELECT step > 150 FROM alol_jobs WHERE job = $job");
+my $job = start_job($node, output => q('broken'), %settings, hold => 75);
+let_run($node, $job, 200);
 my @engines = engines_of($node);
 ok(@engines >= 1, 'there is an engine');
 $node->stop('immediate');
 ok(wait_gone(5, @engines), 'no engine outlives the server');
 
 $node->start;
+hold_at($node, $job);
 is($node->safe_psql('postgres', "SELECT state FROM alol_jobs WHERE job = $job"),
 	'interrupted', 'after the restart the job is interrupted');
 is(scalar engines_of($node), 0, 'reading a view starts nothing');

@@ -13,12 +13,12 @@ create_model($node, 'tiny');
 create_pairs($node);
 
 # Two jobs that differ by nothing but what happens to them.
-my %call = (steps => 8000, lora_rank => 4, batch_size => 8, learning_rate => 1e-3,
-	options => q('{"checkpoint_every": 50, "evaluate_every": 750, "lora_dropout": 0.2}'));
+my %call = (steps => 500, lora_rank => 4, batch_size => 8, learning_rate => 1e-3,
+	options => q('{"checkpoint_every": 50, "evaluate_every": 100, "lora_dropout": 0.2}'));
 my $whole = start_job($node, output => q('whole'), %call);
 wait_until($node, "SELECT state = 'succeeded' FROM alol_jobs WHERE job = $whole");
 
-my $broken = start_job($node, output => q('broken'), %call);
+my $broken = start_job($node, output => q('broken'), %call, hold => 75);
 break_off_and_resume($node, $broken);
 
 is($node->safe_psql('postgres', "SELECT count(DISTINCT hash), count(*) FROM alol_model "

@@ -18,21 +18,24 @@ sub sql { return $node->safe_psql('postgres', @_); }
 sql(q(CREATE TABLE preferred AS SELECT id, prompt, response AS chosen,
 	'no ' || id AS rejected FROM ranked));
 
-# The same work under another name, slow enough to be disturbed.
+# The same work under another name.
 sub begin
 {
-	my ($method, $source, $output) = @_;
-	return sql(<<"SQL");
-SELECT alol_train('$source', 'tiny', '${method}_${source}_$output', '$method', steps => 4000,
-	batch_size => 4, learning_rate => 1e-3, options => '{"checkpoint_every": 50,
+	my ($method, $source, $output, $hold) = @_;
+	my $call = <<"SQL";
+alol_train('$source', 'tiny', '${method}_${source}_$output', '$method', steps => 200,
+	batch_size => 4, learning_rate => 1e-3, options => '{"checkpoint_every": 20,
 		"max_response_tokens": 16, "pairs": "all"}')
 SQL
+	return start_held($node, $hold, $call) if defined $hold;
+	return sql("SELECT $call");
 }
 
+# In the midst of it.
 sub begin_and_reach
 {
-	my $job = begin(@_);
-	wait_until($node, "SELECT step > 30 FROM alol_jobs WHERE job = $job");
+	my $job = begin(@_, 30);
+	let_run($node, $job, 120);
 	return $job;
 }
 
@@ -50,11 +53,13 @@ foreach my $case ([ 'dpo', 'preferred' ], [ 'dpo', 'ranked' ], [ 'pro', 'ranked'
 	my $job = begin_and_reach(@$case, 'cancelled');
 	is(sql("SELECT alol_cancel($job)"), 't', "@$case is cancelled");
 	wait_until($node, "SELECT state = 'cancelled' FROM alol_jobs WHERE job = $job", 5);
+	hold_at($node, $job);
 	sql("SELECT alol_resume($job)");
 	finish($job);
 
 	$job = begin_and_reach(@$case, 'killed');
 	kill 'KILL', engines_of($node);
+	hold_at($node, $job);
 	finish($job);
 	like(sql("SELECT notice FROM alol_jobs WHERE job = $job"),
 		qr/engine exited on signal 9; the job goes on from step \d+/, 'the job says what happened');

@@ -28,12 +28,14 @@ my $reward = q(length(regexp_replace(response, '[^a-z]', '', 'g')) / 8.0);
 
 sub begin
 {
-	my ($model, $output, $arguments, $options) = @_;
-	return sql(<<"SQL");
-SELECT alol_train('asked', '$model', '$output', 'ppo', \$r\$$reward\$r\$,
+	my ($model, $output, $arguments, $options, $hold) = @_;
+	my $call = <<"SQL";
+alol_train('asked', '$model', '$output', 'ppo', \$r\$$reward\$r\$,
 	batch_size => 16, $arguments, options => '{"max_response_tokens": 8,
 		"evaluation_prompts": 4, $options}')
 SQL
+	return start_held($node, $hold, $call) if defined $hold;
+	return sql("SELECT $call");
 }
 
 sub finish
@@ -73,15 +75,15 @@ foreach my $case ([ 'tiny', 'full', 'learning_rate => 5e-3' ],
 }
 
 # Whatever happens to it.
-my $long = 'steps => 500, learning_rate => 2e-3';
-my $brisk = '"checkpoint_every": 20, "mini_batch_size": 6, "ppo_epochs": 2';
+my $long = 'steps => 60, learning_rate => 2e-3';
+my $brisk = '"checkpoint_every": 10, "mini_batch_size": 6, "ppo_epochs": 2';
 foreach my $case ([ 'all', $long ], [ 'lora', "$long, lora_rank => 4" ])
 {
 	my ($name, $arguments) = @$case;
 	my $options = $brisk . ($name eq 'lora' ? ', "lora_dropout": 0.1' : '');
 	my $reached = sub {
-		my $job = begin('tiny', @_);
-		wait_until($node, "SELECT step > 30 FROM alol_jobs WHERE job = $job");
+		my $job = begin('tiny', @_, 15);
+		let_run($node, $job, 40);
 		return $job;
 	};
 
@@ -89,10 +91,12 @@ foreach my $case ([ 'all', $long ], [ 'lora', "$long, lora_rank => 4" ])
 	my $job = $reached->("${name}_cancelled", $arguments, $options);
 	is(sql("SELECT alol_cancel($job)"), 't', 'a job is cancelled');
 	wait_until($node, "SELECT state = 'cancelled' FROM alol_jobs WHERE job = $job", 5);
+	hold_at($node, $job);
 	sql("SELECT alol_resume($job)");
 	finish($job);
 	$job = $reached->("${name}_killed", $arguments, $options);
 	kill 'KILL', engines_of($node);
+	hold_at($node, $job);
 	finish($job);
 	like(sql("SELECT notice FROM alol_jobs WHERE job = $job"),
 		qr/engine exited on signal 9; the job goes on from step \d+/, 'the job says what happened');

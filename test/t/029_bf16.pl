@@ -11,15 +11,15 @@ my $node = start_node('bf16');
 create_model($node, 'tiny');
 create_pairs($node);
 
-my %call = (steps => 8000, batch_size => 8, learning_rate => 1e-3,
-	options => q('{"dtype": "bf16", "checkpoint_every": 50, "evaluate_every": 4000}'));
+my %call = (steps => 500, batch_size => 8, learning_rate => 1e-3,
+	options => q('{"dtype": "bf16", "checkpoint_every": 50, "evaluate_every": 250}'));
 my $whole = start_job($node, output => q('whole'), %call);
 wait_until($node, "SELECT state = 'succeeded' FROM alol_jobs WHERE job = $whole");
 is($node->safe_psql('postgres', "SELECT value FROM alol_metrics "
 		  . "WHERE job = $whole AND metric = 'ratio/mean' ORDER BY step LIMIT 1"),
 	'1', 'at the first step the policy is the reference');
 
-my $broken = start_job($node, output => q('broken'), %call);
+my $broken = start_job($node, output => q('broken'), %call, hold => 75);
 break_off_and_resume($node, $broken);
 is($node->safe_psql('postgres', "SELECT count(DISTINCT hash), count(*) FROM alol_model "
 		  . "WHERE name IN ('whole', 'broken')"),

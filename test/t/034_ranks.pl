@@ -18,11 +18,11 @@ sub sql { return $node->safe_psql('postgres', @_); }
 
 sub begin
 {
-	my ($output, $device, $steps) = @_;
+	my ($output, $device, $steps, %hold) = @_;
 	return start_job($node, output => "'$output'", steps => $steps // 40, batch_size => 8,
 		learning_rate => 1e-3, validation => q('SELECT prompt FROM pairs WHERE id <= 40'),
 		options => qq('{"checkpoint_every": 10, "max_response_tokens": 16,
-			"evaluation_prompts": 4, "evaluate_every": 1000000, "device": "$device"}'));
+			"evaluation_prompts": 4, "evaluate_every": 1000000, "device": "$device"}'), %hold);
 }
 
 sub column
@@ -67,25 +67,24 @@ ends(begin('two_again', 'cpu:2'), 'succeeded');
 is(hash_of('two'), hash_of('two_again'), 'they make the same bits again');
 
 # A rank that dies: tried once more, then the job fails and is resumed.
-my $long = begin('long', 'cpu:2', 8000);
-foreach my $try (1, 2)
+my $long = begin('long', 'cpu:2', 120, hold => 15);
+foreach my $step (50, 90)
 {
-	my $end = time + 60;
-	sleep 0.05 while time < $end && ranks_of() == 0;
-	my $step = column($long, 'step') // 0;
-	wait_until($node, "SELECT step > $step + 20 FROM alol_jobs WHERE job = $long");
+	let_run($node, $long, $step);
 	my @ranks = ranks_of();
 	is(scalar @ranks, 1, 'there is one rank more');
 	kill 'KILL', @ranks;
+	hold_at($node, $long, $step + 20);
 	wait_until($node, "SELECT notice LIKE '%goes on from step%' FROM alol_jobs WHERE job = $long");
 	ok(wait_gone(5, @ranks), 'and it is killed');
 }
+hold_at($node, $long);
 ends($long, 'failed');
 is(column($long, 'error'), 'rank 1 (cpu:1) exited on signal 9', 'the job says who died');
 is(scalar(engines_of($node)), 0, 'no engine is left');
 sql("SELECT alol_resume($long)");
 ends($long, 'succeeded');
-ends(begin('undisturbed', 'cpu:2', 8000), 'succeeded');
+ends(begin('undisturbed', 'cpu:2', 120), 'succeeded');
 is(hash_of('long'), hash_of('undisturbed'), 'it goes on to the same bits');
 
 # On fewer ranks it goes on, and says so.

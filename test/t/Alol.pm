@@ -14,8 +14,8 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(start_node new_node create_model create_pairs wait_until
-  start_job engines_of is_alive wait_gone reward_sql last_line
-  break_off_and_resume install_module set_faults);
+  start_job start_held hold_at wait_held let_run engines_of is_alive wait_gone
+  reward_sql last_line break_off_and_resume install_module set_faults);
 
 # A cluster, not yet started, with settings that suit tests.
 sub new_node
@@ -90,15 +90,72 @@ sub wait_until
 		'SELECT job, state, phase, step, error, detail FROM alol_jobs');
 }
 
-# Starts a job on pairs and returns its id; arguments of alol_train by name.
+# Starts a job on pairs and returns its id; arguments of alol_train by name, and
+# where it is held, if it is.
 sub start_job
 {
 	my ($node, %arguments) = @_;
+	my $hold = delete $arguments{hold};
 	my %all = (source => q('pairs'), model => q('tiny'),
 		reward => "'" . reward_sql() . "'", %arguments);
-	my $call = join ', ',
-	  map { "$_ => $all{$_}" } grep { defined $all{$_} } sort keys %all;
-	return $node->safe_psql('postgres', "SELECT alol_train($call)");
+	my $call = 'alol_train('
+	  . join(', ', map { "$_ => $all{$_}" } grep { defined $all{$_} } sort keys %all) . ')';
+	return start_held($node, $hold, $call) if defined $hold;
+	return $node->safe_psql('postgres', "SELECT $call");
+}
+
+# Starts a job that is held: whoever is to do something in the midst of it has
+# time for that, however fast the machine is.  Its worker waits before it
+# records the losses of this step and later ones, and with it, at its next
+# checkpoint at the latest, the engine.
+sub start_held
+{
+	my ($node, $step, $call) = @_;
+	my $is_there = $node->safe_psql('postgres', q(SELECT to_regclass('hold') IS NOT NULL));
+	$node->safe_psql('postgres', <<'SQL') if $is_there eq 'f';
+CREATE TABLE hold (job bigint PRIMARY KEY, step bigint NOT NULL);
+CREATE FUNCTION hold_on() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	WHILE EXISTS (SELECT FROM public.hold AS h
+			WHERE h.job = NEW.job AND h.step <= NEW.step) LOOP
+		PERFORM pg_sleep(0.02);
+	END LOOP;
+	RETURN NEW;
+END $$;
+CREATE TRIGGER hold BEFORE INSERT ON alol_metric FOR EACH ROW
+	WHEN (NEW.metric = 'loss') EXECUTE FUNCTION hold_on();
+SQL
+	return $node->safe_psql('postgres',
+		"INSERT INTO hold SELECT $call, $step RETURNING job");
+}
+
+# From now on it is held at another step, or (undef) not any more.
+sub hold_at
+{
+	my ($node, $job, $step) = @_;
+	$node->safe_psql('postgres', defined $step
+		? "UPDATE hold SET step = $step WHERE job = $job"
+		: "DELETE FROM hold WHERE job = $job");
+	return;
+}
+
+sub wait_held
+{
+	my ($node, $job) = @_;
+	wait_until($node, "SELECT count(*) = 1 FROM pg_stat_activity JOIN alol_jobs USING (pid) "
+		  . "WHERE job = $job AND wait_event = 'PgSleep'");
+	return;
+}
+
+# Waits until the job is held and lets it go, not beyond a later step; returns
+# at a random moment on the way there.
+sub let_run
+{
+	my ($node, $job, $step) = @_;
+	wait_held($node, $job);
+	hold_at($node, $job, $step);
+	sleep rand 0.05;
+	return;
 }
 
 sub parents
@@ -133,18 +190,20 @@ sub engines_of
 	return @engines;
 }
 
-# Kills the engine of a job that runs for some thousand steps, cancels it when it
-# has gone on, restarts the server and lets it go on to its end: two tests.
+# Kills the engine of a job that is held, cancels it when it has gone on, restarts
+# the server and lets it go on to its end, beyond step 400: two tests.
 sub break_off_and_resume
 {
 	my ($node, $job, $what) = @_;
-	wait_until($node, "SELECT step > 45 FROM alol_jobs WHERE job = $job");
+	let_run($node, $job, 200);
 	kill 'KILL', engines_of($node);
+	hold_at($node, $job, 300);
 	wait_until($node, "SELECT notice LIKE '%goes on from step%' FROM alol_jobs WHERE job = $job");
 	pass(join ', ', 'a job whose engine is killed goes on', $what // ());
-	wait_until($node, "SELECT step > 1000 OR state <> 'running' FROM alol_jobs WHERE job = $job");
+	let_run($node, $job, 400);
 	$node->safe_psql('postgres', "SELECT alol_cancel($job)");
 	wait_until($node, "SELECT state = 'cancelled' FROM alol_jobs WHERE job = $job", 5);
+	hold_at($node, $job);
 	$node->restart;
 	is($node->safe_psql('postgres', "SELECT alol_resume($job)"), 't', 'a cancelled one is resumed');
 	wait_until($node, "SELECT state = 'succeeded' FROM alol_jobs WHERE job = $job");

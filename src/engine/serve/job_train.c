@@ -60,13 +60,21 @@ send_metrics(void *argument, int64_t step, const TrainMetric *metric, int count,
 	return reply_end(training->request, failure);
 }
 
+/* Sent, and recorded by the other side when this returns. */
 static bool
 send_checkpoint(void *argument, int64_t step, Failure *failure)
 {
 	Training *training = argument;
+	Frame *answer;
 
-	return reply_send(training->request, WIRE_CHECKPOINT,
-	                  json_pack("{s:I}", "step", (json_int_t) step), failure);
+	if (!reply_send(training->request, WIRE_CHECKPOINT,
+	                json_pack("{s:I}", "step", (json_int_t) step), failure))
+		return false;
+	answer = serve_await(training->request, failure);
+	if (answer == NULL)
+		return false;
+	frame_free(answer);
+	return true;
 }
 
 static bool

@@ -30,7 +30,8 @@ typedef struct TrainEvents
 	                 double tokens_per_second, double loss, Failure *failure);
 	bool (*metrics)(void *argument, int64_t step, const TrainMetric *metric,
 	                int count, Failure *failure);
-	/* The checkpoint of step is on disk. */
+	/* The checkpoint of step is on disk; returns when whoever resumes the run
+	 * knows of it, as the next one takes the place of the one before. */
 	bool (*checkpoint)(void *argument, int64_t step, Failure *failure);
 	bool (*warning)(void *argument, const char *message, Failure *failure);
 	/* How good the policy is as it is, the more the better: its mean reward,

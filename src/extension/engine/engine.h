@@ -78,7 +78,7 @@ extern void engine_call(Engine *engine, EngineCall *call, EngineFrame *result);
 extern void engine_ask(Engine *engine, WireType type, WireBuffer payload,
                        EngineFrame *result);
 
-/* Answers the WIRE_ASK that an event handler was given. */
+/* Answers the WIRE_ASK or WIRE_CHECKPOINT that an event handler was given. */
 extern void engine_answer(Engine *engine, EngineFrame *ask,
                           WireBuffer *payload);
 

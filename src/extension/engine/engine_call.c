@@ -456,7 +456,7 @@ engine_call_end(Engine *engine, EngineFrame *result)
 void
 engine_answer(Engine *engine, EngineFrame *ask, WireBuffer *payload)
 {
-	if (ask->type != WIRE_ASK)
+	if (ask->type != WIRE_ASK && ask->type != WIRE_CHECKPOINT)
 		elog(ERROR, "only a question can be answered");
 	check_size(payload);
 	put_frame(engine, WIRE_ANSWER, ask->request, payload);

@@ -171,6 +171,16 @@ take_samples(Training *training, EngineFrame *event)
 	              count, NULL);
 }
 
+/* The engine goes on when the checkpoint is recorded. */
+static void
+take_checkpoint(Job *job, Engine *engine, EngineFrame *event)
+{
+	WireBuffer payload = engine_payload("{}");
+
+	job_record_checkpoint(job, json_int(event->head, "step", 0));
+	engine_answer(engine, event, &payload);
+}
+
 static void
 take_event(Engine *engine, EngineFrame *event, void *argument)
 {
@@ -186,7 +196,7 @@ take_event(Engine *engine, EngineFrame *event, void *argument)
 			take_metrics(training, event);
 			break;
 		case WIRE_CHECKPOINT:
-			job_record_checkpoint(job, json_int(event->head, "step", 0));
+			take_checkpoint(job, engine, event);
 			break;
 		case WIRE_NOTICE:
 			job_record_notice(job, json_text(event->head, "severity"),

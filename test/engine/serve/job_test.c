@@ -315,6 +315,41 @@ held_out_pairs_tell_the_best_step(void **state)
 }
 
 static void
+training_waits_until_a_checkpoint_is_recorded(void **state)
+{
+	WireBuffer items = {.resize = resize};
+
+	(void) state;
+	greet();
+	if (open_job("dpo"))
+	{
+		wire_put_u32(&items, 4);
+		put_response(&items, 1, "Hello", " you", WIRE_ROW_IS_CHOSEN, NAN);
+		put_response(&items, 1, "Hello", " all", WIRE_ROW_IS_REJECTED, NAN);
+		put_response(&items, 2, "Bye", " you",
+		             WIRE_ROW_IS_CHOSEN | WIRE_ROW_IS_HELD, NAN);
+		put_response(&items, 2, "Bye", " all",
+		             WIRE_ROW_IS_REJECTED | WIRE_ROW_IS_HELD, NAN);
+		assert_int_equal(ask(WIRE_JOB_ROWS, "{\"last\": true}", &items),
+		                 WIRE_RESULT);
+		peer.withholds = true;
+		send_frame(WIRE_JOB_TRAIN, 500, "{}", "\0\0\0", 4);
+		while (receive() != WIRE_CHECKPOINT)
+			assert_int_equal(peer.frame->header.request, 500);
+		assert_int_equal(number("step"), 1);
+		connection_pump(&peer.connection, 200);
+		assert_null(peer.connection.first);
+		peer.withholds = false;
+		send_frame(WIRE_ANSWER, 500, "{}", NULL, 0);
+		while (receive() != WIRE_RESULT)
+			assert_int_equal(peer.frame->header.request, 500);
+		assert_int_equal(number("step"), 2);
+	}
+	free(items.data);
+	assert_int_equal(end(), 0);
+}
+
+static void
 only_methods_that_rank_measure_rows(void **state)
 {
 	WireBuffer items = {.resize = resize};
@@ -535,6 +570,7 @@ main(void)
 		cmocka_unit_test(half_a_pair_without_tokens_takes_the_other_along),
 		cmocka_unit_test(half_a_pair_breaks_the_rules),
 		cmocka_unit_test(held_out_pairs_tell_the_best_step),
+		cmocka_unit_test(training_waits_until_a_checkpoint_is_recorded),
 		cmocka_unit_test(only_methods_that_rank_measure_rows),
 		cmocka_unit_test(ppo_asks_for_the_rewards_of_its_responses),
 		cmocka_unit_test(responses_without_a_reward_end_ppo),

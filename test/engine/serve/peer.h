@@ -19,8 +19,9 @@ typedef struct Peer
 	pid_t pid;
 	Connection connection;
 	uint32_t last_id;
-	Frame *frame; /* the last that came */
-	json_t *head; /* its head */
+	bool withholds; /* the answers to checkpoints */
+	Frame *frame;   /* the last that came */
+	json_t *head;   /* its head */
 	Arena *arena;
 } Peer;
 
@@ -51,7 +52,8 @@ send_frame(uint16_t type, uint32_t id, const char *head, const void *items,
 	connection_flush(&peer.connection);
 }
 
-/* The next frame's type, or 0 when the engine has gone. */
+/* The next frame's type, or 0 when the engine has gone.  That there is a
+ * checkpoint is taken note of. */
 static inline int
 receive(void)
 {
@@ -70,6 +72,8 @@ receive(void)
 	assert_ok(
 		frame_head(peer.arena, &peer.frame->payload, &peer.head, &failure),
 		failure);
+	if (peer.frame->header.type == WIRE_CHECKPOINT && !peer.withholds)
+		send_frame(WIRE_ANSWER, peer.frame->header.request, "{}", NULL, 0);
 	return peer.frame->header.type;
 }
 
@@ -133,8 +137,8 @@ greet(void)
 	assert_int_equal(
 		ask(WIRE_HELLO,
 	        arena_printf(peer.arena,
-	                     "{\"version\": 1, \"parent\": %d, \"threads\": 1}",
-	                     (int) getpid()),
+	                     "{\"version\": %d, \"parent\": %d, \"threads\": 1}",
+	                     WIRE_VERSION, (int) getpid()),
 	        NULL),
 		WIRE_RESULT);
 }

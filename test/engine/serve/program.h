@@ -98,8 +98,8 @@ greet_program(const char *device, const char *more)
 	start_peer(run_program);
 	return ask(WIRE_HELLO,
 	           arena_printf(peer.arena,
-	                        "{\"version\": 1, \"parent\": %d, \"threads\": 1, "
+	                        "{\"version\": %d, \"parent\": %d, \"threads\": 1, "
 	                        "\"device\": \"%s\"%s}",
-	                        (int) getpid(), device, more),
+	                        WIRE_VERSION, (int) getpid(), device, more),
 	           NULL);
 }

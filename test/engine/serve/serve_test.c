@@ -49,7 +49,7 @@ an_engine_without_its_parent_ends(void **state)
 {
 	(void) state;
 	start_engine();
-	assert_int_equal(ask(WIRE_HELLO, "{\"version\": 1, \"parent\": 1}", NULL),
+	assert_int_equal(ask(WIRE_HELLO, "{\"version\": 2, \"parent\": 1}", NULL),
 	                 0);
 	assert_int_equal(end(), 1);
 }
@@ -116,7 +116,7 @@ an_idle_engine_ends(void **state)
 	(void) state;
 	start_engine();
 	assert_int_equal(
-		ask(WIRE_HELLO, "{\"version\": 1, \"idle_timeout\": 1}", NULL),
+		ask(WIRE_HELLO, "{\"version\": 2, \"idle_timeout\": 1}", NULL),
 		WIRE_RESULT);
 	assert_int_equal(receive(), 0);
 	assert_int_equal(end(), 0);
