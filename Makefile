@@ -56,7 +56,8 @@ ENGINE_CFLAGS = -std=gnu11 -D_GNU_SOURCE -O3 -g -Wall -Wextra -Werror -Wshadow \
 	-MMD -MP
 # What an engine and a module of devices must both have been built from.
 DEVICE_LAYOUT := $(shell cd src/engine && cat device/device.h \
-	device/collective.h device/module.h base/dtype.h base/failure.h | \
+	device/collective.h device/module.h base/dtype.h base/dynamic8.h \
+	base/failure.h | \
 	cksum | tr ' ' '-')
 ENGINE_LIBS = -ldnnl -ljansson -lpcre2-8 -lutf8proc -ldl -lm
 ifeq ($(SANITIZE),1)

@@ -4,6 +4,12 @@
  */
 #include "cuda/sums.h"
 
+extern "C"
+{
+#include "base/dynamic8.h"
+#include "device/adamw.h"
+}
+
 /* Numbers of a block, for the sum of squares and for a step. */
 #define SQUARES_PIECE (64 * SUM_THREADS)
 #define STEP_PIECE (4 * ELEMENT_THREADS)
@@ -52,19 +58,6 @@ cuda_add_squares(Device *device, double *sum, Tensor x)
 	       (int64_t) count);
 }
 
-/* What the numbers of a step have in common. */
-typedef struct AdamWFactors
-{
-	float keep;
-	float step;
-	float root;
-	float beta1, rest1;
-	float beta2, rest2;
-	float eps;
-	float gradient_scale;
-} AdamWFactors;
-
-/* torch.optim.AdamW: decay first, then the bias-corrected step. */
 static __global__ void
 __launch_bounds__(ELEMENT_THREADS)
 	adamw_kernel(AdamWFactors s, float *p, const float *g, float *m, float *v,
@@ -76,19 +69,16 @@ __launch_bounds__(ELEMENT_THREADS)
 	for (int c = 0; c < STEP_PIECE / ELEMENT_THREADS; c++)
 	{
 		int64_t i = first + c * ELEMENT_THREADS;
-		float gradient;
 		float moment;
 		float square;
 
 		if (i >= n)
 			return;
-		gradient = g[i] * s.gradient_scale;
-		moment = s.beta1 * m[i] + s.rest1 * gradient;
-		square = s.beta2 * v[i] + s.rest2 * gradient * gradient;
+		moment = m[i];
+		square = v[i];
+		p[i] = adamw_number(&s, p[i], g[i], &moment, &square);
 		m[i] = moment;
 		v[i] = square;
-		p[i] =
-			s.keep * p[i] - s.step * moment / (sqrtf(square) * s.root + s.eps);
 	}
 }
 
@@ -96,20 +86,107 @@ void
 cuda_adamw(Device *device, const AdamW *settings, Tensor parameter,
            Tensor gradient, Tensor m, Tensor v)
 {
-	AdamWFactors factors = {
-		1.0f - settings->learning_rate * settings->weight_decay,
-		settings->learning_rate / settings->correction1,
-		1.0f / sqrtf(settings->correction2),
-		(float) settings->beta1,
-		(float) (1 - settings->beta1),
-		(float) settings->beta2,
-		(float) (1 - settings->beta2),
-		settings->eps,
-		settings->gradient_scale,
-	};
-
 	LAUNCH(device, adamw_kernel, dim3(pieces_of(parameter.cols, STEP_PIECE)),
-	       ELEMENT_THREADS, 0, factors, (float *) parameter.data,
-	       (const float *) gradient.data, (float *) m.data, (float *) v.data,
-	       parameter.cols);
+	       ELEMENT_THREADS, 0, adamw_factors(settings),
+	       (float *) parameter.data, (const float *) gradient.data,
+	       (float *) m.data, (float *) v.data, parameter.cols);
+}
+
+/* ------------------------------------------------------- moments as bytes */
+
+/* Blocks of threads on a multiprocessor, each with the levels to itself. */
+#define CODED_BLOCKS 8
+
+/* What finds the codes of moments and squares. */
+typedef struct CodedSearch
+{
+	Dynamic8Search moment;
+	Dynamic8Search square;
+} CodedSearch;
+
+/* The larger of each over the block, for all of its threads. */
+static __device__ __forceinline__ void
+block_largest(float *a, float *b)
+{
+	SHARED(float, parts, 2 * SUM_WARPS);
+
+	*a = warp_max(*a);
+	*b = warp_max(*b);
+	/* The block before may still be read. */
+	__syncthreads();
+	if (warp_lane() == 0)
+	{
+		parts[2 * warp_number()] = *a;
+		parts[2 * warp_number() + 1] = *b;
+	}
+	__syncthreads();
+	for (int w = 0; w < SUM_WARPS; w++)
+	{
+		*a = fmaxf(*a, parts[2 * w]);
+		*b = fmaxf(*b, parts[2 * w + 1]);
+	}
+}
+
+/* A thread for each number of a block of them; levels: of moments, then of
+ * squares. */
+static __global__ void
+__launch_bounds__(DYNAMIC8_BLOCK)
+	adamw_coded_kernel(AdamWFactors s, CodedSearch search, const float *levels,
+                       float *p, const float *g, Coded m, Coded v, int64_t n)
+{
+	SHARED(float, level, 2 * 256);
+	int64_t blocks = (n + DYNAMIC8_BLOCK - 1) / DYNAMIC8_BLOCK;
+
+	for (int i = (int) threadIdx.x; i < 2 * 256; i += DYNAMIC8_BLOCK)
+		level[i] = levels[i];
+	__syncthreads();
+	for (int64_t block = blockIdx.x; block < blocks; block += gridDim.x)
+	{
+		int64_t i = block * DYNAMIC8_BLOCK + threadIdx.x;
+		float moment = 0;
+		float square = 0;
+		float most_moment;
+		float most_square;
+
+		if (i < n)
+		{
+			moment = level[m.code[i]] * m.scale[block];
+			square = level[256 + v.code[i]] * v.scale[block];
+			p[i] = adamw_number(&s, p[i], g[i], &moment, &square);
+		}
+		most_moment = fabsf(moment);
+		most_square = square;
+		block_largest(&most_moment, &most_square);
+		most_moment = dynamic8_scale(most_moment);
+		most_square = dynamic8_scale(most_square);
+		if (threadIdx.x == 0)
+		{
+			m.scale[block] = most_moment;
+			v.scale[block] = most_square;
+		}
+		if (i >= n)
+			continue;
+		m.code[i] = (uint8_t) dynamic8_signed_code(
+			moment,
+			dynamic8_nearest(&search.moment,
+		                     fabsf(moment) * dynamic8_inverse(most_moment)));
+		v.code[i] = (uint8_t) dynamic8_square_code(
+			square, dynamic8_nearest(&search.square,
+		                             square * dynamic8_inverse(most_square)));
+	}
+}
+
+void
+cuda_adamw_coded(Device *device, const AdamW *settings, Tensor parameter,
+                 Tensor gradient, Coded m, Coded v)
+{
+	const CudaDevice *cuda = cuda_of(device);
+	CodedSearch search = {dynamic8_signed.search, dynamic8_square.search};
+	unsigned blocks = pieces_of(parameter.cols, DYNAMIC8_BLOCK);
+	unsigned most = (unsigned) cuda->processors * CODED_BLOCKS;
+
+	LAUNCH(device, adamw_coded_kernel, dim3(blocks < most ? blocks : most),
+	       DYNAMIC8_BLOCK, 0, adamw_factors(settings), search,
+	       cuda->moment_levels, (float *) parameter.data,
+	       (const float *) gradient.data, m, v, parameter.cols);
 }

@@ -54,7 +54,9 @@ typedef struct CudaDevice
 	struct CudaBlock *blocks; /* of reserved memory */
 	void *scratch[SCRATCH_COUNT];
 	size_t scratch_bytes[SCRATCH_COUNT];
-	float *nf4_tables; /* device: 16 codes, 256 levels (base/quant.h) */
+	float *nf4_tables;    /* device: 16 codes, 256 levels (base/quant.h) */
+	float *moment_levels; /* device: 256 of moments, 256 of their squares
+	                       * (base/dynamic8.h) */
 } CudaDevice;
 
 static inline CudaDevice *
@@ -149,6 +151,9 @@ extern void cuda_logprob_grad(Device *device, Tensor logits, Tensor lse,
 extern void cuda_add_squares(Device *device, double *sum, Tensor x);
 extern void cuda_adamw(Device *device, const AdamW *settings, Tensor parameter,
                        Tensor gradient, Tensor m, Tensor v);
+extern void cuda_adamw_coded(Device *device, const AdamW *settings,
+                             Tensor parameter, Tensor gradient, Coded m,
+                             Coded v);
 
 static __device__ __forceinline__ float *
 row_of(const Tensor &x, int64_t row)

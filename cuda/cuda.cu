@@ -10,6 +10,7 @@
 
 extern "C"
 {
+#include "base/dynamic8.h"
 #include "base/quant.h"
 }
 
@@ -87,6 +88,7 @@ cuda_close(Device *device)
 	for (int i = 0; i < SCRATCH_COUNT; i++)
 		cuda_free(device, cuda->scratch[i]);
 	cuda_free(device, cuda->nf4_tables);
+	cuda_free(device, cuda->moment_levels);
 	if (cuda->cublas != NULL)
 		cublasDestroy(cuda->cublas);
 	cuda_free(device, cuda->cublas_memory);
@@ -145,6 +147,7 @@ fill_operations(Device *device)
 	device->logprob_grad = cuda_logprob_grad;
 	device->add_squares = cuda_add_squares;
 	device->adamw = cuda_adamw;
+	device->adamw_coded = cuda_adamw_coded;
 }
 
 /* -------------------------------------------------------------- the module */
@@ -236,13 +239,18 @@ start_cublas(CudaDevice *cuda)
 }
 
 static void
-upload_nf4_tables(CudaDevice *cuda)
+upload_tables(CudaDevice *cuda)
 {
 	Device *device = &cuda->device;
+	size_t bytes = 256 * sizeof(float);
 
 	cuda->nf4_tables = (float *) cuda_alloc(device, NF4_TABLES * sizeof(float));
 	cuda_upload(device, cuda->nf4_tables, nf4_codes, 16 * sizeof(float));
-	cuda_upload(device, cuda->nf4_tables + 16, nf4_levels, 256 * sizeof(float));
+	cuda_upload(device, cuda->nf4_tables + 16, dynamic8_signed.level, bytes);
+	cuda->moment_levels = (float *) cuda_alloc(device, 2 * bytes);
+	cuda_upload(device, cuda->moment_levels, dynamic8_signed.level, bytes);
+	cuda_upload(device, cuda->moment_levels + 256, dynamic8_square.level,
+	            bytes);
 }
 
 static bool
@@ -295,7 +303,7 @@ open_device(int index, Device **device, Failure *failure)
 	           cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking),
 	           "opening the GPU");
 	if (!cuda->has_failed && start_cublas(cuda))
-		upload_nf4_tables(cuda);
+		upload_tables(cuda);
 	if (!cuda_sync(&cuda->device, failure))
 	{
 		cuda_close(&cuda->device);

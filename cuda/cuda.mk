@@ -18,7 +18,8 @@ CUDA_DEFINES = -I. -Isrc/engine -DALOL_VERSION='"$(EXTVERSION)"' \
 	-DALOL_DEVICE_LAYOUT='"$(DEVICE_LAYOUT)"'
 CUDA_FLAGS = -std=c++17 -O3 $(CUDA_CODE) -Werror all-warnings -Xcompiler \
 	-Wall,-Wextra,-Wshadow,-Werror,-fPIC,-fvisibility=hidden -Xptxas -v
-CUDA_BASE = $(patsubst %,src/engine/base/%.c,dtype failure quant quant_write)
+CUDA_BASE = $(patsubst %,src/engine/base/%.c,dtype dynamic8 failure quant \
+	quant_write)
 CUDA_OBJECTS = $(patsubst cuda/%.cu,$(CUDA_BUILD)/%.o,$(CUDA_SOURCES)) \
 	$(patsubst src/engine/base/%.c,$(CUDA_BUILD)/base/%.o,$(CUDA_BASE))
 

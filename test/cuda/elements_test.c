@@ -8,6 +8,8 @@
  */
 #include "pair.h"
 
+#include "base/dynamic8.h"
+
 /* Rows, columns and distance of rows. */
 static const int64_t sizes[][3] = {{0, 3, 3},    {1, 1, 1},     {1, 64, 64},
                                    {9, 33, 40},  {300, 70, 70}, {2, 1027, 1030},
@@ -202,6 +204,19 @@ logprobs_agree(void **state)
 
 /* --------------------------------------------------------------- optimiser */
 
+static AdamW
+step_settings(int k)
+{
+	return (AdamW){0.01f,
+	               0.9,
+	               0.999,
+	               1e-8f,
+	               0.1f,
+	               (float) (1 - pow(0.9, k)),
+	               (float) (1 - pow(0.999, k)),
+	               0.7f};
+}
+
 static void
 steps_agree(void **state)
 {
@@ -217,20 +232,51 @@ steps_agree(void **state)
 
 		for (int k = 1; k <= 3; k++)
 		{
-			AdamW s = {0.01f,
-			           0.9,
-			           0.999,
-			           1e-8f,
-			           0.1f,
-			           (float) (1 - pow(0.9, k)),
-			           (float) (1 - pow(0.999, k)),
-			           0.7f};
+			AdamW s = step_settings(k);
 
 			ON_BOTH(adamw, &s, p.on[d], g.on[d], m.on[d], v.on[d]);
 		}
 		pair_assert_near(p, 1e-5);
 		pair_assert_near(m, 1e-6);
 		pair_assert_near(v, 1e-6);
+		pair_end();
+	}
+}
+
+/* A step as rounded once everywhere, and codes: the very same bits. */
+static void
+coded_steps_are_the_cpus(void **state)
+{
+	static const int64_t counts[] = {1, 255, 256, 257, 5001};
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
+	{
+		int64_t n = counts[i];
+		int64_t blocks = (n + DYNAMIC8_BLOCK - 1) / DYNAMIC8_BLOCK;
+		Pair p = pair_random(1, n, n, 1);
+		Pair moment_scales = pair_tensor(NULL, 1, blocks, blocks);
+		Pair square_scales = pair_tensor(NULL, 1, blocks, blocks);
+		PairBytes moments = pair_bytes(NULL, (size_t) n);
+		PairBytes squares = pair_bytes(NULL, (size_t) n);
+
+		for (int k = 1; k <= 3; k++)
+		{
+			Pair g = pair_random(1, n, n, (uint64_t) k + 1);
+			AdamW s = step_settings(k);
+			uint8_t codes[4][5001];
+
+			ON_BOTH(adamw_coded, &s, p.on[d], g.on[d],
+			        (Coded){moments.on[d], moment_scales.on[d].data},
+			        (Coded){squares.on[d], square_scales.on[d].data});
+			ON_BOTH(download, codes[d], moments.on[d], (size_t) n);
+			ON_BOTH(download, codes[2 + d], squares.on[d], (size_t) n);
+			assert_memory_equal(codes[0], codes[1], n);
+			assert_memory_equal(codes[2], codes[3], n);
+		}
+		pair_assert_near(p, 0);
+		pair_assert_near(moment_scales, 0);
+		pair_assert_near(square_scales, 0);
 		pair_end();
 	}
 }
@@ -300,6 +346,7 @@ main(void)
 		cmocka_unit_test(masks_are_the_cpus),
 		cmocka_unit_test(logprobs_agree),
 		cmocka_unit_test(steps_agree),
+		cmocka_unit_test(coded_steps_are_the_cpus),
 		cmocka_unit_test(squares_agree),
 		cmocka_unit_test(results_repeat_bit_for_bit),
 	};

@@ -61,6 +61,10 @@ compute(Device *device, Failure *failure)
 		              tensor_at(memory + 64, 1, 64),
 		              tensor_at(memory + 128, 1, 64),
 		              tensor_at(memory + 192, 1, 64));
+		device->adamw_coded(device, &settings, tensor_at(memory, 1, 64),
+		                    tensor_at(memory + 64, 1, 64),
+		                    (Coded){(uint8_t *) (memory + 128), memory + 160},
+		                    (Coded){(uint8_t *) (memory + 192), memory + 224});
 		device->download(device, result, z.data, sizeof(result));
 		is_good = true;
 	}

@@ -332,6 +332,24 @@ far_adamw(Device *device, const AdamW *settings, Tensor parameter,
 		           tensor(m), tensor(v));
 }
 
+static Coded
+coded(Coded x)
+{
+	return (Coded){(void *) (uintptr_t) near(x.code),
+	               (void *) (uintptr_t) near(x.scale)};
+}
+
+static void
+far_adamw_coded(Device *device, const AdamW *settings, Tensor parameter,
+                Tensor gradient, Coded m, Coded v)
+{
+	Device *cpu = cpu_of(device);
+
+	if (far_begins(device))
+		cpu->adamw_coded(cpu, settings, tensor(parameter), tensor(gradient),
+		                 coded(m), coded(v));
+}
+
 /* One after the other, as the operations are counted. */
 static void
 far_run_slices(Device *device, int count,
@@ -370,4 +388,5 @@ far_fill_operations(Device *device)
 	device->logprob_grad = far_logprob_grad;
 	device->add_squares = far_add_squares;
 	device->adamw = far_adamw;
+	device->adamw_coded = far_adamw_coded;
 }

@@ -7,6 +7,7 @@
  */
 #include "base/quant.h"
 
+#include "base/dynamic8.h"
 #include "base/kernel.h"
 
 #include <string.h>
@@ -250,7 +251,7 @@ read_group_block(float *dst, const uint8_t *src, int64_t number)
 	memcpy(&scale, group, sizeof(scale));
 	memcpy(&mean, group + 4, sizeof(mean));
 	read_codes(dst, group + NF4_HEAD + block * (NF4_BLOCK / 2),
-	           nf4_levels[group[8 + block]] * scale + mean);
+	           dynamic8_signed.level[group[8 + block]] * scale + mean);
 }
 
 void

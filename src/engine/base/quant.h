@@ -20,7 +20,8 @@
  *
  *	NF4   64: a (fp32), 32 bytes; the low halves are numbers 0..31
  *	NF4_DOUBLE: groups of 256 such blocks: scale and mean (fp32), 256 bytes
- *		c, and the blocks' 32 bytes each; a = level[c] * scale + mean
+ *		c, and the blocks' 32 bytes each; a = level[c] * scale + mean, the levels
+ *		being those of signed numbers in dynamic8.h
  */
 #pragma once
 
@@ -31,9 +32,8 @@
 #define NF4_HEAD (8 + NF4_GROUP) /* bytes before them */
 #define NF4_GROUP_BYTES (NF4_HEAD + NF4_GROUP * NF4_BLOCK / 2)
 
-/* The codes, and the levels of a block's largest number. */
+/* Of NF4's numbers. */
 extern const float nf4_codes[16];
-extern float nf4_levels[256];
 
 /* Numbers and bytes of a block, and how blocks become floats. */
 typedef struct QuantInfo

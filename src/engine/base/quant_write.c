@@ -5,6 +5,7 @@
  */
 #include "base/quant.h"
 
+#include "base/dynamic8.h"
 #include "base/kernel.h"
 
 #include <math.h>
@@ -104,58 +105,6 @@ write_nf4(uint8_t *dst, const float *src, int64_t blocks)
 
 /* ------------------------------------------- NF4 with quantized maxima */
 
-float nf4_levels[256];
-
-static int
-compare_floats(const void *a, const void *b)
-{
-	float left = *(const float *) a;
-	float right = *(const float *) b;
-
-	return (left > right) - (left < right);
-}
-
-/*
- * The signed "dynamic" 8-bit numbers of bitsandbytes: 0, 1, and for each of
- * seven decades the middles of 2^i equal parts of [0.1, 1], of both signs.
- */
-__attribute__((constructor)) static void
-fill_levels(void)
-{
-	int count = 0;
-
-	for (int i = 0; i < 7; i++)
-		for (int j = 0; j < 1 << i; j++)
-		{
-			double middle = 0.1 + 0.9 * (j + 0.5) / (1 << i);
-			float level = (float) (pow(10, i - 6) * middle);
-
-			nf4_levels[count++] = level;
-			nf4_levels[count++] = -level;
-		}
-	nf4_levels[count++] = 0;
-	nf4_levels[count++] = 1;
-	qsort(nf4_levels, 256, sizeof(float), compare_floats);
-}
-
-static uint8_t
-nearest_level(float x)
-{
-	int low = 0;
-	int high = 255;
-
-	while (high - low > 1)
-	{
-		int middle = (low + high) / 2;
-
-		if (nf4_levels[middle] <= x)
-			low = middle;
-		else
-			high = middle;
-	}
-	return (uint8_t) (x - nf4_levels[low] <= nf4_levels[high] - x ? low : high);
-}
-
 /* A group of up to 256 blocks.  Their maxima are quantized less the mean of
  * all in the array; their codes are those of the exact maxima. */
 static void
@@ -173,7 +122,10 @@ write_group(uint8_t *dst, const float *src, int blocks, float mean)
 	memcpy(dst + 4, &mean, sizeof(mean));
 	for (int b = 0; b < blocks; b++)
 	{
-		dst[8 + b] = nearest_level(scale == 0 ? 0 : (most[b] - mean) / scale);
+		float x = scale == 0 ? 0 : (most[b] - mean) / scale;
+
+		dst[8 + b] = (uint8_t) dynamic8_signed_code(
+			x, dynamic8_nearest(&dynamic8_signed.search, fabsf(x)));
 		write_codes(dst + NF4_HEAD + b * (NF4_BLOCK / 2), src + b * NF4_BLOCK,
 		            most[b]);
 	}

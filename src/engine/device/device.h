@@ -114,6 +114,16 @@ typedef struct AdamW
 	float gradient_scale; /* for clipping the norm */
 } AdamW;
 
+/*
+ * Numbers of a parameter as bytes, in blocks of DYNAMIC8_BLOCK with a scale
+ * each (base/dynamic8.h), in device memory.  Zero bytes are zeros.
+ */
+typedef struct Coded
+{
+	uint8_t *code; /* [n] */
+	float *scale;  /* [blocks of n] */
+} Coded;
+
 typedef struct Device Device;
 
 struct Device
@@ -276,6 +286,12 @@ struct Device
 	/* p, m, v, g of one parameter, all [1, n] fp32; as torch.optim.AdamW */
 	void (*adamw)(Device *device, const AdamW *settings, Tensor parameter,
 	              Tensor gradient, Tensor m, Tensor v);
+	/* The same where m (dynamic8_signed) and v (dynamic8_square) are kept as
+	 * bytes: the step is that of the levels before it, and what comes out of
+	 * it is coded anew.  The same bits on every device, but for numbers below
+	 * 1e-38. */
+	void (*adamw_coded)(Device *device, const AdamW *settings, Tensor parameter,
+	                    Tensor gradient, Coded m, Coded v);
 };
 
 /* The rows x cols tensor at data, packed, fp32. */

@@ -2,9 +2,9 @@
  * adamw.c
  *		The optimiser's pass over a parameter, and the gradient's norm.
  */
+#include "base/dynamic8.h"
+#include "device/adamw.h"
 #include "device/cpu/cpu.h"
-
-#include <math.h>
 
 /* Pieces of fixed size: the order of sums does not depend on threads. */
 #define PIECE 4096
@@ -42,27 +42,21 @@ cpu_add_squares(Device *device, double *sum, Tensor x)
 		*sum += parts[p];
 }
 
-/* torch.optim.AdamW: decay first, then the bias-corrected step. */
 CPU_KERNEL static void
-adamw_piece(const AdamW *s, int64_t n, float *restrict p,
+adamw_piece(const AdamWFactors *factors, int64_t n, float *restrict p,
             const float *restrict g, float *restrict m, float *restrict v)
 {
-	float keep = 1.0f - s->learning_rate * s->weight_decay;
-	float step = s->learning_rate / s->correction1;
-	float root = 1.0f / sqrtf(s->correction2);
-	float beta1 = (float) s->beta1, rest1 = (float) (1 - s->beta1);
-	float beta2 = (float) s->beta2, rest2 = (float) (1 - s->beta2);
+	AdamWFactors s = *factors;
 
 #pragma omp simd
 	for (int64_t i = 0; i < n; i++)
 	{
-		float gradient = g[i] * s->gradient_scale;
-		float first = beta1 * m[i] + rest1 * gradient;
-		float second = beta2 * v[i] + rest2 * gradient * gradient;
+		float first = m[i];
+		float second = v[i];
 
+		p[i] = adamw_number(&s, p[i], g[i], &first, &second);
 		m[i] = first;
 		v[i] = second;
-		p[i] = keep * p[i] - step * first / (sqrtf(second) * root + s->eps);
 	}
 }
 
@@ -70,13 +64,112 @@ void
 cpu_adamw(Device *device, const AdamW *settings, Tensor parameter,
           Tensor gradient, Tensor m, Tensor v)
 {
+	AdamWFactors factors = adamw_factors(settings);
 	int64_t n = parameter.cols;
 
 	(void) device;
 #pragma omp parallel for schedule(static) if (n > CPU_PARALLEL_MIN)
 	for (int64_t first = 0; first < n; first += PIECE)
-		adamw_piece(settings, n - first < PIECE ? n - first : PIECE,
+		adamw_piece(&factors, n - first < PIECE ? n - first : PIECE,
 		            (float *) parameter.data + first,
 		            (const float *) gradient.data + first,
 		            (float *) m.data + first, (float *) v.data + first);
+}
+
+/* ------------------------------------------------------- moments as bytes */
+
+/* code[n] = the nearest to number[n]; the block's scale */
+CPU_KERNEL static float
+code_moments(uint8_t *restrict code, const float *restrict number, int n,
+             float most)
+{
+	float scale = dynamic8_scale(most);
+	float inverse = dynamic8_inverse(scale);
+
+	for (int i = 0; i < n; i++)
+		code[i] = (uint8_t) dynamic8_signed_code(
+			number[i], dynamic8_nearest(&dynamic8_signed.search,
+		                                fabsf(number[i]) * inverse));
+	return scale;
+}
+
+CPU_KERNEL static float
+code_squares(uint8_t *restrict code, const float *restrict number, int n,
+             float most)
+{
+	float scale = dynamic8_scale(most);
+	float inverse = dynamic8_inverse(scale);
+
+	for (int i = 0; i < n; i++)
+		code[i] = (uint8_t) dynamic8_square_code(
+			number[i],
+			dynamic8_nearest(&dynamic8_square.search, number[i] * inverse));
+	return scale;
+}
+
+/* number[n] = level[code[n]] * scale */
+CPU_KERNEL static void
+read_levels(float *restrict number, const uint8_t *restrict code, int n,
+            const float *restrict level, float scale)
+{
+	for (int i = 0; i < n; i++)
+		number[i] = level[code[i]] * scale;
+}
+
+/* The step of a block, and the largest of what comes out of it. */
+CPU_KERNEL static void
+step_block(const AdamWFactors *factors, int n, float *restrict p,
+           const float *restrict g, float *restrict m, float *restrict v,
+           float *most_moment, float *most_square)
+{
+	AdamWFactors s = *factors;
+	float moment = 0;
+	float square = 0;
+
+#pragma omp simd reduction(max : moment, square)
+	for (int i = 0; i < n; i++)
+	{
+		float first = m[i];
+		float second = v[i];
+
+		p[i] = adamw_number(&s, p[i], g[i], &first, &second);
+		m[i] = first;
+		v[i] = second;
+		moment = fabsf(first) > moment ? fabsf(first) : moment;
+		square = second > square ? second : square;
+	}
+	*most_moment = moment;
+	*most_square = square;
+}
+
+void
+cpu_adamw_coded(Device *device, const AdamW *settings, Tensor parameter,
+                Tensor gradient, Coded m, Coded v)
+{
+	AdamWFactors factors = adamw_factors(settings);
+	int64_t n = parameter.cols;
+
+	(void) device;
+#pragma omp parallel for schedule(static) if (n > CPU_PARALLEL_MIN / 4)
+	for (int64_t first = 0; first < n; first += DYNAMIC8_BLOCK)
+	{
+		int count =
+			(int) (n - first < DYNAMIC8_BLOCK ? n - first : DYNAMIC8_BLOCK);
+		int64_t block = first / DYNAMIC8_BLOCK;
+		float moment[DYNAMIC8_BLOCK];
+		float square[DYNAMIC8_BLOCK];
+		float most_moment, most_square;
+
+		read_levels(moment, m.code + first, count, dynamic8_signed.level,
+		            m.scale[block]);
+		read_levels(square, v.code + first, count, dynamic8_square.level,
+		            v.scale[block]);
+		step_block(&factors, count, (float *) parameter.data + first,
+		           (const float *) gradient.data + first, moment, square,
+		           &most_moment, &most_square);
+		m.scale[block] =
+			code_moments(m.code + first, moment, count, most_moment);
+		v.scale[block] =
+			code_squares(v.code + first, square, count, most_square);
+	}
 }

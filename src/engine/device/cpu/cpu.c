@@ -210,6 +210,7 @@ static const Device operations = {
 	.logprob_grad = cpu_logprob_grad,
 	.add_squares = cpu_add_squares,
 	.adamw = cpu_adamw,
+	.adamw_coded = cpu_adamw_coded,
 };
 
 const char *

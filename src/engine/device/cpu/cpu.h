@@ -133,6 +133,9 @@ extern void cpu_logprob_grad(Device *device, Tensor logits, Tensor lse,
 extern void cpu_add_squares(Device *device, double *sum, Tensor x);
 extern void cpu_adamw(Device *device, const AdamW *settings, Tensor parameter,
                       Tensor gradient, Tensor m, Tensor v);
+extern void cpu_adamw_coded(Device *device, const AdamW *settings,
+                            Tensor parameter, Tensor gradient, Coded m,
+                            Coded v);
 
 static inline float *
 cpu_row(Tensor x, int64_t row)
