@@ -52,8 +52,6 @@ typedef struct Option
 	OptionBounds bounds;
 	bool is_nullable;    /* null is a value other than the default */
 	const char *choices; /* between commas: ,a,b, */
-	/* What works so far, as choices; the rest comes later. */
-	const char *available;
 } Option;
 
 #define TEXT_OPTION(key, kinds, fallback)                                      \
@@ -76,10 +74,9 @@ typedef struct Option
 	{                                                                          \
 		key, kinds, OPTION_BOOL, fallback                                      \
 	}
-#define CHOICE_OPTION(key, kinds, fallback, choices, available)                \
+#define CHOICE_OPTION(key, kinds, fallback, choices)                           \
 	{                                                                          \
-		key, kinds, OPTION_CHOICE, fallback, 0, 0, CLOSED, false, choices,     \
-			available                                                          \
+		key, kinds, OPTION_CHOICE, fallback, 0, 0, CLOSED, false, choices      \
 	}
 
 /* clang-format off */
@@ -101,8 +98,8 @@ static const Option known_options[] = {
 	FLOAT_OPTION("beta", TRAIN, "0.1", 0, 1e6, CLOSED),
 	FLOAT_OPTION("gold_floor", TRAIN, "0.1", 0, 1, CLOSED),
 	FLOAT_OPTION("sft_weight", TRAIN, "0.05", 0, 1e6, CLOSED),
-	CHOICE_OPTION("sampling", TRAIN, "\"priority\"", ",priority,uniform,", NULL),
-	CHOICE_OPTION("pairs", TRAIN | REWARD, "\"best_worst\"", ",best_worst,adjacent,all,", NULL),
+	CHOICE_OPTION("sampling", TRAIN, "\"priority\"", ",priority,uniform,"),
+	CHOICE_OPTION("pairs", TRAIN | REWARD, "\"best_worst\"", ",best_worst,adjacent,all,"),
 	{"max_list", TRAIN, OPTION_INT, "8", 2, 1024},
 	{"ppo_epochs", TRAIN, OPTION_INT, "4", 1, 1000},
 	INT_OPTION("mini_batch_size", TRAIN, "null", 1),
@@ -120,22 +117,22 @@ static const Option known_options[] = {
 
 	/* Optimiser; for adapters see lora_defaults. */
 	INT_OPTION("warmup_steps", TRAIN | REWARD, "0", 0),
-	CHOICE_OPTION("schedule", TRAIN | REWARD, "\"linear\"", ",constant,linear,cosine,", NULL),
+	CHOICE_OPTION("schedule", TRAIN | REWARD, "\"linear\"", ",constant,linear,cosine,"),
 	FLOAT_OPTION("weight_decay", TRAIN | REWARD, "0.01", 0, 1e3, CLOSED),
 	NULLABLE_FLOAT_OPTION("max_grad_norm", TRAIN | REWARD, "1.0", 0, 1e30),
 	FLOAT_OPTION("adam_beta1", TRAIN | REWARD, "0.9", 0, 1, HIGH_OPEN),
 	FLOAT_OPTION("adam_beta2", TRAIN | REWARD, "0.999", 0, 1, HIGH_OPEN),
 	FLOAT_OPTION("adam_eps", TRAIN | REWARD, "1e-8", 0, 1, LOW_OPEN),
-	CHOICE_OPTION("optimizer", TRAIN | REWARD, "\"adamw\"", ",adamw,adamw8bit,", ",adamw,"),
+	CHOICE_OPTION("optimizer", TRAIN | REWARD, "\"adamw\"", ",adamw,adamw8bit,"),
 
 	/* Adapters: without effect while all weights are trained. */
 	FLOAT_OPTION("lora_alpha", TRAIN | REWARD, "16", 0, 1e6, LOW_OPEN),
 	FLOAT_OPTION("lora_dropout", TRAIN | REWARD, "0.05", 0, 1, HIGH_OPEN),
 	{"lora_targets", TRAIN | REWARD, OPTION_TARGETS, "\"all-linear\""},
-	CHOICE_OPTION("quantize", TRAIN | REWARD, "\"none\"", ",none,q8_0,nf4,nf4_double,", NULL),
+	CHOICE_OPTION("quantize", TRAIN | REWARD, "\"none\"", ",none,q8_0,nf4,nf4_double,"),
 
 	/* The machine. */
-	CHOICE_OPTION("dtype", TRAIN | VALUE | EVALUATE | REWARD, "\"auto\"", ",auto,fp32,bf16,", NULL),
+	CHOICE_OPTION("dtype", TRAIN | VALUE | EVALUATE | REWARD, "\"auto\"", ",auto,fp32,bf16,"),
 	{"device", TRAIN | VALUE | EVALUATE | REWARD, OPTION_DEVICE, "\"auto\""},
 
 	/* The course of the job. */
@@ -352,10 +349,6 @@ check_choice(const Option *option, const char *name, JsonbValue *value)
 		chosen = pnstrdup(value->val.string.val, value->val.string.len);
 	if (chosen == NULL || !is_choice(option->choices, chosen))
 		wrong_type(name, choices_text(option->choices), value);
-	if (option->available != NULL && !is_choice(option->available, chosen))
-		ereport(ERROR,
-		        (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-		         errmsg("%s \"%s\" is not available yet", name, chosen)));
 }
 
 static void

@@ -20,10 +20,10 @@ typedef struct OptionContext
 /*
  * Checks the options of a function: kind is "train", "train_value",
  * "train_reward", "evaluate" or "score".
- * Raises for an unknown key (naming the nearest), a wrong type, a value out
- * of range, and what is not available yet.  Returns a flat object of all keys
- * of that kind with their final values, in the current memory context; null
- * stands for "none", or for what is decided later (evaluate_every).
+ * Raises for an unknown key (naming the nearest), a wrong type, and a value out
+ * of range.  Returns a flat object of all keys of that kind with their final
+ * values, in the current memory context; null stands for "none", or for what is
+ * decided later (evaluate_every).
  */
 extern Jsonb *options_check(const char *kind, const OptionContext *context,
                             Jsonb *options);

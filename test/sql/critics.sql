@@ -223,7 +223,8 @@ SELECT is(last(:job, 'rows/selected') + last(:job, 'rows/held_out'), 60::float8,
 SELECT is(array_length(alol_logits('critic_d', 'about', 'good'), 1), 1,
 	'it has one output');
 SELECT alol_train_reward('ranked', 'critic_bert', 'critic_e',
-	objective => 'pairwise', steps => 3, batch_size => 4) AS job \gset
+	objective => 'pairwise', steps => 3, batch_size => 4,
+	options => '{"optimizer": "adamw8bit"}') AS job \gset
 SELECT is(alol_wait(:job), 'succeeded', 'ranked rows make pairs');
 SELECT cmp_ok(last(:job, 'rewards/accuracies'), '<=', 1::float8,
 	'whose order is measured');

@@ -246,11 +246,12 @@ SELECT is((SELECT count(*) FROM alol_advantages WHERE job = :job AND selected),
 	(SELECT count(*) FROM pairs WHERE reward > 0.5),
 	'its positive rows are trained on');
 SELECT alol_sft('SELECT prompt, response FROM pairs', 'jobs_policy', 'jobs_d',
-	epochs => 0.5, batch_size => 10) AS job \gset
+	epochs => 0.5, batch_size => 10, options => '{"optimizer": "adamw8bit"}')
+	AS job \gset
 SELECT is(alol_wait(:job), 'succeeded', 'alol_sft needs no reward');
-SELECT results_eq('SELECT method, steps FROM alol_jobs WHERE job = ' || :job,
-	$$VALUES ('nll', 5::bigint)$$,
-	'is nll, of ceil(epochs * rows / batch_size) steps');
+SELECT results_eq('SELECT method, steps, options ->> ''optimizer''
+	FROM alol_jobs WHERE job = ' || :job, $$VALUES ('nll', 5::bigint,
+	'adamw8bit')$$, 'is nll, of ceil(epochs * rows / batch_size) steps');
 
 -- Another reference than the model itself.
 SELECT alol_train('pairs', 'jobs_policy', 'jobs_q', reward =>

@@ -106,11 +106,10 @@ SELECT refused('{"dtype": "fp16"}',
 SELECT refused('{"device": "gpu"}', 'option "device" must be auto, cpu, '
 	'cpu:N for N ranks, cuda, cuda:N, cuda:N-M or cuda:all, not "gpu"');
 
--- What comes later
 SELECT refused('{"quantize": "nf4"}',
 	'quantize "nf4" needs an adapter to train');
-SELECT refused('{"optimizer": "adamw8bit"}',
-	'optimizer "adamw8bit" is not available yet', '0A000');
+SELECT refused('{"optimizer": "adam"}',
+	'option "optimizer" must be adamw or adamw8bit, not "adam"');
 
 -- A better reference must be found by a reward, and change something.
 SELECT refused('{"refresh_reference": 0}',

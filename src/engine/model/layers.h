@@ -23,6 +23,7 @@ typedef struct Parameter
 	bool is_turned;  /* not so, though the architecture's files are */
 	bool decays;     /* a matrix: weight decay applies */
 	bool is_scale;   /* of a norm: 1 does nothing */
+	bool is_table;   /* of embeddings */
 	const StoredTensor *stored;
 	DType dtype;       /* of value; vectors are always fp32 */
 	const void *value; /* device: where the file lies, or in the flat weights */
@@ -172,12 +173,14 @@ struct Model
 	Adapter *adapter;    /* NULL: none; else the weights above are frozen */
 	bool shares_weights; /* they belong to another model */
 
-	/* Trainable: [trained_total] each, on the device; else NULL. */
+	/* Trainable: [trained_total] each, on the device; else NULL.  Moments as
+	 * moments.c lays them out. */
 	float *weights;
 	float *gradients;
-	float *first_moment;
-	float *second_moment;
-	bool has_changed; /* the weights have, since they were packed */
+	void *first_moment;
+	void *second_moment;
+	bool codes_moments; /* they are bytes, where that is worth it */
+	bool has_changed;   /* the weights have, since they were packed */
 
 	LayerState *states; /* [L], of the pass that runs */
 	void *block;        /* the workspace's memory, reused by every pass */

@@ -275,6 +275,13 @@ extern bool model_make_trainable(Model *model, const LoraOptions *lora,
                                  Failure *failure);
 
 /*
+ * Has model_make_trainable(), which comes later, keep AdamW's moments as bytes:
+ * of all but tables of embeddings and parameters of fewer than 4096 numbers.
+ */
+extern void model_code_moments(Model *model);
+extern bool model_codes_moments(const Model *model);
+
+/*
  * Sees to it that there will be memory to train the model, as it is or by a
  * new adapter, with texts of so many tokens: for the job to fail before it
  * begins.  The failure has what is needed and what is free.
@@ -365,8 +372,9 @@ extern bool model_gradient_norm(Model *model, double *norm, Failure *failure);
 extern bool model_update(Model *model, const AdamW *settings, Failure *failure);
 
 /*
- * A trainable model's state as flat fp32 arrays in device memory, all
- * parameters in file order; for checkpoints and for keeping the best step.
+ * A trainable model's state as flat arrays in device memory, all parameters in
+ * file order; for checkpoints and for keeping the best step.  Weights and
+ * gradients are fp32, moments so many 4-byte words, whatever they hold.
  */
 typedef enum ModelState
 {
@@ -376,9 +384,10 @@ typedef enum ModelState
 	MODEL_SECOND_MOMENT
 } ModelState;
 
-extern int64_t model_state_size(const Model *model); /* elements */
+extern int64_t model_state_size(const Model *model);  /* elements */
+extern int64_t model_moment_size(const Model *model); /* words of each */
 /* Where it lies, in device memory. */
-extern float *model_state_memory(Model *model, ModelState state);
+extern void *model_state_memory(Model *model, ModelState state);
 /* Elements [first, first + count): a part at a time needs no second copy. */
 extern void model_state_download(Model *model, ModelState state, int64_t first,
                                  int64_t count, float *target);

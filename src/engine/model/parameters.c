@@ -152,12 +152,17 @@ static Parameter *
 add_table(Lister *lister, const char *name, int rows)
 {
 	const ModelConfig *c = &lister->model->config;
+	Parameter *table;
 
 	if (name == NULL || rows == 0)
 		return NULL;
-	return add(lister,
-	           arena_printf(lister->model->arena, "%s%s", lister->prefix, name),
-	           rows, c->hidden, false);
+	table =
+		add(lister,
+	        arena_printf(lister->model->arena, "%s%s", lister->prefix, name),
+	        rows, c->hidden, false);
+	if (table != NULL)
+		table->is_table = true;
+	return table;
 }
 
 /* A norm of the body outside of its layers; NULL name: there is none. */

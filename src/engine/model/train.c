@@ -1,6 +1,6 @@
 /*
  * train.c
- *		A model as something to train: weights of its own, gradients, AdamW.
+ *		A model as something to train: weights of its own, gradients, moments.
  */
 #include "base/file.h"
 #include "model/layers.h"
@@ -9,19 +9,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-static float **
-state_of(Model *model, ModelState state)
+static void *
+state_of(const Model *model, ModelState state)
 {
 	switch (state)
 	{
 		case MODEL_WEIGHTS:
-			return &model->weights;
+			return model->weights;
 		case MODEL_GRADIENTS:
-			return &model->gradients;
+			return model->gradients;
 		case MODEL_FIRST_MOMENT:
-			return &model->first_moment;
+			return model->first_moment;
 		default:
-			return &model->second_moment;
+			return model->second_moment;
 	}
 }
 
@@ -32,12 +32,11 @@ state_bytes(const Model *model)
 }
 
 static bool
-allocate_state(Model *model, ModelState state, Failure *failure)
+allocate_state(Model *model, void **memory, size_t bytes, Failure *failure)
 {
 	Device *device = model->device;
-	float **memory = state_of(model, state);
 
-	*memory = device->alloc(device, state_bytes(model));
+	*memory = device->alloc(device, bytes);
 	return *memory != NULL ||
 	       (device->sync(device, failure) &&
 	        fail(failure, FAILURE_OUT_OF_MEMORY, "no memory for training"));
@@ -96,6 +95,8 @@ bool
 model_make_trainable(Model *model, const LoraOptions *lora, Failure *failure)
 {
 	Device *device = model->device;
+	size_t numbers;
+	size_t moments;
 
 	if (lora != NULL && model->adapter == NULL &&
 	    !lora_create(model, lora, failure))
@@ -110,16 +111,21 @@ model_make_trainable(Model *model, const LoraOptions *lora, Failure *failure)
 		token_values_list(model);
 	/* Earlier passes may have taken what was kept for this. */
 	pass_give_back(model);
+	numbers = state_bytes(model);
+	moments = (size_t) model_moment_size(model) * sizeof(float);
 	if (!device->reserve(device, state_to_come(model), failure) ||
-	    !allocate_state(model, MODEL_WEIGHTS, failure))
+	    !allocate_state(model, (void **) &model->weights, numbers, failure))
 		return fail_while(failure,
-		                  "making %lld parameters trainable (16 bytes each)",
-		                  (long long) trained_parameters(model).total);
+		                  "making %lld parameters trainable (%.3g bytes each)",
+		                  (long long) trained_parameters(model).total,
+		                  2.0 * (double) (numbers + moments) /
+		                      (double) trained_parameters(model).total);
 	for (int i = 0; i < trained_parameters(model).count; i++)
 		move_to_state(model, i);
-	return allocate_state(model, MODEL_GRADIENTS, failure) &&
-	       allocate_state(model, MODEL_FIRST_MOMENT, failure) &&
-	       allocate_state(model, MODEL_SECOND_MOMENT, failure) &&
+	return allocate_state(model, (void **) &model->gradients, numbers,
+	                      failure) &&
+	       allocate_state(model, &model->first_moment, moments, failure) &&
+	       allocate_state(model, &model->second_moment, moments, failure) &&
 	       device->sync(device, failure);
 }
 
@@ -153,40 +159,16 @@ model_gradient_norm(Model *model, double *norm, Failure *failure)
 	return device->sync(device, failure);
 }
 
-bool
-model_update(Model *model, const AdamW *settings, Failure *failure)
-{
-	Device *device = model->device;
-	ParameterList list = trained_parameters(model);
-
-	for (int i = 0; i < list.count; i++)
-	{
-		const Parameter *parameter = &list.parameter[i];
-		int64_t at = parameter->offset;
-		int64_t n = parameter->count;
-		AdamW own = *settings;
-
-		if (!parameter->decays)
-			own.weight_decay = 0;
-		device->adamw(device, &own, tensor_at(model->weights + at, 1, n),
-		              tensor_at(model->gradients + at, 1, n),
-		              tensor_at(model->first_moment + at, 1, n),
-		              tensor_at(model->second_moment + at, 1, n));
-	}
-	model->has_changed = true;
-	return device->sync(device, failure);
-}
-
 int64_t
 model_state_size(const Model *model)
 {
 	return trained_parameters(model).total;
 }
 
-float *
+void *
 model_state_memory(Model *model, ModelState state)
 {
-	return *state_of(model, state);
+	return state_of(model, state);
 }
 
 void
@@ -194,7 +176,7 @@ model_state_download(Model *model, ModelState state, int64_t first,
                      int64_t count, float *target)
 {
 	model->device->download(model->device, target,
-	                        *state_of(model, state) + first,
+	                        (float *) state_of(model, state) + first,
 	                        (size_t) count * sizeof(float));
 }
 
@@ -204,6 +186,7 @@ model_state_upload(Model *model, ModelState state, int64_t first, int64_t count,
 {
 	if (state == MODEL_WEIGHTS)
 		model->has_changed = true;
-	model->device->upload(model->device, *state_of(model, state) + first,
-	                      source, (size_t) count * sizeof(float));
+	model->device->upload(model->device,
+	                      (float *) state_of(model, state) + first, source,
+	                      (size_t) count * sizeof(float));
 }

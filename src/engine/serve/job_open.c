@@ -172,6 +172,8 @@ plan_memory(Job *job, Failure *failure)
 	PairLimits limits = pair_limits(job->model, job->options.max_prompt_tokens,
 	                                job->options.max_response_tokens);
 
+	if (job->options.codes_moments)
+		model_code_moments(job->model);
 	return model_plan_training(job->model, job->options.lora.rank > 0,
 	                           limits.prompt + limits.response, failure);
 }

@@ -2,8 +2,8 @@
  * checkpoint.c
  *		From where a job goes on after a crash, and the best weights so far.
  *
- * A file is a header (with the state of the run), arrays of one float a
- * parameter, padded to eight bytes, and a checksum over all of it.
+ * A file is a header (with the state of the run), arrays of 4-byte words,
+ * padded to eight bytes, and a checksum over all of it.
  */
 #include "train/checkpoint.h"
 
@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define VERSION 4
+#define VERSION 5
 #define KEPT 2
 
 /* Numbers written at once; a multiple of two, for the padding. */
@@ -28,7 +28,9 @@ typedef struct Head
 	char magic[8];
 	uint32_t version;
 	uint32_t arrays;
-	int64_t parameters; /* floats of each array */
+	int64_t parameters; /* floats of the weights */
+	int64_t moments;    /* words of each moment, as the model lays them out */
+	int64_t is_coded;   /* as bytes (0 or 1) */
 	TrainState state;
 } Head;
 
@@ -38,9 +40,26 @@ static const ModelState saved[] = {MODEL_WEIGHTS, MODEL_FIRST_MOMENT,
 #define SAVED ((int) (sizeof(saved) / sizeof(saved[0])))
 
 static size_t
-array_size(int64_t parameters)
+array_size(int64_t words)
 {
-	return ((size_t) parameters * sizeof(float) + 7) / 8 * 8;
+	return ((size_t) words * sizeof(float) + 7) / 8 * 8;
+}
+
+/* Words of the i-th array. */
+static int64_t
+array_words(const Head *head, int i)
+{
+	return saved[i] == MODEL_WEIGHTS ? head->parameters : head->moments;
+}
+
+static size_t
+arrays_size(const Head *head, int arrays)
+{
+	size_t size = 0;
+
+	for (int i = 0; i < arrays; i++)
+		size += array_size(array_words(head, i));
+	return size;
 }
 
 static void
@@ -53,14 +72,13 @@ put(FileWriter *writer, uint64_t *checksum, const void *data, size_t size)
 /* One array, a piece at a time: the model is large, and memory is short. */
 static void
 put_array(FileWriter *writer, uint64_t *checksum, Model *model,
-          ModelState state)
+          ModelState state, int64_t words)
 {
 	float piece[PIECE] = {0};
-	int64_t parameters = model_state_size(model);
 
-	for (int64_t first = 0; first < parameters; first += PIECE)
+	for (int64_t first = 0; first < words; first += PIECE)
 	{
-		int64_t left = parameters - first;
+		int64_t left = words - first;
 		int64_t count = left < PIECE ? left : PIECE;
 
 		model_state_download(model, state, first, count, piece);
@@ -75,6 +93,8 @@ write_arrays(const char *path, Model *model, const TrainState *state,
 	Head head = {.version = VERSION,
 	             .arrays = (uint32_t) arrays,
 	             .parameters = model_state_size(model),
+	             .moments = model_moment_size(model),
+	             .is_coded = model_codes_moments(model),
 	             .state = *state};
 	uint64_t checksum = CHECKSUM_START;
 	FileWriter writer;
@@ -84,7 +104,7 @@ write_arrays(const char *path, Model *model, const TrainState *state,
 		return false;
 	put(&writer, &checksum, &head, sizeof(head));
 	for (int i = 0; i < arrays; i++)
-		put_array(&writer, &checksum, model, saved[i]);
+		put_array(&writer, &checksum, model, saved[i], array_words(&head, i));
 	file_write(&writer, &checksum, sizeof(checksum));
 	if (!model_device(model)->sync(model_device(model), failure))
 	{
@@ -110,13 +130,14 @@ map_arrays(Arena *arena, const char *path, int arrays, Head *head,
 		memcpy(head, file.data, sizeof(Head));
 	if (memcmp(head->magic, magic, sizeof(magic)) != 0 ||
 	    head->version != VERSION || head->arrays != (uint32_t) arrays ||
-	    head->parameters < 0 || head->parameters > INT64_MAX / 64)
+	    head->parameters < 0 || head->parameters > INT64_MAX / 64 ||
+	    head->moments < 0 || head->moments > INT64_MAX / 64)
 	{
 		fail(failure, FAILURE_BAD_FILE,
 		     "\"%s\" is no checkpoint of this version", path);
 		return NULL;
 	}
-	size = sizeof(Head) + (size_t) arrays * array_size(head->parameters);
+	size = sizeof(Head) + arrays_size(head, arrays);
 	if (file.size != size + sizeof(checksum))
 	{
 		fail(failure, FAILURE_BAD_FILE, "\"%s\" has %zu bytes, not %zu", path,
@@ -290,6 +311,36 @@ checkpoint_find(const char *directory, int64_t known, TrainState *state,
 		find_before(directory, INT64_MAX, state, failure);
 }
 
+/* What a file has must be what the model holds. */
+static bool
+check_parameters(const char *path, const Head *head, const Model *model,
+                 Failure *failure)
+{
+	return head->parameters == model_state_size(model) ||
+	       fail(failure, FAILURE_BAD_FILE,
+	            "\"%s\" is of a model with %lld parameters, not %lld", path,
+	            (long long) head->parameters,
+	            (long long) model_state_size(model));
+}
+
+static bool
+check_moments(const char *path, const Head *head, const Model *model,
+              Failure *failure)
+{
+	static const char *const optimizer[] = {"adamw", "adamw8bit"};
+	bool is_coded = head->is_coded != 0;
+
+	if (is_coded != model_codes_moments(model))
+		return fail(failure, FAILURE_BAD_FILE,
+		            "\"%s\" has the moments of %s, and the job trains by %s",
+		            path, optimizer[is_coded], optimizer[!is_coded]);
+	return head->moments == model_moment_size(model) ||
+	       fail(failure, FAILURE_BAD_FILE,
+	            "\"%s\" has moments of %lld words, not %lld", path,
+	            (long long) head->moments,
+	            (long long) model_moment_size(model));
+}
+
 bool
 checkpoint_load(const char *directory, Model *model, const TrainState *state,
                 Failure *failure)
@@ -298,17 +349,15 @@ checkpoint_load(const char *directory, Model *model, const TrainState *state,
 	const char *path = path_of(arena, directory, "checkpoint", state->step);
 	Head head;
 	const uint8_t *data = map_arrays(arena, path, SAVED, &head, failure);
-	bool done = data != NULL;
+	bool done = data != NULL && check_parameters(path, &head, model, failure) &&
+	            check_moments(path, &head, model, failure);
 
-	if (done && head.parameters != model_state_size(model))
-		done = fail(failure, FAILURE_BAD_FILE,
-		            "\"%s\" is of a model with %lld parameters, not %lld", path,
-		            (long long) head.parameters,
-		            (long long) model_state_size(model));
 	for (int i = 0; done && i < SAVED; i++)
-		model_state_upload(
-			model, saved[i], 0, head.parameters,
-			(const float *) (data + (size_t) i * array_size(head.parameters)));
+	{
+		model_state_upload(model, saved[i], 0, array_words(&head, i),
+		                   (const float *) data);
+		data += array_size(array_words(&head, i));
+	}
 	done = done && model_device(model)->sync(model_device(model), failure);
 	arena_destroy(arena);
 	return done;
@@ -335,12 +384,5 @@ best_open(Arena *arena, const char *directory, const Model *model, int64_t step,
 	const uint8_t *data = map_arrays(arena, path, 1, &head, failure);
 
 	*weights = (const float *) data;
-	if (data == NULL)
-		return false;
-	if (head.parameters != model_state_size(model))
-		return fail(failure, FAILURE_BAD_FILE,
-		            "\"%s\" is of a model with %lld parameters, not %lld", path,
-		            (long long) head.parameters,
-		            (long long) model_state_size(model));
-	return true;
+	return data != NULL && check_parameters(path, &head, model, failure);
 }

@@ -166,7 +166,7 @@ read_length(const json_t *settings, TrainOptions *options, Failure *failure)
 static bool
 read_optimizer(const json_t *settings, TrainOptions *options, Failure *failure)
 {
-	const char *schedule;
+	const char *schedule, *optimizer;
 
 	if (!json_get_double(settings, "learning_rate", 2e-5, 0, 1e3,
 	                     &options->learning_rate, failure) ||
@@ -182,8 +182,14 @@ read_optimizer(const json_t *settings, TrainOptions *options, Failure *failure)
 	    !json_get_double(settings, "adam_beta2", 0.999, 0, 1, &options->beta2,
 	                     failure) ||
 	    !json_get_double(settings, "adam_eps", 1e-8, 0, 1, &options->eps,
-	                     failure))
+	                     failure) ||
+	    !json_get_string(settings, "optimizer", "adamw", &optimizer, failure))
 		return false;
+	options->codes_moments = strcmp(optimizer, "adamw8bit") == 0;
+	if (!options->codes_moments && strcmp(optimizer, "adamw") != 0)
+		return fail(failure, FAILURE_BAD_INPUT,
+		            "optimizer must be adamw or adamw8bit, not \"%s\"",
+		            optimizer);
 	if (!schedule_find(schedule, &options->schedule))
 		return fail(failure, FAILURE_BAD_INPUT,
 		            "schedule must be constant, linear or cosine, not \"%s\"",

@@ -34,6 +34,7 @@ typedef struct TrainOptions
 	double beta1;
 	double beta2;
 	double eps;
+	bool codes_moments; /* adamw8bit: see model_code_moments() */
 	int max_prompt_tokens;
 	int max_response_tokens;
 	int64_t evaluate_every;     /* steps; 0: a tenth of them */

@@ -93,13 +93,17 @@ share_state(Collective *collective, Model *model, Failure *failure)
 {
 	static const ModelState states[] = {MODEL_WEIGHTS, MODEL_FIRST_MOMENT,
 	                                    MODEL_SECOND_MOMENT};
-	size_t bytes = (size_t) model_state_size(model) * sizeof(float);
 
 	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
+	{
+		int64_t words = states[i] == MODEL_WEIGHTS ? model_state_size(model)
+		                                           : model_moment_size(model);
+
 		if (!collective->broadcast(collective,
-		                           model_state_memory(model, states[i]), bytes,
-		                           failure))
+		                           model_state_memory(model, states[i]),
+		                           (size_t) words * sizeof(float), failure))
 			return false;
+	}
 	return true;
 }
 

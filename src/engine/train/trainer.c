@@ -601,6 +601,8 @@ train_prepare(Model *model, const TrainOptions *options, Failure *failure)
 		return true;
 	if (objective_rolls_out(options->objective))
 		model_add_values(model);
+	if (options->codes_moments)
+		model_code_moments(model);
 	return model_make_trainable(
 		model, options->lora.rank > 0 ? &options->lora : NULL, failure);
 }

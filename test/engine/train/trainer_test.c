@@ -227,11 +227,12 @@ assert_same(const Outcome *a, const Outcome *b)
 static void
 ten_steps_are_five_a_crash_and_five(void **state)
 {
-	static const char *const methods[] = {"a_lol", "nll", "dpo", "pro"};
+	static const char *const methods[] = {"a_lol", "nll", "dpo", "pro",
+	                                      "a_lol"};
 	Arena *arena = arena_create();
 
 	(void) state;
-	for (int i = 0; i < 4 && model_path(arena) != NULL; i++)
+	for (int i = 0; i < 5 && model_path(arena) != NULL; i++)
 	{
 		TrainOptions options = make_options(methods[i]);
 		char *whole = test_directory(arena);
@@ -242,6 +243,7 @@ ten_steps_are_five_a_crash_and_five(void **state)
 		options.evaluate_every = 100;
 		options.checkpoint_every = 5;
 		options.keep_best = false;
+		options.codes_moments = i == 4;
 		a = run(arena, whole, &options, &one);
 		assert_ok(a.done, a.failure);
 		assert_int_equal(one.checkpoints, 2); /* 5, and 10 evaluated */
@@ -258,6 +260,35 @@ ten_steps_are_five_a_crash_and_five(void **state)
 		assert_near(three.loss[6], two.loss[6], 0);
 		assert_near(three.loss[9], one.loss[9], 0);
 		assert_int_equal(three.warnings, 0);
+	}
+	arena_destroy(arena);
+}
+
+/* Their bytes mean something else. */
+static void
+moments_of_another_optimizer_are_refused(void **state)
+{
+	static const char *const refusals[] = {
+		"has the moments of adamw, and the job trains by adamw8bit",
+		"has the moments of adamw8bit, and the job trains by adamw"};
+	Arena *arena = arena_create();
+	TrainOptions options = make_options("a_lol");
+
+	(void) state;
+	for (int i = 0; i < 2 && model_path(arena) != NULL; i++)
+	{
+		char *directory = test_directory(arena);
+		Log first = {.stop_at = 7}, second = {0};
+		Outcome outcome;
+
+		options.checkpoint_every = 5;
+		options.codes_moments = i == 1;
+		assert_false(run(arena, directory, &options, &first).done);
+		options.codes_moments = !options.codes_moments;
+		outcome = run(arena, directory, &options, &second);
+		assert_false(outcome.done);
+		assert_int_equal(outcome.failure.code, FAILURE_BAD_FILE);
+		assert_non_null(strstr(outcome.failure.message, refusals[i]));
 	}
 	arena_destroy(arena);
 }
@@ -590,6 +621,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ten_steps_are_five_a_crash_and_five),
+		cmocka_unit_test(moments_of_another_optimizer_are_refused),
 		cmocka_unit_test(the_best_step_survives_a_crash),
 		cmocka_unit_test(no_better_step_gives_the_last_with_a_warning),
 		cmocka_unit_test(a_torn_checkpoint_gives_way_to_the_one_before),
