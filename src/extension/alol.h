@@ -85,6 +85,8 @@ extern text *text_from_utf8(const char *utf8, size_t length);
  * failure raises.
  */
 extern char *directory_cache(void);
+extern char *directory_cache_path(void);              /* not made, no error */
+extern void directory_try_in_cache(const char *path); /* no error */
 extern char *directory_jobs(void);
 extern char *directory_slots(void);     /* lock files of session engines */
 extern char *directory_queue(void);     /* databases with waiting jobs */

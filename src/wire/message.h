@@ -19,10 +19,12 @@
  *
  * A model is named by a ModelRef, a JSON object:
  *		{"name": for messages, "path": directory or GGUF file, "tokenizer":
- *		the same of the model whose tokenizer it uses or null, "base": ModelRef
- *		or null, "dtype": "fp32" (the default), "bf16" or "auto"}
+ *		the same of the model whose tokenizer it uses or null, "forms": an
+ *		existing directory or null, "base": ModelRef or null, "dtype": "fp32"
+ *		(the default), "bf16" or "auto"}
  * where base is the policy under a value model, or the model under an adapter,
- * and dtype how it (with its base) multiplies: auto is bf16 where that pays.
+ * dtype how it (with its base) multiplies, auto bf16 where that pays, and forms
+ * where engines keep what they make of its weights, for all to map.
  */
 #pragma once
 
@@ -168,7 +170,8 @@ typedef enum WireType
 	 * recorded.  The next step waits for it, so that of the checkpoints that
 	 * are kept one is always known, with its metrics. */
 	WIRE_CHECKPOINT,
-	/* {"severity": "notice"|"warning", "message"} */
+	/* {"severity": "notice"|"warning"|"log" (for the server's log; of any
+	 * request), "message"} */
 	WIRE_NOTICE,
 	/* {"step"} n x (u32 evaluation prompt, text response) */
 	WIRE_SAMPLES,

@@ -1,10 +1,12 @@
 /*
  * engine_bench.c
  *		Speed and memory of scoring, an A-LoL step and generation, on random
- *		tokens: engine_bench MODEL PROMPT RESPONSE BATCH STEPS [RANK [DTYPE]]
+ *		tokens:
+ *		engine_bench MODEL PROMPT RESPONSE BATCH STEPS [RANK [DTYPE [FORMS]]]
  *
  * With a rank above 0 only the steps, of an adapter of this rank on every
- * linear map.  DTYPE is how products are computed: fp32, bf16, or auto.
+ * linear map.  DTYPE is how products are computed: fp32, bf16, or auto.  FORMS
+ * is a directory where packed weights are kept; without it each run packs them.
  * Prints one JSON line for each kind of work: tokens a second (prompt and
  * response), seconds, peak memory in MiB, and the share of what its matrix
  * products take alone: of the time, and on a busy machine better of the
@@ -279,25 +281,27 @@ main(int argc, char **argv)
 {
 	Bench bench = {.arena = arena_create()};
 	int rank = argc > 6 ? atoi(argv[6]) : 0;
+	ModelFiles files = {.forms = argc > 8 ? argv[8] : NULL};
 	Device *device;
 	DType products;
 	Failure failure;
 
-	if (argc < 6 || argc > 8)
+	if (argc < 6 || argc > 9)
 	{
 		fprintf(stderr,
-		        "usage: %s MODEL PROMPT RESPONSE BATCH STEPS [RANK [DTYPE]]\n",
+		        "usage: %s MODEL PROMPT RESPONSE BATCH STEPS "
+		        "[RANK [DTYPE [FORMS]]]\n",
 		        argv[0]);
 		return 2;
 	}
+	files.directory = argv[1];
 	bench.prompt = atoi(argv[2]);
 	bench.response = atoi(argv[3]);
 	bench.rows = atoi(argv[4]);
 	bench.steps = atoi(argv[5]);
 	check(cpu_device_open(0, &device, &failure), &failure);
-	check(
-		model_open(bench.arena, device, argv[1], NULL, &bench.model, &failure),
-		&failure);
+	check(model_open_files(bench.arena, device, &files, &bench.model, &failure),
+	      &failure);
 	check(products_find(argc > 7 ? argv[7] : "fp32", &products, &failure),
 	      &failure);
 	model_set_products(bench.model, products);

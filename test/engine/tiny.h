@@ -30,6 +30,14 @@
 
 #define TINY_LLAMA(more) TINY_GATED("llama", more)
 
+/* Wide enough to gain by bf16. */
+#define TINY_WIDE                                                              \
+	"{\"model_type\": \"llama\", \"hidden_size\": 256, "                       \
+	"\"intermediate_size\": 320, \"num_hidden_layers\": 2, "                   \
+	"\"num_attention_heads\": 4, \"num_key_value_heads\": 2, "                 \
+	"\"max_position_embeddings\": 64, \"vocab_size\": 257, "                   \
+	"\"initializer_range\": 0.05}"
+
 #define TINY_MISTRAL TINY_GATED("mistral", ", \"sliding_window\": 5")
 
 /* The second of two layers has a window. */
@@ -156,6 +164,19 @@ tiny_model(Arena *arena, Device *where, const char *config, uint64_t seed)
 
 	tiny_remove(directory);
 	return model;
+}
+
+/* The first step of a training that changes much. */
+static inline AdamW
+tiny_first_step(void)
+{
+	return (AdamW){.learning_rate = 0.01f,
+	               .beta1 = 0.9,
+	               .beta2 = 0.999,
+	               .eps = 1e-8f,
+	               .correction1 = 0.1f,
+	               .correction2 = 0.001f,
+	               .gradient_scale = 1};
 }
 
 /* `sequences` of 3 to 30 tokens each, a third of them prompt. */

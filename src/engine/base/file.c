@@ -4,6 +4,8 @@
  */
 #include "base/file.h"
 
+#include "base/random.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -47,6 +49,12 @@ open_regular(const char *path, struct stat *status, Failure *failure)
 	return -1;
 }
 
+static uint64_t
+nanoseconds(const struct timespec *time)
+{
+	return (uint64_t) time->tv_sec * 1000000000u + (uint64_t) time->tv_nsec;
+}
+
 bool
 file_map(Arena *arena, const char *path, MappedFile *file, Failure *failure)
 {
@@ -61,8 +69,9 @@ file_map(Arena *arena, const char *path, MappedFile *file, Failure *failure)
 	file->identity[0] = status.st_dev;
 	file->identity[1] = status.st_ino;
 	file->identity[2] = (uint64_t) status.st_size;
-	file->identity[3] = (uint64_t) status.st_mtim.tv_sec * 1000000000u +
-	                    (uint64_t) status.st_mtim.tv_nsec;
+	file->identity[3] = nanoseconds(&status.st_mtim);
+	file->identity[4] = nanoseconds(&status.st_ctim);
+	file->modified = status.st_mtim;
 	if (file->size == 0)
 	{
 		close(descriptor);
@@ -78,6 +87,14 @@ file_map(Arena *arena, const char *path, MappedFile *file, Failure *failure)
 	arena_on_destroy(arena, unmap, mapping);
 	file->data = mapping->data;
 	return true;
+}
+
+uint64_t
+file_identity_add(uint64_t sum, const MappedFile *file)
+{
+	for (int i = 1; i < FILE_IDENTITY; i++)
+		sum = random_mix(sum ^ file->identity[i]);
+	return sum;
 }
 
 void
@@ -170,14 +187,18 @@ file_write(FileWriter *writer, const void *data, size_t size)
 		writer->error = errno;
 }
 
-/* Makes the rename itself durable. */
-static bool
-sync_directory(const char *path)
+bool
+file_sync_directory(const char *path)
 {
-	char copy[1024];
+	char copy[4096];
 	int descriptor;
 	bool done;
 
+	if (strlen(path) >= sizeof(copy))
+	{
+		errno = ENAMETOOLONG;
+		return false;
+	}
 	strcpy(copy, path);
 	descriptor = open(dirname(copy), O_RDONLY | O_CLOEXEC | O_DIRECTORY);
 	if (descriptor < 0)
@@ -201,7 +222,7 @@ file_writer_commit(FileWriter *writer, Failure *failure)
 	writer->stream = NULL;
 	errno = writer->error;
 	done = writer->error == 0 && rename(writer->temporary, writer->path) == 0 &&
-	       sync_directory(writer->path);
+	       file_sync_directory(writer->path);
 	if (!done)
 	{
 		fail_errno(failure, "cannot write \"%s\"", writer->path);

@@ -504,6 +504,12 @@ gguf_open(Arena *arena, const char *path, GgufFile **result, Failure *failure)
 	       read_tensors(&cursor, file);
 }
 
+uint64_t
+gguf_source(const GgufFile *file)
+{
+	return file_identity_add(0, &file->mapped);
+}
+
 const char *
 gguf_path(const GgufFile *file)
 {

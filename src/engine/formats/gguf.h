@@ -48,6 +48,9 @@ extern bool gguf_open(Arena *arena, const char *path, GgufFile **file,
 
 extern const char *gguf_path(const GgufFile *file);
 
+/* A number that tells its contents from those of others. */
+extern uint64_t gguf_source(const GgufFile *file);
+
 extern bool gguf_has(const GgufFile *file, const char *key);
 
 /* Values by key; fallback where there is none.  Wrong types and numbers

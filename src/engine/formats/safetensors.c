@@ -23,6 +23,7 @@ struct StoredModel
 	const StoredTensor **by_name; /* [count] sorted */
 	int count;
 	int64_t bytes;
+	uint64_t source;
 };
 
 /* One file while it is being opened. */
@@ -346,18 +347,25 @@ join_shards(Arena *arena, const Shard *shards, int shard_count,
             StoredModel **result, Failure *failure)
 {
 	StoredTensor *tensors;
+	uint64_t source = 0;
 	size_t total = 0;
 	int next = 0;
 
 	for (int i = 0; i < shard_count; i++)
+	{
 		total += (size_t) shards[i].count;
+		source = file_identity_add(source, &shards[i].file);
+	}
 	tensors = arena_try(arena, total, sizeof(StoredTensor), failure);
 	if (tensors == NULL)
 		return false;
 	for (int i = 0; i < shard_count; i++)
 		for (int j = 0; j < shards[i].count; j++)
 			tensors[next++] = shards[i].tensors[j];
-	return stored_model_create(arena, tensors, next, result, failure);
+	if (!stored_model_create(arena, tensors, next, result, failure))
+		return false;
+	(*result)->source = source;
+	return true;
 }
 
 bool
@@ -483,6 +491,12 @@ const StoredTensor *
 stored_model_tensor(const StoredModel *model, int i)
 {
 	return &model->tensors[i];
+}
+
+uint64_t
+stored_model_source(const StoredModel *model)
+{
+	return model->source;
 }
 
 int64_t

@@ -55,6 +55,9 @@ extern const StoredTensor *stored_model_find(const StoredModel *model,
 extern int stored_model_count(const StoredModel *model);
 extern const StoredTensor *stored_model_tensor(const StoredModel *model, int i);
 
+/* A number that tells the contents of its files from others. */
+extern uint64_t stored_model_source(const StoredModel *model);
+
 /* Bytes of all tensors together. */
 extern int64_t stored_model_bytes(const StoredModel *model);
 

@@ -8,8 +8,16 @@
 
 #include "formats/gguf.h"
 #include "model/files/config.h"
+#include "model/files/forms.h"
 #include "model/lora/lora.h"
 #include "model/share.h"
+
+/* A weight as products of bf16 read it (device.h: pack). */
+typedef struct Packed
+{
+	const void *data; /* device; NULL: there is none */
+	bool is_copy;     /* memory of its own, not a file's */
+} Packed;
 
 /* A weight of the file. */
 typedef struct Parameter
@@ -28,8 +36,8 @@ typedef struct Parameter
 	DType dtype;       /* of value; vectors are always fp32 */
 	const void *value; /* device: where the file lies, or in the flat weights */
 	bool is_copy;      /* value is memory of the parameter's own */
-	void *packed;      /* device, its own: Matrix.packed of value, or NULL */
-	void *packed_grad; /* the same for matmul_input_grad */
+	Packed packed;     /* value, for matmul */
+	Packed packed_grad; /* the same for matmul_input_grad */
 } Parameter;
 
 /* What an adapter adds to a linear map: scale B A dropout(x). */
@@ -141,6 +149,7 @@ struct Model
 	const char *directory;
 	const char *tokenizer_directory;
 	Tokenizer *tokenizer;
+	Forms *forms; /* of these files, also where it shares weights */
 	StoredModel *stored;
 	const GgufFile *gguf; /* a GGUF file in place of a directory, or NULL */
 	DType stored_dtype;
@@ -333,7 +342,8 @@ extern void parameter_release(Model *model, Parameter *parameter);
 
 /*
  * Packs the weights that products of bf16 read, with_gradient also for
- * matmul_input_grad: those that are not, or have changed.  Where memory is
+ * matmul_input_grad: those that are not, or have changed.  What is frozen is
+ * mapped from a file where it can be kept in one (forms.h).  Where memory is
  * short they are read as they are stored (products.c).
  */
 extern void model_pack(Model *model, bool with_gradient);

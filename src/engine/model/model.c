@@ -436,7 +436,7 @@ rename_parameters(Model *model, const char *prefix)
 }
 
 static bool
-open_weights(Model *model, Failure *failure)
+open_weights(Model *model, const char *forms, Failure *failure)
 {
 	const Architecture *names = architecture_find(model->config.architecture);
 	ModelConfig *config = &model->config;
@@ -446,6 +446,7 @@ open_weights(Model *model, Failure *failure)
 	if (!stored_model_open(model->arena, model->directory, &model->stored,
 	                       failure))
 		return false;
+	model->forms = forms_open(arena, forms, stored_model_source(model->stored));
 	for (int i = 0; i < 2; i++)
 		if (has_tensor(model, arena_printf(arena, "%s%s", names->prefixes[i],
 		                                   names->embedding)))
@@ -474,6 +475,26 @@ open_weights(Model *model, Failure *failure)
 	return true;
 }
 
+/* Finds each parameter in the GGUF file, but for those of a new head. */
+static bool
+find_all_in_gguf(Model *model, Failure *failure)
+{
+	size_t count = (size_t) model->parameter_count;
+	const char **names = arena_alloc(model->arena, count * sizeof(char *));
+	const StoredTensor **weights =
+		arena_alloc(model->arena, count * sizeof(StoredTensor *));
+
+	for (size_t i = 0; i < count; i++)
+		if (!relabel_makes(model, &model->parameters[i]))
+			names[i] = model->parameters[i].name;
+	if (!gguf_weights_open(model->arena, model->gguf, &model->config,
+	                       model->forms, (int) count, names, weights, failure))
+		return false;
+	for (size_t i = 0; i < count; i++)
+		model->parameters[i].stored = weights[i];
+	return true;
+}
+
 /* The same from a GGUF file, which holds language models under the first
  * prefix's names. */
 static bool
@@ -485,15 +506,8 @@ open_gguf_weights(Model *model, Failure *failure)
 	if (model->plan != NULL)
 		relabel_config(model);
 	model_list_parameters(model, names->prefixes[0], false);
-	for (int i = 0; i < model->parameter_count; i++)
-	{
-		Parameter *parameter = &model->parameters[i];
-
-		if (!relabel_makes(model, parameter) &&
-		    !gguf_weight_open(model->arena, model->gguf, &model->config,
-		                      parameter->name, &parameter->stored, failure))
-			return false;
-	}
+	if (!find_all_in_gguf(model, failure))
+		return false;
 	if (!reserve_weights(model, failure))
 		return false;
 	for (int i = 0; i < model->parameter_count; i++)
@@ -580,7 +594,7 @@ model_config_json(Arena *arena, const Model *model, json_t **json,
 
 /* Configuration and weights of a Hugging Face directory or a GGUF file. */
 static bool
-open_files(Model *model, Failure *failure)
+open_files(Model *model, const char *forms, Failure *failure)
 {
 	Arena *arena = model->arena;
 	GgufFile *file;
@@ -588,35 +602,36 @@ open_files(Model *model, Failure *failure)
 
 	if (!file_is_regular(model->directory))
 		return config_open(arena, model->directory, &model->config, failure) &&
-		       open_weights(model, failure);
+		       open_weights(model, forms, failure);
 	if (!gguf_open(arena, model->directory, &file, failure))
 		return false;
 	model->gguf = file;
+	model->forms = forms_open(arena, forms, gguf_source(file));
 	return gguf_config(arena, file, &config, failure) &&
 	       config_read(arena, config, &model->config, failure) &&
 	       open_gguf_weights(model, failure);
 }
 
-static bool
-open_model(Arena *arena, Device *device, const char *directory,
-           const char *tokenizer, const ClassifierPlan *plan, Model **result,
-           Failure *failure)
+bool
+model_open_files(Arena *arena, Device *device, const ModelFiles *files,
+                 Model **result, Failure *failure)
 {
 	Model *model = arena_alloc(arena, sizeof(Model));
 
 	model->arena = arena;
-	model->plan = plan;
+	model->plan = files->plan;
 	model->device = device;
-	model->directory = arena_strdup(arena, directory);
-	model->tokenizer_directory =
-		tokenizer == NULL ? model->directory : arena_strdup(arena, tokenizer);
+	model->directory = arena_strdup(arena, files->directory);
+	model->tokenizer_directory = files->tokenizer == NULL
+	                                 ? model->directory
+	                                 : arena_strdup(arena, files->tokenizer);
 	arena_on_destroy(arena, model_close, model);
 	model->identity = identity(model);
-	if (!open_files(model, failure) ||
+	if (!open_files(model, files->forms, failure) ||
 	    !gguf_tokenizer_open(arena, model->tokenizer_directory,
 	                         &model->tokenizer, failure) ||
 	    !settle_special_tokens(model, failure))
-		return fail_while(failure, "opening model \"%s\"", directory);
+		return fail_while(failure, "opening model \"%s\"", model->directory);
 	model->states =
 		arena_alloc(arena, (size_t) model->config.layers * sizeof(LayerState));
 	*result = model;
@@ -627,15 +642,7 @@ bool
 model_open(Arena *arena, Device *device, const char *directory,
            const char *tokenizer, Model **result, Failure *failure)
 {
-	return open_model(arena, device, directory, tokenizer, NULL, result,
-	                  failure);
-}
+	ModelFiles files = {.directory = directory, .tokenizer = tokenizer};
 
-bool
-model_open_classifier(Arena *arena, Device *device, const char *directory,
-                      const char *tokenizer, const ClassifierPlan *plan,
-                      Model **result, Failure *failure)
-{
-	return open_model(arena, device, directory, tokenizer, plan, result,
-	                  failure);
+	return model_open_files(arena, device, &files, result, failure);
 }

@@ -145,14 +145,6 @@ typedef struct Batch
 /* Tokens to be predicted in sequences [first, first + count). */
 extern int batch_targets(const Batch *batch, int first, int count);
 
-/*
- * Opens a Hugging Face directory (config.json, safetensors, tokenizer.json).
- * tokenizer: another directory for the tokenizer, or NULL.  The model lives
- * in arena.  All of it is checked; weights are mapped, not read.
- */
-extern bool model_open(Arena *arena, Device *device, const char *directory,
-                       const char *tokenizer, Model **model, Failure *failure);
-
 /* The classifier that is to be made of a model; borrowed by it. */
 typedef struct ClassifierPlan
 {
@@ -162,17 +154,34 @@ typedef struct ClassifierPlan
 	uint64_t seed;       /* of weights that are new */
 } ClassifierPlan;
 
+/* Where a model lies. */
+typedef struct ModelFiles
+{
+	const char *directory;      /* of Hugging Face (config.json, safetensors,
+	                        * tokenizer.json), or a GGUF file */
+	const char *tokenizer;      /* the same, of its tokenizer; NULL: its own */
+	const char *forms;          /* a directory to keep files in that are made of
+	                        * these (forms.h); NULL: in memory */
+	const ClassifierPlan *plan; /* NULL: it is what the files say */
+} ModelFiles;
+
 /*
- * Opens a directory or file as a classifier to be trained: a classifier, a
- * bare encoder, or a language model without its LM head.  What its head has in
+ * Opens a model, which lives in arena.  All of it is checked; weights are
+ * mapped, not read.
+ *
+ * With a plan it is a classifier to be trained: made of a classifier, a bare
+ * encoder, or a language model without its LM head.  What its head has in
  * the planned shape is kept; the rest is new, and there once the model is made
  * trainable: normal(0, initializer_range), biases 0.  A decoder that was no
  * classifier reads its last token, whatever that is.
  */
-extern bool model_open_classifier(Arena *arena, Device *device,
-                                  const char *directory, const char *tokenizer,
-                                  const ClassifierPlan *plan, Model **model,
-                                  Failure *failure);
+extern bool model_open_files(Arena *arena, Device *device,
+                             const ModelFiles *files, Model **model,
+                             Failure *failure);
+
+/* The same without forms and plan. */
+extern bool model_open(Arena *arena, Device *device, const char *directory,
+                       const char *tokenizer, Model **model, Failure *failure);
 
 /* The architectures that can be opened, by index; NULL past the last. */
 extern const char *architecture_name(int index);

@@ -5,6 +5,8 @@
  */
 #include "model/layers.h"
 
+#include "base/file.h"
+
 #include <string.h>
 
 /*
@@ -54,95 +56,236 @@ model_set_products(Model *model, DType products)
 /* Of the memory that is left, what packed weights may take. */
 #define PACKED_SHARE 4
 
+static Packed *
+packed_of(Parameter *parameter, bool is_for_input_grad)
+{
+	return is_for_input_grad ? &parameter->packed_grad : &parameter->packed;
+}
+
+static void
+unpack(Model *model, Packed *packed)
+{
+	if (packed->is_copy)
+		model->device->free(model->device, (void *) (uintptr_t) packed->data);
+	*packed = (Packed){NULL, false};
+}
+
 void
 parameter_unpack(Model *model, Parameter *parameter)
 {
-	model->device->free(model->device, parameter->packed);
-	model->device->free(model->device, parameter->packed_grad);
-	parameter->packed = parameter->packed_grad = NULL;
+	unpack(model, &parameter->packed);
+	unpack(model, &parameter->packed_grad);
 }
 
-/* Calls work for every matrix of the layers and of the LM head. */
-static void
-for_each_matrix(Model *model,
-                void (*work)(Model *model, Parameter *parameter,
-                             bool with_gradient, void *argument),
-                bool with_gradient, void *argument)
+/* The matrices of the layers and of the LM head that are packed, in arena. */
+typedef struct Matrices
 {
+	Model *model;
+	Parameter **parameter;
+	int count;
+	bool is_for_input_grad;
+} Matrices;
+
+static size_t
+packed_bytes(const Model *model, const Parameter *parameter)
+{
+	Matrix matrix = parameter_matrix(parameter);
+
+	return model->device->packed_bytes(model->device, &matrix);
+}
+
+static Matrices
+list_matrices(Arena *arena, Model *model)
+{
+	size_t most = (size_t) model->config.layers * LAYER_LINEARS + 1;
+	Matrices matrices = {model, arena_alloc(arena, most * sizeof(Parameter *)),
+	                     0, false};
 	Linear *linears[LAYER_LINEARS];
 
 	for (int i = 0; i < model->config.layers; i++)
 	{
 		layer_linears(&model->layers[i], linears);
 		for (int j = 0; j < LAYER_LINEARS; j++)
-			if (linears[j] != NULL)
-				work(model, linears[j]->weight, with_gradient, argument);
+			if (linears[j] != NULL &&
+			    packed_bytes(model, linears[j]->weight) > 0)
+				matrices.parameter[matrices.count++] = linears[j]->weight;
 	}
-	if (model->head != NULL)
-		work(model, model->head, with_gradient, argument);
+	if (model->head != NULL && packed_bytes(model, model->head) > 0)
+		matrices.parameter[matrices.count++] = model->head;
+	return matrices;
 }
 
-static void
-count_bytes(Model *model, Parameter *parameter, bool with_gradient,
-            void *argument)
+/* Bytes of what is not there yet. */
+static size_t
+missing_bytes(const Matrices *matrices)
 {
-	Device *device = model->device;
+	size_t bytes = 0;
+
+	for (int i = 0; i < matrices->count; i++)
+		if (packed_of(matrices->parameter[i], matrices->is_for_input_grad)
+		        ->data == NULL)
+			bytes += packed_bytes(matrices->model, matrices->parameter[i]);
+	return bytes;
+}
+
+/* What the file has is not needed any more; the embedding's rows still are,
+ * and come back. */
+static void
+forget_stored(const Parameter *parameter)
+{
+	const StoredTensor *stored = parameter->stored;
+
+	if (stored != NULL && !stored->is_copy && parameter->value == stored->data)
+		file_forget(stored->data, (size_t) stored->bytes);
+}
+
+/* Form.make */
+static bool
+make_part(void *argument, int part, void *target, Failure *failure)
+{
+	const Matrices *matrices = argument;
+	Device *device = matrices->model->device;
+	const Parameter *parameter = matrices->parameter[part];
 	Matrix matrix = parameter_matrix(parameter);
-	size_t bytes = device->packed_bytes(device, &matrix);
-	size_t *total = argument;
 
-	if (parameter->packed == NULL)
-		*total += bytes;
-	if (with_gradient && parameter->packed_grad == NULL)
-		*total += bytes;
+	device->pack(device, target, &matrix, matrices->is_for_input_grad);
+	forget_stored(parameter);
+	return device->sync(device, failure);
 }
 
-/* One of the two forms, anew where it is there. */
-static void
-pack(Model *model, const Matrix *matrix, void **packed, bool is_changed,
-     bool is_for_input_grad)
+/* A model that was quantized, or whose head is new, has forms of its own. */
+static const char *
+form_name(Arena *arena, const Matrices *matrices)
 {
-	Device *device = model->device;
-	size_t bytes = device->packed_bytes(device, matrix);
+	const Parameter *first = matrices->parameter[0];
+	bool is_quantized =
+		first->stored != NULL && first->dtype != first->stored->dtype;
 
-	if (bytes == 0 || (*packed != NULL && !is_changed))
+	return arena_printf(
+		arena, "bf16%s%s%s%s", matrices->is_for_input_grad ? "-gradient" : "",
+		matrices->model->plan != NULL ? "-body" : "", is_quantized ? "-" : "",
+		is_quantized ? dtype_name(first->dtype) : "");
+}
+
+/* Finds them in a file, or makes it. */
+static bool
+map_packed(Arena *arena, Matrices *matrices)
+{
+	Model *model = matrices->model;
+	Form form = {.name = form_name(arena, matrices),
+	             .maker = model->device->packing,
+	             .count = matrices->count,
+	             .make = make_part,
+	             .argument = matrices};
+
+	if (form.maker == NULL)
+		return false;
+	form.parts = arena_alloc(arena, (size_t) form.count * sizeof(FormPart));
+	for (int i = 0; i < form.count; i++)
+		form.parts[i] =
+			(FormPart){matrices->parameter[i]->name,
+		               packed_bytes(model, matrices->parameter[i]), NULL};
+	if (!forms_map(model->forms, &form))
+		return false;
+	for (int i = 0; i < form.count; i++)
+	{
+		Packed *packed =
+			packed_of(matrices->parameter[i], matrices->is_for_input_grad);
+
+		unpack(model, packed);
+		*packed = (Packed){form.parts[i].data, false};
+	}
+	return true;
+}
+
+/* Those that are not packed yet, or with is_changed all, in memory. */
+static void
+pack_in_memory(const Matrices *matrices, bool is_changed)
+{
+	Model *model = matrices->model;
+	Device *device = model->device;
+
+	for (int i = 0; i < matrices->count; i++)
+	{
+		Parameter *parameter = matrices->parameter[i];
+		Matrix matrix = parameter_matrix(parameter);
+		Packed *packed = packed_of(parameter, matrices->is_for_input_grad);
+		void *target = (void *) (uintptr_t) packed->data;
+
+		if (target != NULL && !is_changed)
+			continue;
+		if (target == NULL)
+			target = device->alloc(device, packed_bytes(model, parameter));
+		if (target == NULL)
+			return;
+		device->pack(device, target, &matrix, matrices->is_for_input_grad);
+		*packed = (Packed){target, true};
+		forget_stored(parameter);
+	}
+}
+
+/* Frozen weights stay what the file has; an adapter's base is frozen. */
+static bool
+is_frozen(const Model *model)
+{
+	return model->weights == NULL || model->adapter != NULL;
+}
+
+/* Of one kind: what is frozen in a file if that can be.  Returns the bytes that
+ * are to be packed in memory. */
+static size_t
+pack_in_file(Arena *arena, Matrices *matrices)
+{
+	if (missing_bytes(matrices) > 0 && is_frozen(matrices->model))
+		map_packed(arena, matrices);
+	return missing_bytes(matrices);
+}
+
+static bool
+has_packed_gradients(const Matrices *matrices)
+{
+	return matrices->count > 0 &&
+	       matrices->parameter[0]->packed_grad.data != NULL;
+}
+
+/* The same in memory, where there is enough. */
+static void
+pack_all(Matrices *forward, Matrices *backward, size_t missing)
+{
+	Model *model = forward->model;
+	bool is_changed = model->has_changed && !is_frozen(model);
+
+	if (missing == 0 && !is_changed)
 		return;
-	if (*packed == NULL)
-		*packed = device->alloc(device, bytes);
-	if (*packed != NULL)
-		device->pack(device, *packed, matrix, is_for_input_grad);
-}
-
-static void
-pack_parameter(Model *model, Parameter *parameter, bool with_gradient,
-               void *argument)
-{
-	Matrix matrix = parameter_matrix(parameter);
-	const bool *is_changed = argument;
-
-	pack(model, &matrix, &parameter->packed, *is_changed, false);
-	if (with_gradient || parameter->packed_grad != NULL)
-		pack(model, &matrix, &parameter->packed_grad, *is_changed, true);
+	if (missing > model->device->room(model->device) / PACKED_SHARE)
+	{
+		for (int i = 0; is_changed && i < forward->count; i++)
+			parameter_unpack(model, forward->parameter[i]);
+		return;
+	}
+	pack_in_memory(forward, is_changed);
+	if (backward != NULL)
+		pack_in_memory(backward, is_changed);
+	model->has_changed = false;
 }
 
 void
 model_pack(Model *model, bool with_gradient)
 {
-	Device *device = model->device;
-	bool is_changed = model->has_changed && model->adapter == NULL;
-	size_t missing = 0;
+	Arena *arena;
+	Matrices forward, backward;
+	size_t missing;
 
 	if (model->products != DTYPE_BF16)
 		return;
-	for_each_matrix(model, count_bytes, with_gradient, &missing);
-	if (missing == 0 && !is_changed)
-		return;
-	if (missing > device->room(device) / PACKED_SHARE)
-	{
-		for (int i = 0; is_changed && i < model->parameter_count; i++)
-			parameter_unpack(model, &model->parameters[i]);
-		return;
-	}
-	for_each_matrix(model, pack_parameter, with_gradient, &is_changed);
-	model->has_changed = false;
+	arena = arena_create();
+	forward = list_matrices(arena, model);
+	backward = forward;
+	backward.is_for_input_grad = true;
+	with_gradient = with_gradient || has_packed_gradients(&forward);
+	missing = pack_in_file(arena, &forward);
+	if (with_gradient)
+		missing += pack_in_file(arena, &backward);
+	pack_all(&forward, with_gradient ? &backward : NULL, missing);
+	arena_destroy(arena);
 }

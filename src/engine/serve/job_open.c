@@ -108,14 +108,16 @@ static bool
 open_base(Request *request, Job *job, const ModelRef *base, Model **model,
           Failure *failure)
 {
-	Device *device = request->serve->device;
+	ModelFiles files = {base->path, base->tokenizer, base->forms, NULL};
 
-	if (job->options.critic == NULL)
-		return model_open(job->arena, device, base->path, base->tokenizer,
-		                  model, failure);
-	return critic_read_plan(request, job, failure) &&
-	       model_open_classifier(job->arena, device, base->path,
-	                             base->tokenizer, &job->plan, model, failure);
+	if (job->options.critic != NULL)
+	{
+		if (!critic_read_plan(request, job, failure))
+			return false;
+		files.plan = &job->plan;
+	}
+	return model_open_files(job->arena, request->serve->device, &files, model,
+	                        failure);
 }
 
 /* Responses are of the policy's tokens: the reference must know them. */

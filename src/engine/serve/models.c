@@ -23,13 +23,14 @@ typedef struct Entry
 	struct Entry *next;
 	Arena *arena;
 	const char *path;
-	const char *tokenizer; /* "" if the model's own */
-	DType products;        /* as asked for */
-	Model *model;          /* a language model, or else */
-	ValueHead *head;       /* a value model's head */
-	uint64_t identity[4];  /* of the head's file */
-	struct Entry *base;    /* under an adapter, whose weights it uses */
-	int adapters;          /* open over this one, in use or not */
+	const char *tokenizer;            /* "" if the model's own */
+	const char *forms;                /* "" if none are kept */
+	DType products;                   /* as asked for */
+	Model *model;                     /* a language model, or else */
+	ValueHead *head;                  /* a value model's head */
+	uint64_t identity[FILE_IDENTITY]; /* of the head's file */
+	struct Entry *base; /* under an adapter, whose weights it uses */
+	int adapters;       /* open over this one, in use or not */
 	int users;
 	uint64_t last_use;
 } Entry;
@@ -60,6 +61,7 @@ model_ref_read(const json_t *object, ModelRef *ref, Failure *failure)
 	if (!json_get_string(object, "path", NULL, &ref->path, failure) ||
 	    !json_get_string(object, "name", NULL, &ref->name, failure) ||
 	    !json_get_string(object, "tokenizer", NULL, &ref->tokenizer, failure) ||
+	    !json_get_string(object, "forms", NULL, &ref->forms, failure) ||
 	    !json_get_object(object, "base", &base, failure) ||
 	    !json_get_string(object, "dtype", "fp32", &dtype, failure) ||
 	    !products_find(dtype, &ref->products, failure))
@@ -167,7 +169,8 @@ keep_for_request(ModelCache *cache, Entry *entry, Request *request)
 }
 
 static bool
-head_identity(const char *directory, uint64_t identity[4], Failure *failure)
+head_identity(const char *directory, uint64_t identity[FILE_IDENTITY],
+              Failure *failure)
 {
 	Arena *arena = arena_create();
 	MappedFile file;
@@ -184,7 +187,7 @@ head_identity(const char *directory, uint64_t identity[4], Failure *failure)
 static bool
 is_current(const Entry *entry)
 {
-	uint64_t identity[4];
+	uint64_t identity[FILE_IDENTITY];
 	Failure ignored;
 
 	if (entry->model != NULL)
@@ -199,11 +202,13 @@ static Entry *
 find(ModelCache *cache, const ModelRef *ref, const Entry *base, bool is_value)
 {
 	const char *tokenizer = ref->tokenizer == NULL ? "" : ref->tokenizer;
+	const char *forms = ref->forms == NULL ? "" : ref->forms;
 
 	for (Entry *entry = cache->first; entry != NULL; entry = entry->next)
 	{
 		if (strcmp(entry->path, ref->path) != 0 ||
 		    strcmp(entry->tokenizer, tokenizer) != 0 ||
+		    strcmp(entry->forms, forms) != 0 ||
 		    entry->products != ref->products || entry->base != base ||
 		    (entry->head != NULL) != is_value)
 			continue;
@@ -229,6 +234,8 @@ add(ModelCache *cache, const ModelRef *ref)
 	entry->path = arena_strdup(entry->arena, ref->path);
 	entry->tokenizer = arena_strdup(
 		entry->arena, ref->tokenizer == NULL ? "" : ref->tokenizer);
+	entry->forms =
+		arena_strdup(entry->arena, ref->forms == NULL ? "" : ref->forms);
 	entry->products = ref->products;
 	entry->next = cache->first;
 	cache->first = entry;
@@ -241,11 +248,12 @@ open_entry(Request *request, ModelCache *cache, const ModelRef *ref,
            Entry *base, Failure *failure)
 {
 	Entry *entry = add(cache, ref);
+	ModelFiles files = {ref->path, ref->tokenizer, ref->forms, NULL};
 	bool done;
 
 	if (base == NULL)
-		done = model_open(entry->arena, request->serve->device, ref->path,
-		                  ref->tokenizer, &entry->model, failure);
+		done = model_open_files(entry->arena, request->serve->device, &files,
+		                        &entry->model, failure);
 	else
 	{
 		entry->base = base;

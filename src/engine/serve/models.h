@@ -20,6 +20,7 @@ typedef struct ModelRef
 	const char *name; /* for messages */
 	const char *path;
 	const char *tokenizer; /* a directory, or NULL */
+	const char *forms;     /* likewise: ModelFiles.forms */
 	const json_t *base;    /* ModelRef of the policy of a value model, or of
 	                        * the model under an adapter; NULL */
 	DType products;        /* of it and its base: model_set_products() */

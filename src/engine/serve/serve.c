@@ -8,6 +8,7 @@
  */
 #include "serve/serve.h"
 
+#include "base/log.h"
 #include "base/poll.h"
 #include "formats/json.h"
 #include "serve/models.h"
@@ -59,20 +60,54 @@ json_text(const char *text)
 	return json_string(ascii);
 }
 
-WireBuffer *
-reply_begin(Request *request, WireType type, json_t *head)
+/* log_install()'s: of several between two frames the first one. */
+static void
+keep_log(void *argument, const char *line)
+{
+	Serve *serve = argument;
+
+	if (serve->log[0] == '\0')
+		snprintf(serve->log, sizeof(serve->log), "%s", line);
+}
+
+/* Puts a frame with a JSON object (NULL: an empty one) into the outbox, up to
+ * its items; takes over the reference to head. */
+static size_t
+put_head(Request *request, WireType type, json_t *head)
 {
 	WireBuffer *outbox = &request->serve->connection.outbox;
 	char *text = head == NULL ? NULL : json_dumps(head, JSON_COMPACT);
+	size_t frame = wire_frame_begin(outbox, (uint16_t) type, request->id);
 
 	json_decref(head);
-	request->frame = wire_frame_begin(outbox, (uint16_t) type, request->id);
 	if (text == NULL)
 		wire_put_text(outbox, "{}", 2);
 	else
 		wire_put_text(outbox, text, strlen(text));
 	free(text);
-	return outbox;
+	return frame;
+}
+
+static void
+put_log(Request *request)
+{
+	Serve *serve = request->serve;
+
+	if (serve->log[0] == '\0')
+		return;
+	wire_frame_end(&serve->connection.outbox,
+	               put_head(request, WIRE_NOTICE,
+	                        json_pack("{s:s, s:o}", "severity", "log",
+	                                  "message", json_text(serve->log))));
+	serve->log[0] = '\0';
+}
+
+WireBuffer *
+reply_begin(Request *request, WireType type, json_t *head)
+{
+	put_log(request);
+	request->frame = put_head(request, type, head);
+	return &request->serve->connection.outbox;
 }
 
 bool
@@ -385,6 +420,7 @@ serve_run(int socket)
 
 	connection_open(&serve.connection, socket);
 	poll_install(check_cancelled, &serve);
+	log_install(keep_log, &serve);
 	for (;;)
 	{
 		Frame *frame = wait_for_work(&serve);

@@ -32,7 +32,9 @@ typedef struct Serve
 	Job *job;           /* job.h; NULL: none is open */
 	Request *current;   /* the innermost request that is being served */
 	int depth;
-	int idle_timeout_s; /* 0: wait for ever */
+	int idle_timeout_s;     /* 0: wait for ever */
+	char log[FAILURE_TEXT]; /* a line for the server's log that goes out
+	                         * before the next frame; "": none */
 } Serve;
 
 struct Request

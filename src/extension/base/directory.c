@@ -29,22 +29,41 @@ make_directory(const char *path)
 		                errmsg("could not create directory \"%s\": %m", path)));
 }
 
+static char *
+root_directory(void)
+{
+	if (alol_data_directory != NULL && alol_data_directory[0] != '\0')
+		return pstrdup(alol_data_directory);
+	return psprintf("%s/%s", DataDir, DEFAULT_NAME);
+}
+
 /* root/name, both made if they are not there; root itself must have a parent. */
 static char *
 directory_of(const char *name)
 {
-	char *root;
-	char *path;
+	char *root = root_directory();
+	char *path = psprintf("%s/%s", root, name);
 
-	if (alol_data_directory != NULL && alol_data_directory[0] != '\0')
-		root = pstrdup(alol_data_directory);
-	else
-		root = psprintf("%s/%s", DataDir, DEFAULT_NAME);
-	path = psprintf("%s/%s", root, name);
 	make_directory(root);
 	make_directory(path);
 	pfree(root);
 	return path;
+}
+
+char *
+directory_cache_path(void)
+{
+	return psprintf("%s/cache", root_directory());
+}
+
+void
+directory_try_in_cache(const char *path)
+{
+	char *root = root_directory();
+
+	(void) MakePGDirectory(root);
+	(void) MakePGDirectory(psprintf("%s/cache", root));
+	(void) MakePGDirectory(path);
 }
 
 char *

@@ -22,6 +22,7 @@
 #include "engine/engine_error.h"
 #include "engine/engine_internal.h"
 #include "engine/engine_wait.h"
+#include "base/json.h"
 
 #define READ_SIZE 65536
 #define KEEP_SIZE ((size_t) 1024 * 1024) /* of idle buffers */
@@ -277,6 +278,16 @@ decode(WireHeader *header, WireReader *payload, EngineFrame *frame)
 	frame->items = reader;
 }
 
+/* A line for the server's log, of whatever request. */
+static bool
+is_log(const EngineFrame *event)
+{
+	char *severity =
+		event->type == WIRE_NOTICE ? json_text(event->head, "severity") : NULL;
+
+	return severity != NULL && strcmp(severity, "log") == 0;
+}
+
 /* Gives an event to the handler of its request. */
 static void
 deliver(Engine *engine, EnginePending *pending, WireHeader *header,
@@ -286,13 +297,17 @@ deliver(Engine *engine, EnginePending *pending, WireHeader *header,
 	MemoryContext saved;
 	EngineFrame event;
 
-	if (pending->on_event == NULL)
+	if (pending->on_event == NULL && header->type != WIRE_NOTICE)
 		return;
 	context = AllocSetContextCreate(CurrentMemoryContext, "alol event",
 	                                ALLOCSET_DEFAULT_SIZES);
 	saved = MemoryContextSwitchTo(context);
 	decode(header, payload, &event);
-	pending->on_event(engine, &event, pending->argument);
+	if (is_log(&event))
+		ereport(LOG, (errmsg_internal("alol-engine: %s",
+		                              json_text(event.head, "message"))));
+	else if (pending->on_event != NULL)
+		pending->on_event(engine, &event, pending->argument);
 	MemoryContextSwitchTo(saved);
 	MemoryContextDelete(context);
 }

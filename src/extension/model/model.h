@@ -62,6 +62,9 @@ extern char *model_ref_with(const Model *model, const char *dtype);
  * GGUF file. */
 extern char *model_path(const Model *model);
 
+/* Where engines keep what they make of a model that lies at path. */
+extern char *model_path_forms(const char *path);
+
 /* What WIRE_MODEL_INSPECT says of the model that ref (JSON) names; the engine
  * opens and checks all of it. */
 extern Jsonb *model_inspect(Engine *engine, const char *ref);

@@ -263,6 +263,42 @@ model_path(const Model *model)
 	return find_in(place, files);
 }
 
+/* -------------------------------------------- what engines make of it */
+
+char *
+model_path_forms(const char *path)
+{
+	ModelHash *hash = model_hash_open();
+	char hex[MODEL_HASH_SIZE];
+
+	model_hash_add(hash, path, strlen(path));
+	model_hash_close(hash, hex);
+	return psprintf("%s/path-%s", directory_cache_path(), hex);
+}
+
+/*
+ * Where engines keep what they make of the model's weights: beside its files
+ * in the cache, or for a model that is not ours in a place of its own, which is
+ * made if it can be.  Engines get on without, and say so in the log.
+ */
+static char *
+forms_directory(const Model *model)
+{
+	char *cache = directory_cache_path();
+	char *place;
+
+	if (model->path == NULL)
+		return psprintf("%s/%s", cache, model->hash);
+	place = model_path_forms(model->path);
+	if (access(place, F_OK) != 0)
+	{
+		sweep_cache(cache);
+		directory_try_in_cache(place);
+	}
+	note_use(place);
+	return place;
+}
+
 /* ----------------------------------------------------------- ModelRef */
 
 static char *
@@ -278,6 +314,8 @@ reference(const Model *model, const char *dtype, int depth)
 	appendStringInfoChar(&json, '{');
 	json_add_text(&json, "name", model->name);
 	json_add_text(&json, "path", model_path(model));
+	if (model->kind != 'a' && model->kind != 'v')
+		json_add_text(&json, "forms", forms_directory(model));
 	if (model->tokenizer != 0)
 		json_add_text(&json, "tokenizer",
 		              model_path(model_get_by_id(model->tokenizer)));

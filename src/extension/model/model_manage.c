@@ -74,6 +74,19 @@ run_on(const Model *model, const char *query, bool read_only)
 	return owner_run(query, 1, &type, &value, NULL, read_only);
 }
 
+/* Whether another model, when this one is gone, has the same files. */
+static bool
+has_same_files(const Model *model)
+{
+	const char *files = model->hash != NULL ? model->hash : model->path;
+
+	return files != NULL &&
+	       owner_run("SELECT FROM @schema@.alol_model WHERE hash = $1 OR "
+	                 "path = $1 LIMIT 1",
+	                 1, (Oid[]){TEXTOID}, (Datum[]){CStringGetTextDatum(files)},
+	                 NULL, false) > 0;
+}
+
 ALOL_FUNCTION(alol_model_drop);
 Datum
 alol_model_drop(PG_FUNCTION_ARGS)
@@ -98,15 +111,13 @@ alol_model_drop(PG_FUNCTION_ARGS)
 	       false);
 	run_on(model, "DELETE FROM @schema@.alol_model_file WHERE model = $1",
 	       false);
-	is_shared =
-		model->hash != NULL &&
-		owner_run("SELECT FROM @schema@.alol_model WHERE hash = $1", 1,
-	              (Oid[]){TEXTOID}, (Datum[]){CStringGetTextDatum(model->hash)},
-	              NULL, false) > 0;
+	is_shared = has_same_files(model);
 	owner_end(&scope);
 	/* Only a cache: after a rollback it is made again. */
 	if (model->hash != NULL && !is_shared)
 		directory_remove(psprintf("%s/%s", directory_cache(), model->hash));
+	if (model->path != NULL && !is_shared)
+		directory_remove(model_path_forms(model->path));
 	PG_RETURN_VOID();
 }
 

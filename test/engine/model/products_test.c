@@ -9,13 +9,6 @@
 
 #include "model/lora/lora.h"
 
-#define TINY_WIDE                                                              \
-	"{\"model_type\": \"llama\", \"hidden_size\": 256, "                       \
-	"\"intermediate_size\": 320, \"num_hidden_layers\": 2, "                   \
-	"\"num_attention_heads\": 4, \"num_key_value_heads\": 2, "                 \
-	"\"max_position_embeddings\": 64, \"vocab_size\": 257, "                   \
-	"\"initializer_range\": 0.05}"
-
 static const int32_t offset[] = {0, 9, 31, 33, 60};
 static const int32_t target[] = {4, 20, 32, 40};
 static int32_t ids[60];
@@ -277,13 +270,7 @@ bf16_learns_what_fp32_learns(void **state)
 static void
 weights_that_change_are_packed_anew(void **state)
 {
-	const AdamW adamw = {.learning_rate = 0.01f,
-	                     .beta1 = 0.9,
-	                     .beta2 = 0.999,
-	                     .eps = 1e-8f,
-	                     .correction1 = 0.1f,
-	                     .correction2 = 0.001f,
-	                     .gradient_scale = 1};
+	const AdamW adamw = tiny_first_step();
 	Arena *arena = arena_create();
 	Model *model = open_model(arena, TINY_WIDE, DTYPE_BF16);
 	Model *other = open_model(arena, TINY_WIDE, DTYPE_BF16);

@@ -101,12 +101,12 @@ open_case(Arena *arena, const char *root, json_t *golden,
 {
 	const char *folder = json_string_value(json_object_get(golden, "model"));
 	const char *adapter = json_string_value(json_object_get(golden, "adapter"));
+	ModelFiles files = {.plan = plan};
 	Failure failure = {0};
 	Model *model;
 
-	assert_ok(model_open_classifier(arena, device,
-	                                arena_printf(arena, "%s/%s", root, folder),
-	                                NULL, plan, &model, &failure),
+	files.directory = arena_printf(arena, "%s/%s", root, folder);
+	assert_ok(model_open_files(arena, device, &files, &model, &failure),
 	          failure);
 	if (adapter != NULL)
 		assert_ok(adapter_open(arena, model,
@@ -328,8 +328,9 @@ check_body(const char *config, const LoraOptions *lora, double tolerance)
 	Failure failure = {0};
 	Model *model, *saved;
 
-	assert_ok(model_open_classifier(arena, device, source, NULL, &two, &model,
-	                                &failure),
+	assert_ok(model_open_files(arena, device,
+	                           &(ModelFiles){.directory = source, .plan = &two},
+	                           &model, &failure),
 	          failure);
 	assert_ok(model_make_trainable(model, lora, &failure), failure);
 	for (int i = 0; i < 3; i++)
@@ -373,9 +374,11 @@ open_with(Arena *arena, const char *directory, const ClassifierPlan *plan)
 	Failure failure = {0};
 	Model *model;
 
-	assert_ok(model_open_classifier(arena, device, directory, NULL, plan,
-	                                &model, &failure),
-	          failure);
+	assert_ok(
+		model_open_files(arena, device,
+	                     &(ModelFiles){.directory = directory, .plan = plan},
+	                     &model, &failure),
+		failure);
 	assert_ok(model_make_trainable(model, NULL, &failure), failure);
 	return model;
 }

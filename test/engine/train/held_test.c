@@ -59,9 +59,11 @@ measure(const char *objective, int labels, const double *label,
 	memset(out, 0, sizeof(*out));
 	*plan = (ClassifierPlan){.labels = labels, .names = names, .seed = 5};
 	assert_ok(train_options_read(settings, &options, &failure), failure);
-	assert_ok(model_open_classifier(arena, device, directory, NULL, plan,
-	                                &out->model, &failure),
-	          failure);
+	assert_ok(
+		model_open_files(arena, device,
+	                     &(ModelFiles){.directory = directory, .plan = plan},
+	                     &out->model, &failure),
+		failure);
 	assert_ok(model_make_trainable(out->model, NULL, &failure), failure);
 	assert_ok(held_open(arena, &options, &other, labels, &held, &failure),
 	          failure);

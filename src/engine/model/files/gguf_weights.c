@@ -132,53 +132,122 @@ gguf_row(const RowOrder *order, int64_t rows, int64_t row)
 	return (head * n + row % n) * order->parts + part;
 }
 
-/* A copy with whole rows in our order, as they are stored. */
-static bool
-reorder(Arena *arena, const RowOrder *order, StoredTensor *tensor,
-        Failure *failure)
+/* A weight whose rows are not in our order. */
+typedef struct Reordered
 {
-	int64_t rows = tensor->shape[0];
-	size_t bytes = (size_t) (tensor->bytes / rows);
-	const uint8_t *from = tensor->data;
-	uint8_t *copy;
+	RowOrder order;
+	StoredTensor *tensor; /* data still as in the file */
+} Reordered;
 
-	if (rows % ((int64_t) order->heads * order->parts) != 0)
+typedef struct Reorder
+{
+	Reordered *weight;
+	int count;
+} Reorder;
+
+/* Whole rows in our order, as they are stored. */
+static void
+copy_rows(const Reordered *weight, uint8_t *target)
+{
+	int64_t rows = weight->tensor->shape[0];
+	size_t bytes = (size_t) (weight->tensor->bytes / rows);
+	const uint8_t *from = weight->tensor->data;
+
+	for (int64_t row = 0; row < rows; row++)
+		memcpy(target + (size_t) row * bytes,
+		       from + (size_t) gguf_row(&weight->order, rows, row) * bytes,
+		       bytes);
+}
+
+static bool
+copy_to_arena(Arena *arena, Reordered *weight, Failure *failure)
+{
+	uint8_t *copy =
+		arena_try(arena, (size_t) weight->tensor->bytes, 1, failure);
+
+	if (copy == NULL)
+		return false;
+	copy_rows(weight, copy);
+	weight->tensor->data = copy;
+	weight->tensor->is_copy = true;
+	return true;
+}
+
+/* Form.make */
+static bool
+make_rows(void *argument, int part, void *target, Failure *failure)
+{
+	const Reorder *reorder = argument;
+
+	(void) failure;
+	copy_rows(&reorder->weight[part], target);
+	return true;
+}
+
+static bool
+reorder_all(Arena *arena, Forms *forms, Reorder *reorder, Failure *failure)
+{
+	FormPart *parts =
+		arena_alloc(arena, (size_t) reorder->count * sizeof(FormPart));
+	Form form = {"rows", "1", reorder->count, parts, make_rows, reorder};
+
+	for (int i = 0; i < reorder->count; i++)
+		parts[i] = (FormPart){reorder->weight[i].tensor->name,
+		                      (size_t) reorder->weight[i].tensor->bytes, NULL};
+	if (reorder->count > 0 && forms_map(forms, &form))
+	{
+		for (int i = 0; i < reorder->count; i++)
+			reorder->weight[i].tensor->data = parts[i].data;
+		return true;
+	}
+	for (int i = 0; i < reorder->count; i++)
+		if (!copy_to_arena(arena, &reorder->weight[i], failure))
+			return false;
+	return true;
+}
+
+/* Finds a weight; one that is to be reordered goes on the list. */
+static bool
+find(Arena *arena, const GgufFile *file, const ModelConfig *config,
+     const char *name, Reorder *reorder, const StoredTensor **weight,
+     Failure *failure)
+{
+	const char *own = gguf_weight_name(arena, config, name);
+	RowOrder order;
+	StoredTensor *tensor;
+
+	*weight = own == NULL ? NULL : gguf_tensor_find(file, own);
+	if (*weight == NULL)
+		return fail(failure, FAILURE_BAD_FILE,
+		            "tensor \"%s\" is missing in \"%s\"",
+		            own == NULL ? name : own, gguf_path(file));
+	order = gguf_row_order(config, own);
+	if (order.heads == 0)
+		return true;
+	if ((*weight)->shape[0] % ((int64_t) order.heads * order.parts) != 0)
 		return fail(failure, FAILURE_BAD_FILE,
 		            "tensor \"%s\" has %lld rows, not a multiple of %d heads "
 		            "of %d parts",
-		            tensor->name, (long long) rows, order->heads, order->parts);
-	copy = arena_try(arena, (size_t) rows, bytes, failure);
-	if (copy == NULL)
-		return false;
-	for (int64_t row = 0; row < rows; row++)
-		memcpy(copy + (size_t) row * bytes,
-		       from + (size_t) gguf_row(order, rows, row) * bytes, bytes);
-	tensor->data = copy;
-	tensor->is_copy = true;
+		            own, (long long) (*weight)->shape[0], order.heads,
+		            order.parts);
+	tensor = arena_alloc(arena, sizeof(StoredTensor));
+	*tensor = **weight;
+	*weight = tensor;
+	reorder->weight[reorder->count++] = (Reordered){order, tensor};
 	return true;
 }
 
 bool
-gguf_weight_open(Arena *arena, const GgufFile *file, const ModelConfig *config,
-                 const char *name, const StoredTensor **weight,
-                 Failure *failure)
+gguf_weights_open(Arena *arena, const GgufFile *file, const ModelConfig *config,
+                  Forms *forms, int count, const char *const *names,
+                  const StoredTensor **weights, Failure *failure)
 {
-	const char *own = gguf_weight_name(arena, config, name);
-	const StoredTensor *found =
-		own == NULL ? NULL : gguf_tensor_find(file, own);
-	RowOrder order;
-	StoredTensor *tensor;
+	Reorder reorder = {
+		.weight = arena_alloc(arena, (size_t) count * sizeof(Reordered))};
 
-	if (found == NULL)
-		return fail(failure, FAILURE_BAD_FILE,
-		            "tensor \"%s\" is missing in \"%s\"",
-		            own == NULL ? name : own, gguf_path(file));
-	*weight = found;
-	order = gguf_row_order(config, own);
-	if (order.heads == 0)
-		return true;
-	tensor = arena_alloc(arena, sizeof(StoredTensor));
-	*tensor = *found;
-	*weight = tensor;
-	return reorder(arena, &order, tensor, failure);
+	for (int i = 0; i < count; i++)
+		if (names[i] != NULL && !find(arena, file, config, names[i], &reorder,
+		                              &weights[i], failure))
+			return false;
+	return reorder_all(arena, forms, &reorder, failure);
 }

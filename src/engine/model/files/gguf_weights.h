@@ -6,6 +6,7 @@
 #pragma once
 
 #include "formats/gguf.h"
+#include "model/files/forms.h"
 #include "model/model.h"
 
 /* GGUF's name of a weight: of "model.layers.1.mlp.up_proj.weight" it is
@@ -34,10 +35,12 @@ extern RowOrder gguf_row_order(const ModelConfig *config, const char *name);
 extern int64_t gguf_row(const RowOrder *order, int64_t rows, int64_t row);
 
 /*
- * The weight of that (Hugging Face) name, which must be there.  Its data lies
- * in the file, or, where rows are reordered, in arena, as it was stored.
+ * The weights of these (Hugging Face) names, which must be there; of a name
+ * that is NULL there is none.  Their data lies in the file, or, where rows are
+ * reordered, in a form or in arena, as it was stored.
  * Linear weights are [outputs, inputs] for all architectures, GPT-2 too.
  */
-extern bool gguf_weight_open(Arena *arena, const GgufFile *file,
-                             const ModelConfig *config, const char *name,
-                             const StoredTensor **weight, Failure *failure);
+extern bool gguf_weights_open(Arena *arena, const GgufFile *file,
+                              const ModelConfig *config, Forms *forms,
+                              int count, const char *const *names,
+                              const StoredTensor **weights, Failure *failure);
