@@ -101,7 +101,8 @@ $(SHIM_BUILD)/test/%: test/cuda/%.c $(SHIM_OBJECTS) $(ENGINE_LIBRARY)
 		$(ENGINE_LIBS) -lstdc++ -lcmocka
 
 # Suites of the engine, with the same kernels as their device.
-CUDA_TESTS += $(patsubst %,$(SHIM_BUILD)/test/model/%,training_test)
+CUDA_TESTS += $(patsubst %,$(SHIM_BUILD)/test/model/%,training_test \
+	lora/quantize_test lora/adapter_test)
 $(SHIM_BUILD)/test/%: test/engine/%.c $(SHIM_OBJECTS) $(ENGINE_LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) $(ENGINE_CFLAGS) -DON_MODULE -Itest/engine -o $@ $< \

@@ -59,6 +59,22 @@ linear_weights_alone_are_quantized(void **state)
 	}
 }
 
+/* target[count] (device) = the numbers that a parameter's blocks stand for. */
+static void
+widen(Arena *arena, const Parameter *parameter, float *target)
+{
+	int64_t block = dtype_block(parameter->dtype);
+	int64_t padded = (parameter->count + block - 1) / block * block;
+	size_t bytes = dtype_bytes(parameter->dtype, padded);
+	size_t count = (size_t) parameter->count;
+	uint8_t *blocks = arena_alloc(arena, bytes);
+	float *numbers = arena_alloc(arena, count * sizeof(float));
+
+	device->download(device, blocks, parameter->value, bytes);
+	dtype_to_f32(numbers, blocks, parameter->dtype, count);
+	device->upload(device, target, numbers, count * sizeof(float));
+}
+
 /* The model computes with the very numbers that its blocks stand for. */
 static void
 products_use_the_numbers_of_the_blocks(void **state)
@@ -83,9 +99,8 @@ products_use_the_numbers_of_the_blocks(void **state)
 			const Parameter *parameter = &model->parameters[j];
 
 			if (is_linear(model, parameter))
-				dtype_to_f32(plain->weights + plain->parameters[j].offset,
-				             parameter->value, parameter->dtype,
-				             (size_t) parameter->count);
+				widen(arena, parameter,
+				      plain->weights + plain->parameters[j].offset);
 		}
 		logprobs_of(plain, expected);
 		for (int t = 0; t < TARGETS_MAX; t++)
