@@ -37,6 +37,13 @@ cuda_fail(Device *device, FailureCode code, const char *what, const char *why)
 	cuda->has_failed = true;
 }
 
+static FailureCode
+code_of(cudaError_t error)
+{
+	return error == cudaErrorMemoryAllocation ? FAILURE_OUT_OF_MEMORY
+	                                          : FAILURE_DEVICE;
+}
+
 bool
 cuda_check(Device *device, cudaError_t error, const char *what)
 {
@@ -44,10 +51,7 @@ cuda_check(Device *device, cudaError_t error, const char *what)
 		return true;
 	/* Forgotten by CUDA too, unless the device is lost. */
 	(void) cudaGetLastError();
-	cuda_fail(device,
-	          error == cudaErrorMemoryAllocation ? FAILURE_OUT_OF_MEMORY
-	                                             : FAILURE_DEVICE,
-	          what, cudaGetErrorString(error));
+	cuda_fail(device, code_of(error), what, cudaGetErrorString(error));
 	return false;
 }
 
@@ -268,6 +272,7 @@ open_device(int index, Device **device, Failure *failure)
 {
 	cudaDeviceProp properties;
 	CudaDevice *cuda;
+	cudaError_t error;
 	int count;
 
 	if (!count_devices(&count, failure))
@@ -276,9 +281,11 @@ open_device(int index, Device **device, Failure *failure)
 		return fail(failure, FAILURE_NOT_FOUND,
 		            "there is no cuda:%d, the last one is cuda:%d", index,
 		            count - 1);
-	if (cudaSetDevice(index) != cudaSuccess ||
-	    cudaGetDeviceProperties(&properties, index) != cudaSuccess)
-		return fail(failure, FAILURE_DEVICE, "cuda:%d cannot be opened: %s",
+	error = cudaSetDevice(index);
+	if (error == cudaSuccess)
+		error = cudaGetDeviceProperties(&properties, index);
+	if (error != cudaSuccess)
+		return fail(failure, code_of(error), "cuda:%d cannot be opened: %s",
 		            index, cudaGetErrorString(cudaGetLastError()));
 	if (!check_capability(index, &properties, failure))
 		return false;

@@ -14,8 +14,10 @@
 /* As cudaMalloc aligns, so that every piece begins a line of the cache. */
 #define ALIGNMENT 256
 
+#define MEBIBYTE (1 << 20)
+
 /* Room in a block for what aligning its pieces takes. */
-#define SLACK (1 << 20)
+#define SLACK MEBIBYTE
 
 /* A part of a block, in the order of their places. */
 typedef struct Span
@@ -325,6 +327,27 @@ reserve_block(CudaDevice *cuda, size_t bytes)
 	return add_block(cuda, bytes);
 }
 
+/* So many bytes are not to be had. */
+static bool
+fail_full(CudaDevice *cuda, uint64_t bytes, Failure *failure)
+{
+	size_t used = 0, unused = 0, total = 0;
+
+	for (const CudaBlock *block = cuda->blocks; block != NULL;
+	     block = block->next)
+		for (const Span *span = block->spans; span != NULL; span = span->next)
+			used += span->is_used ? span->bytes : 0;
+	cuda_check(&cuda->device, cudaMemGetInfo(&unused, &total),
+	           "asking for free memory");
+	fail(
+		failure, FAILURE_OUT_OF_MEMORY,
+		"needs %.1f MiB more memory on %s, which has %.1f MiB free of %.1f MiB",
+		(double) bytes / MEBIBYTE, cuda->name,
+		(double) cuda_room(&cuda->device) / MEBIBYTE,
+		(double) total / MEBIBYTE);
+	return fail_needing(failure, used, bytes, false);
+}
+
 bool
 cuda_reserve(Device *device, uint64_t bytes, Failure *failure)
 {
@@ -335,8 +358,5 @@ cuda_reserve(Device *device, uint64_t bytes, Failure *failure)
 	if (bytes == 0 || (bytes <= SIZE_MAX / 2 && take_scratch(cuda) &&
 	                   reserve_block(cuda, aligned((size_t) bytes + SLACK))))
 		return true;
-	return fail(failure, FAILURE_OUT_OF_MEMORY,
-	            "%llu bytes of the memory of %s are needed, %llu are free",
-	            (unsigned long long) bytes, cuda->name,
-	            (unsigned long long) cuda_room(device));
+	return fail_full(cuda, bytes, failure);
 }

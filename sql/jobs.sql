@@ -30,6 +30,8 @@ CREATE TABLE @extschema@.alol_job (
 	starts int NOT NULL DEFAULT 0,   -- by themselves, since then
 	notices jsonb NOT NULL DEFAULT '[]',
 	device text,
+	waits_for text,                  -- queued: a device on which it lacks memory
+	waits_since bigint,              -- when it found so, in us since 1970
 	sqlstate text,
 	error text,
 	detail text,
@@ -136,7 +138,9 @@ COMMENT ON FUNCTION @extschema@.alol_job_state(bigint, text) IS
 CREATE VIEW @extschema@.alol_jobs WITH (security_barrier) AS
 SELECT j.id AS job, j.kind, s.state,
 	CASE s.state
-		WHEN 'queued' THEN 'waiting for a worker slot'
+		WHEN 'queued' THEN CASE WHEN j.waits_for IS NULL
+			THEN 'waiting for a worker slot'
+			ELSE 'waiting for memory on ' || coalesce(j.device, j.waits_for) END
 		WHEN 'succeeded' THEN NULL
 		ELSE p.phase END AS phase,
 	p.step, p.steps,

@@ -30,12 +30,15 @@
 
 #include "wire/frame.h"
 
+#define WIRE_NO_ROOM_NOW "53A01"
+
 typedef enum WireType
 {
 	/* -------------------------------------------- extension to engine */
 
 	/* {"version", "extension": version text, "parent": pid, "threads": 0 for
-	 * all, "memory_limit": bytes or 0, "device": as in
+	 * all, "memory_limit": bytes or 0, "memory_most": what that could be if
+	 * no other job were there, 0 if it is the same, "device": as in
 	 * device_spec.h, "claims": directory of lock files or null, "ranks":
 	 * bool, several devices are used by as many processes, "devices": bool,
 	 * all are looked for} -> {"version",
@@ -158,7 +161,9 @@ typedef enum WireType
 
 	/* -------------------------------------------- engine to extension */
 	WIRE_RESULT = 128,
-	/* {"sqlstate", "message", "detail", "hint", "context"} (empty: none) */
+	/* {"sqlstate", "message", "detail", "hint", "context"} (empty: none).
+	 * SQLSTATE WIRE_NO_ROOM_NOW, of a job's engine while it starts: other jobs
+	 * have the memory that it needs, so it is to be started again later. */
 	WIRE_ERROR,
 	/* {"phase", "done", "total", "tokens_per_second", "loss", "memory"}; at
 	 * most about ten a second */

@@ -135,7 +135,7 @@ memory_ends_in_words(void **state)
 	/* What is asked of it while it fails changes nothing. */
 	assert_fails(device->reserve(device, (uint64_t) 1 << 40, &failure), failure,
 	             FAILURE_OUT_OF_MEMORY,
-	             "1099511627776 bytes of the memory of cuda:0 are needed");
+	             "needs 1048576.0 MiB more memory on cuda:0, which has ");
 	memory = device->alloc(device, 1000);
 	assert_non_null(memory);
 	assert_ok(device->sync(device, &failure), failure);
@@ -167,11 +167,11 @@ reserved_memory_is_kept(void **state)
 	assert_ok(device->reserve(device, 9 << 20, &failure), failure);
 	assert_int_equal(shim_memory_in_use(), before + (5 << 20));
 	assert_fails(device->reserve(device, UINT64_MAX, &failure), failure,
-	             FAILURE_OUT_OF_MEMORY, "18446744073709551615 bytes");
+	             FAILURE_OUT_OF_MEMORY, "needs 17592186044416.0 MiB more");
 	before = shim_memory_in_use();
 	assert_ok(module->open(0, &other, &failure), failure);
 	assert_fails(other->reserve(other, 60 << 20, &failure), failure,
-	             FAILURE_OUT_OF_MEMORY, "62914560 bytes");
+	             FAILURE_OUT_OF_MEMORY, "needs 60.0 MiB more memory on ");
 	other->close(other);
 	for (int i = 0; i < 10; i++)
 	{

@@ -77,11 +77,12 @@ keep(FarDevice *self, uint64_t bytes, uint64_t more, Failure *failure)
 	}
 	left = free_memory(self);
 	left = left > self->allocated ? left - self->allocated : 0;
-	return fail(failure, FAILURE_OUT_OF_MEMORY,
-	            "needs %.1f MiB more memory on %s, which has %.1f MiB free of "
-	            "%.1f MiB",
-	            (double) more / MIB, self->name, (double) left / MIB,
-	            (double) self->total / MIB);
+	fail(failure, FAILURE_OUT_OF_MEMORY,
+	     "needs %.1f MiB more memory on %s, which has %.1f MiB free of %.1f "
+	     "MiB",
+	     (double) more / MIB, self->name, (double) left / MIB,
+	     (double) self->total / MIB);
+	return fail_needing(failure, 0, bytes, false);
 }
 
 static void *

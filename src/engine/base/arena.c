@@ -176,12 +176,14 @@ memory_check(uint64_t bytes, Failure *failure)
 
 	if (bytes <= left)
 		return true;
-	return fail(failure, FAILURE_OUT_OF_MEMORY,
-	            "needs %llu MiB more memory, alol.memory_limit leaves %llu MiB "
-	            "of %llu MiB",
-	            (unsigned long long) (bytes + MEBIBYTE - 1) / MEBIBYTE,
-	            (unsigned long long) left / MEBIBYTE,
-	            (unsigned long long) limit_bytes / MEBIBYTE);
+	fail(
+		failure, FAILURE_OUT_OF_MEMORY,
+		"needs %llu MiB more memory, alol.memory_limit leaves %llu MiB of %llu "
+		"MiB",
+		(unsigned long long) (bytes + MEBIBYTE - 1) / MEBIBYTE,
+		(unsigned long long) left / MEBIBYTE,
+		(unsigned long long) limit_bytes / MEBIBYTE);
+	return fail_needing(failure, used_bytes, bytes, true);
 }
 
 void *

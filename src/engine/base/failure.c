@@ -5,6 +5,7 @@
 #include "base/failure.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@ static const char *const sqlstates[] = {
 	[FAILURE_IO] = "58030",
 	[FAILURE_DISK_FULL] = "53100",
 	[FAILURE_OUT_OF_MEMORY] = "53200",
+	[FAILURE_NO_ROOM_NOW] = "53A01",
 	[FAILURE_UNSUPPORTED] = "0A000",
 	[FAILURE_TOO_LONG] = "22001",
 	[FAILURE_CANCELLED] = "57014",
@@ -33,6 +35,8 @@ static void
 start(Failure *failure, FailureCode code)
 {
 	failure->code = code;
+	failure->needed = 0;
+	failure->is_of_host = false;
 	failure->detail[0] = '\0';
 	failure->hint[0] = '\0';
 	failure->context[0] = '\0';
@@ -47,6 +51,16 @@ fail(Failure *failure, FailureCode code, const char *format, ...)
 	va_start(arguments, format);
 	vsnprintf(failure->message, FAILURE_TEXT, format, arguments);
 	va_end(arguments);
+	return false;
+}
+
+bool
+fail_needing(Failure *failure, unsigned long long has, unsigned long long more,
+             bool is_of_host)
+{
+	if (__builtin_add_overflow(has, more, &failure->needed))
+		failure->needed = ULLONG_MAX;
+	failure->is_of_host = is_of_host;
 	return false;
 }
 

@@ -21,6 +21,7 @@ typedef enum FailureCode
 	FAILURE_IO,            /* reading or writing failed */
 	FAILURE_DISK_FULL,     /* no space left */
 	FAILURE_OUT_OF_MEMORY, /* over alol.memory_limit, or the system's */
+	FAILURE_NO_ROOM_NOW,   /* memory that other jobs have and will give back */
 	FAILURE_UNSUPPORTED,   /* well-formed, but beyond what the engine knows */
 	FAILURE_TOO_LONG,      /* a text beyond the model's context */
 	FAILURE_CANCELLED,     /* the other side asked to stop */
@@ -33,6 +34,10 @@ typedef enum FailureCode
 typedef struct Failure
 {
 	FailureCode code;
+	/* Of memory: bytes that this process would then have, of the host's or the
+	 * device's; 0: not known. */
+	unsigned long long needed;
+	bool is_of_host;
 	char message[FAILURE_TEXT];
 	char detail[FAILURE_TEXT];  /* a sentence, or empty */
 	char hint[FAILURE_TEXT];    /* a sentence, or empty */
@@ -42,6 +47,10 @@ typedef struct Failure
 /* Describes a failure; always returns false, so callers can return it. */
 extern bool fail(Failure *failure, FailureCode code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* Says how many bytes this process has, and how many more it could not get. */
+extern bool fail_needing(Failure *failure, unsigned long long has,
+                         unsigned long long more, bool is_of_host);
 
 /* Adds a DETAIL or HINT sentence to what fail() described; returns false. */
 extern bool fail_detail(Failure *failure, const char *format, ...)

@@ -13,18 +13,24 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+static int
+open_lock(const char *claims, const char *device, const char *ending)
+{
+	char path[4096];
+
+	if (snprintf(path, sizeof(path), "%s/%s%s", claims, device, ending) >=
+	    (int) sizeof(path))
+		return -1;
+	return open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+}
+
 /* True when this process has the claim now; false: another has it, or claims
  * cannot be made here. */
 static bool
 claim(const char *claims, const char *device)
 {
-	char path[4096];
-	int file;
+	int file = open_lock(claims, device, "");
 
-	if (snprintf(path, sizeof(path), "%s/%s", claims, device) >=
-	    (int) sizeof(path))
-		return false;
-	file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (file < 0)
 		return false;
 	/* Kept open until the process ends. */
@@ -149,6 +155,58 @@ device_choose(const char *text, const char *claims, const DeviceList *list,
 	}
 	return (list->count > 0 && choose_gpus(&spec, claims, list, choice)) ||
 	       fail_missing(text, list, failure);
+}
+
+static const char *
+device_at(const DeviceList *list, const DeviceChoice *choice, int i)
+{
+	return choice->is_gpu ? list->info[choice->number[i]].device : "cpu";
+}
+
+void
+device_use(const char *claims, const DeviceList *list, DeviceChoice *choice)
+{
+	struct flock shared = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+
+	choice->locks = choice->is_gpu ? choice->count : 1;
+	for (int i = 0; i < choice->locks; i++)
+	{
+		choice->lock[i] =
+			open_lock(claims, device_at(list, choice, i), DEVICE_USERS);
+		if (choice->lock[i] >= 0)
+			(void) fcntl(choice->lock[i], F_OFD_SETLK, &shared);
+	}
+}
+
+/* Does another job compute on one of them? */
+static bool
+others_use(const DeviceChoice *choice)
+{
+	for (int i = 0; i < choice->locks; i++)
+	{
+		struct flock alone = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+		if (choice->lock[i] >= 0 &&
+		    fcntl(choice->lock[i], F_OFD_GETLK, &alone) == 0 &&
+		    alone.l_type != F_UNLCK)
+			return true;
+	}
+	return false;
+}
+
+bool
+device_judge(const DeviceList *list, const DeviceChoice *choice,
+             uint64_t host_most, Failure *failure)
+{
+	uint64_t most = failure->is_of_host ? host_most : 0;
+
+	for (int i = 0; i < choice->count && !failure->is_of_host; i++)
+		if (choice->is_gpu && list->info[choice->number[i]].memory_total > most)
+			most = list->info[choice->number[i]].memory_total;
+	if (failure->code == FAILURE_OUT_OF_MEMORY && failure->needed <= most &&
+	    others_use(choice))
+		failure->code = FAILURE_NO_ROOM_NOW;
+	return false;
 }
 
 char *

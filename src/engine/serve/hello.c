@@ -124,23 +124,31 @@ open_device(Request *request, int threads, const char **name, Failure *failure)
 {
 	Serve *serve = request->serve;
 	const json_t *head = request->head;
+	DeviceChoice *choice = &serve->choice;
 	const char *device, *claims;
-	DeviceChoice choice;
 	bool is_listing, has_ranks;
+	int64_t most;
 
 	if (!json_get_string(head, "device", "auto", &device, failure) ||
 	    !json_get_string(head, "claims", NULL, &claims, failure) ||
+	    !json_get_int(head, "memory_most", 0, 0, INT64_MAX, &most, failure) ||
 	    !json_get_bool(head, "ranks", false, &has_ranks, failure) ||
 	    !json_get_bool(head, "devices", false, &is_listing, failure))
 		return false;
 	look_for_devices(serve, device, is_listing);
-	if (!device_choose(device, claims, &serve->devices, &choice, failure))
+	if (!device_choose(device, claims, &serve->devices, choice, failure))
 		return false;
 	if (!has_ranks)
-		choice.count = 1;
-	*name = device_choice_name(request->arena, &serve->devices, &choice);
-	if (!open_chosen(serve, &choice, threads, failure))
+		choice->count = 1;
+	serve->memory_most = (uint64_t) (most / choice->count);
+	if (claims != NULL)
+		device_use(claims, &serve->devices, choice);
+	*name = device_choice_name(request->arena, &serve->devices, choice);
+	if (!open_chosen(serve, choice, threads, failure))
+	{
+		device_judge(&serve->devices, choice, serve->memory_most, failure);
 		return fail_while(failure, "opening device \"%s\"", *name);
+	}
 	sandbox_enter();
 	return true;
 }

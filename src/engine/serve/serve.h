@@ -12,7 +12,7 @@
 #pragma once
 
 #include "base/arena.h"
-#include "device/probe.h"
+#include "serve/choose.h"
 #include "serve/connection.h"
 
 #include <jansson.h>
@@ -25,12 +25,14 @@ typedef struct Request Request;
 typedef struct Serve
 {
 	Connection connection;
-	Device *device;     /* NULL before WIRE_HELLO */
-	DeviceList devices; /* other than the CPU, as that found them */
-	Ranks *ranks;       /* ranks.h; NULL: this process is alone */
-	ModelCache *models; /* models.h */
-	Job *job;           /* job.h; NULL: none is open */
-	Request *current;   /* the innermost request that is being served */
+	Device *device;       /* NULL before WIRE_HELLO */
+	DeviceList devices;   /* other than the CPU, as that found them */
+	DeviceChoice choice;  /* what it computes on */
+	uint64_t memory_most; /* see WIRE_HELLO; of this rank */
+	Ranks *ranks;         /* ranks.h; NULL: this process is alone */
+	ModelCache *models;   /* models.h */
+	Job *job;             /* job.h; NULL: none is open */
+	Request *current;     /* the innermost request that is being served */
 	int depth;
 	int idle_timeout_s;     /* 0: wait for ever */
 	char log[FAILURE_TEXT]; /* a line for the server's log that goes out

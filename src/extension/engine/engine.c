@@ -72,7 +72,10 @@ greeting(const Engine *engine, const Purpose *purpose)
 	json_add_text(&json, "device",
 	              purpose->device == NULL ? alol_device : purpose->device);
 	if (purpose->is_job)
+	{
 		json_add_text(&json, "claims", directory_devices());
+		json_add_int(&json, "memory_most", engine_memory_most());
+	}
 	json_add_bool(&json, "ranks", purpose->trains);
 	json_add_bool(&json, "devices", purpose->looks_at_devices);
 	json_add_int(&json, "idle_timeout", engine->idle_timeout_s);

@@ -14,6 +14,9 @@
 
 typedef struct Engine Engine;
 
+/* WIRE_NO_ROOM_NOW as what is raised. */
+#define ERRCODE_NO_ROOM_NOW MAKE_SQLSTATE('5', '3', 'A', '0', '1')
+
 /* One frame of an engine's answer. */
 typedef struct EngineFrame
 {

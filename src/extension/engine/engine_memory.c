@@ -31,9 +31,9 @@ read_line(const char *path, char *line, int size)
 	return is_read;
 }
 
-/* MemAvailable in bytes, or INT64_MAX. */
+/* The number behind key in /proc/meminfo in bytes, or INT64_MAX. */
 static int64
-free_memory(void)
+machine_memory(const char *key)
 {
 	FILE *file = AllocateFile("/proc/meminfo", "r");
 	int64 bytes = PG_INT64_MAX;
@@ -44,14 +44,16 @@ free_memory(void)
 		return bytes;
 	while (fgets(line, sizeof(line), file) != NULL)
 	{
-		if (sscanf(line, "MemAvailable: %lld kB", &kilobytes) == 1)
+		if (strncmp(line, key, strlen(key)) == 0 &&
+		    sscanf(line + strlen(key), ": %lld kB", &kilobytes) == 1)
 			bytes = (int64) kilobytes * 1024;
 	}
 	FreeFile(file);
 	return bytes;
 }
 
-/* What the group in this directory leaves; INT64_MAX without a limit. */
+/* What the group in this directory leaves, or (used_name NULL) has;
+ * INT64_MAX without a limit. */
 static int64
 left_in_group(const char *directory, const char *limit_name,
               const char *used_name)
@@ -65,20 +67,22 @@ left_in_group(const char *directory, const char *limit_name,
 	if (!read_line(path, line, sizeof(line)) || strcmp(line, "max") == 0)
 		return PG_INT64_MAX;
 	limit = strtoll(line, NULL, 10);
+	if (used_name == NULL)
+		return limit;
 	snprintf(path, sizeof(path), "%s/%s", directory, used_name);
 	if (read_line(path, line, sizeof(line)))
 		used = strtoll(line, NULL, 10);
 	return Max(limit - used, 0);
 }
 
-/* The smallest that the version 2 groups above this process leave. */
+/* The smallest that the groups above this process leave, or have. */
 static int64
-left_in_groups(void)
+left_in_groups(bool counts_used)
 {
 	char line[MAXPGPATH];
 	char directory[MAXPGPATH];
 	int64 left = left_in_group(CGROUP_ROOT "/memory", "memory.limit_in_bytes",
-	                           "memory.usage_in_bytes");
+	                           counts_used ? "memory.usage_in_bytes" : NULL);
 
 	snprintf(directory, sizeof(directory), "%s", CGROUP_ROOT);
 	if (read_line("/proc/self/cgroup", line, sizeof(line)) &&
@@ -86,8 +90,8 @@ left_in_groups(void)
 		snprintf(directory, sizeof(directory), "%s%s", CGROUP_ROOT, line + 3);
 	while (strlen(directory) >= strlen(CGROUP_ROOT))
 	{
-		left =
-			Min(left, left_in_group(directory, "memory.max", "memory.current"));
+		left = Min(left, left_in_group(directory, "memory.max",
+		                               counts_used ? "memory.current" : NULL));
 		*strrchr(directory, '/') = '\0';
 	}
 	return left;
@@ -100,6 +104,17 @@ engine_memory_limit(void)
 
 	if (alol_memory_limit_mb > 0)
 		return (int64) alol_memory_limit_mb * 1024 * 1024;
-	left = Min(free_memory(), left_in_groups());
+	left = Min(machine_memory("MemAvailable"), left_in_groups(true));
 	return left == PG_INT64_MAX ? 0 : left / 2;
+}
+
+int64
+engine_memory_most(void)
+{
+	int64 most;
+
+	if (alol_memory_limit_mb > 0)
+		return 0;
+	most = Min(machine_memory("MemTotal"), left_in_groups(false));
+	return most == PG_INT64_MAX ? 0 : most / 2;
 }

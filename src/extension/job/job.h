@@ -33,6 +33,7 @@ typedef struct Job
 	bool is_spooled;
 	int64 checkpoint;
 	int starts;
+	char *waits_for; /* what it lacked memory on, or NULL */
 	char *sqlstate;
 	char *error;
 	char *detail;

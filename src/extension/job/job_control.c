@@ -140,6 +140,7 @@ queue_again(const Job *job, const char *device)
 			"UPDATE @schema@.alol_job SET state = 'queued', starts "
 			"= 0, pid = NULL, finished_at = NULL, sqlstate = NULL, "
 			"error = NULL, detail = NULL, hint = NULL, context = NULL, "
+			"waits_for = NULL, "
 			"settings = CASE WHEN $2 IS NULL THEN settings ELSE "
 			"settings || jsonb_build_object('device', $2) END "
 			"WHERE id = $1 AND state IN ('running', 'failed', 'cancelled')") >

@@ -349,8 +349,9 @@ job_record_start(Job *job)
 			   "UPDATE @schema@.alol_job SET state = 'running', pid = $2, "
 			   "starts = starts + $3, started_at = coalesce(started_at, "
 			   "clock_timestamp()), finished_at = NULL, sqlstate = NULL, "
-			   "error = NULL, detail = NULL, hint = NULL, context = NULL "
-			   "WHERE id = $1 AND state IN ('queued', 'running')") > 0;
+			   "error = NULL, detail = NULL, hint = NULL, context = NULL, "
+			   "waits_for = NULL WHERE id = $1 AND state IN ('queued', 'running')") >
+	       0;
 }
 
 void
@@ -473,6 +474,26 @@ job_record_end(Job *job, const char *state, ErrorData *error)
 		"UPDATE @schema@.alol_job SET state = $2, sqlstate = $3, "
 		"error = $4, detail = $5, hint = $6, context = $7, finished_at = "
 		"clock_timestamp(), pid = NULL WHERE id = $1");
+}
+
+void
+job_record_wait(Job *job, const char *spec, int64 looked_at, ErrorData *error)
+{
+	Statement statement = {0};
+
+	/* Once, not after every look. */
+	if (job->waits_for == NULL)
+		job_record_notice(
+			job, "notice",
+			psprintf("%s: the job waits until others give memory back",
+		             error->message));
+	statement_int(&statement, job->id);
+	statement_text(&statement, spec);
+	statement_int(&statement, looked_at);
+	statement_text(&statement, error->message);
+	write_alone(&statement,
+	            "UPDATE @schema@.alol_job SET state = 'queued', pid = NULL, "
+	            "waits_for = $2, waits_since = $3, detail = $4 WHERE id = $1");
 }
 
 void

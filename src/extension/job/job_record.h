@@ -75,5 +75,10 @@ extern void job_insert_sample(const Job *job, int64 step, int number,
 /* failed or cancelled, with what went wrong (NULL: nothing). */
 extern void job_record_end(Job *job, const char *state, ErrorData *error);
 
+/* Back in the queue: what spec stands for had too little memory when it was
+ * looked at (device_clock()), as the error tells. */
+extern void job_record_wait(Job *job, const char *spec, int64 looked_at,
+                            ErrorData *error);
+
 /* succeeded; within the caller's writing transaction. */
 extern void job_insert_success(const Job *job);

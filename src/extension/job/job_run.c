@@ -5,11 +5,13 @@
 #include "alol.h"
 
 #include "miscadmin.h"
+#include "utils/memutils.h"
 
 #include "job/critic.h"
 #include "job/job_record.h"
 #include "job/job_refresh.h"
 #include "job/job_run.h"
+#include "job/job_start.h"
 #include "base/json.h"
 #include "model/model.h"
 
@@ -54,15 +56,27 @@ name_models(JobRun *run)
 	job_commit(saved);
 }
 
+/* Whether the engine that is asked looks for memory: what the user's SQL raises
+ * means nothing of that kind. */
+static bool looks_for_room = false;
+
+bool
+job_lacked_room(const ErrorData *error)
+{
+	return looks_for_room && error->sqlerrcode == ERRCODE_NO_ROOM_NOW;
+}
+
 static void
 start_engine(JobRun *run)
 {
 	char *device, *fault;
 
 	run->has_method = run->job->method != NULL || run->is_evaluation;
+	looks_for_room = true;
 	run->engine =
 		engine_start(run->context, json_text(run->job->settings, "device"),
 	                 run->has_method && !run->is_evaluation);
+	looks_for_room = false;
 	engine_lend(run->engine);
 	if (run->is_evaluation)
 		run->method = method_evaluate;
@@ -111,16 +125,29 @@ say_what_is_quantized(JobRun *run)
 		             quantize, run->is_critic ? "merged into" : "used over"));
 }
 
+/* This job has what it needs: others that wait may see what is left. */
+static void
+let_others_look(void)
+{
+	MemoryContext saved = job_begin_write();
+
+	job_start_waiting();
+	job_commit(saved);
+}
+
 /* Opens the job in the engine; true when its rows are scored already. */
 static bool
 open_job(JobRun *run)
 {
 	EngineFrame result;
+	WireBuffer payload = job_payload(open_head(run));
 	char *notice;
 	bool is_scored;
 
-	engine_ask(run->engine, WIRE_JOB_OPEN, job_payload(open_head(run)),
-	           &result);
+	looks_for_room = true;
+	engine_ask(run->engine, WIRE_JOB_OPEN, payload, &result);
+	looks_for_room = false;
+	let_others_look();
 	notice = json_text(result.head, "notice");
 	if (notice != NULL)
 		job_record_notice(run->job, "warning", notice);
@@ -208,7 +235,7 @@ save(JobRun *run, const char *directory)
 }
 
 void
-job_run(Job *job, MemoryContext context, Engine **engine)
+job_run(Job *job, MemoryContext context, Engine **engine, char **device)
 {
 	JobRun *run = palloc0(sizeof(JobRun));
 	char *directory = NULL;
@@ -220,6 +247,9 @@ job_run(Job *job, MemoryContext context, Engine **engine)
 	run->directory = job_directory(job);
 	start_engine(run);
 	*engine = run->engine;
+	*device = MemoryContextStrdup(
+		TopMemoryContext,
+		json_text(engine_capabilities(run->engine), "device"));
 	job_load(run);
 	name_models(run);
 	if (run->is_evaluation)

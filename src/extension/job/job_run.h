@@ -72,8 +72,14 @@ extern void job_hold_locks(void);
 
 /* Runs all phases from where the job's files leave off; raises on failure.
  * The last transaction stores the model and says "succeeded".  engine
- * receives the job's engine when it has started. */
-extern void job_run(Job *job, MemoryContext context, Engine **engine);
+ * receives the job's engine when it has started, device what that computes on,
+ * in TopMemoryContext. */
+extern void job_run(Job *job, MemoryContext context, Engine **engine,
+                    char **device);
+
+/* After job_run() has raised this: other jobs have memory that this one needs,
+ * and it has not begun. */
+extern bool job_lacked_room(const ErrorData *error);
 
 /* Reads source and validation into files unless they are there. */
 extern void job_load(JobRun *run);

@@ -17,6 +17,7 @@
 #include "postmaster/bgworker.h"
 #include "utils/memutils.h"
 
+#include "job/job_device.h"
 #include "job/job_start.h"
 #include "base/lock.h"
 #include "base/statement.h"
@@ -228,12 +229,15 @@ typedef struct Waiting
 {
 	int64 job;
 	Oid owner;
+	char *waits_for; /* memory there; NULL: it does not */
+	int64 waits_since;
 } Waiting;
 
 /* The oldest jobs that query (on $1) finds and no worker holds. */
 static int
 list_jobs(const char *query, Waiting *waiting)
 {
+	MemoryContext context = CurrentMemoryContext;
 	Statement statement = {0};
 	OwnerScope scope;
 	uint64 found;
@@ -248,19 +252,34 @@ list_jobs(const char *query, Waiting *waiting)
 	{
 		waiting[count].job = result_int(i, 1);
 		waiting[count].owner = result_oid(i, 2);
+		waiting[count].waits_for = result_text(context, i, 3);
+		waiting[count].waits_since = result_int(i, 4);
 		count++;
 	}
 	owner_end(&scope);
 	return count;
 }
 
-/* Starts what the query finds, at most as many as slots are free. */
+/* One that lacked memory is worth a look. */
+static bool
+may_have_room(const Waiting *waiting)
+{
+	return waiting->waits_for == NULL ||
+	       device_may_have_room(waiting->waits_for, waiting->waits_since);
+}
+
+/*
+ * Starts what the query finds, at most as many as slots are free.  Of those
+ * that wait for memory the first tries, so that they do not take it from each
+ * other; when it has what it needs it looks after the next.
+ */
 static int
 start_listed(const char *query)
 {
 	Waiting waiting[LOOK_MAX];
 	int count = list_jobs(query, waiting);
 	int started = 0;
+	bool has_tried = false;
 	int slots;
 
 	if (count == 0)
@@ -271,13 +290,18 @@ start_listed(const char *query)
 		const char *trouble;
 
 		if (job_lock_holder(MyDatabaseId, waiting[i].job) != 0 ||
-		    job_starts_at_commit(waiting[i].job))
+		    job_starts_at_commit(waiting[i].job) ||
+		    (has_tried && waiting[i].waits_for != NULL) ||
+		    !may_have_room(&waiting[i]))
 			continue;
 		trouble = owner_trouble(waiting[i].owner);
 		if (trouble != NULL)
 			job_write_state(waiting[i].job, "failed", trouble);
 		else if (start_worker(waiting[i].job, waiting[i].owner))
+		{
 			started++;
+			has_tried |= waiting[i].waits_for != NULL;
+		}
 		else
 			break;
 	}
@@ -295,7 +319,8 @@ job_start_queued(void)
 {
 	if (cannot_start())
 		return;
-	(void) start_listed("SELECT id, owner::oid FROM @schema@.alol_job "
+	(void) start_listed("SELECT id, owner::oid, waits_for, waits_since "
+	                    "FROM @schema@.alol_job "
 	                    "WHERE state = 'queued' AND $1 > 0 AND created_at <= "
 	                    "clock_timestamp() - make_interval(secs => $2) "
 	                    "ORDER BY id LIMIT 64");
@@ -306,11 +331,21 @@ job_restart_interrupted(void)
 {
 	if (cannot_start())
 		return 0;
-	return start_listed("SELECT id, owner::oid FROM @schema@.alol_job "
+	return start_listed("SELECT id, owner::oid, waits_for, waits_since "
+	                    "FROM @schema@.alol_job "
 	                    "WHERE (state = 'queued' AND created_at <= "
 	                    "clock_timestamp() - make_interval(secs => $2)) OR "
 	                    "(state = 'running' AND starts < $1) "
 	                    "ORDER BY state DESC, id LIMIT 64");
+}
+
+void
+job_start_waiting(void)
+{
+	(void) start_listed("SELECT id, owner::oid, waits_for, waits_since "
+	                    "FROM @schema@.alol_job WHERE state = 'queued' AND "
+	                    "waits_for IS NOT NULL AND $1 > 0 AND $2 >= 0 "
+	                    "ORDER BY id LIMIT 64");
 }
 
 bool

@@ -25,6 +25,9 @@ extern void job_remove_at_commit(const char *directory);
  */
 extern void job_start_queued(void);
 
+/* The same for those alone that wait for memory. */
+extern void job_start_waiting(void);
+
 /*
  * The same for interrupted jobs, too, each at most three times without a new
  * checkpoint.  The number of workers started.

@@ -46,6 +46,7 @@ read_row(MemoryContext context)
 	job->notices = result_jsonb(context, 0, 25);
 	job->context = result_text(context, 0, 26);
 	job->options = result_jsonb(context, 0, 27);
+	job->waits_for = result_text(context, 0, 28);
 	return job;
 }
 
@@ -67,7 +68,7 @@ job_find(int64 id)
 			"output, method, reward, value, validation, model_id, value_id, "
 			"reference_id, settings, session, is_spooled, checkpoint, "
 			"starts::bigint, sqlstate, error, detail, hint, notices, context, "
-			"options "
+			"options, waits_for "
 			"FROM @schema@.alol_job WHERE id = $1") > 0)
 		job = read_row(context);
 	PopActiveSnapshot();
@@ -133,6 +134,7 @@ job_write_state(int64 id, const char *state, const char *error)
 	statement_text(&statement, error);
 	statement_write(&statement,
 	                "UPDATE @schema@.alol_job SET state = $2, error = $3, "
+	                "detail = NULL, waits_for = NULL, "
 	                "sqlstate = CASE WHEN $3 IS NOT NULL THEN '28000' END, "
 	                "finished_at = clock_timestamp(), pid = NULL "
 	                "WHERE id = $1 AND state IN ('queued', 'running')");

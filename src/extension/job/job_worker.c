@@ -18,11 +18,13 @@
 #include "utils/memutils.h"
 
 #include "engine/engine.h"
+#include "job/job_device.h"
 #include "job/job_queue.h"
 #include "job/job_record.h"
 #include "job/job_run.h"
 #include "job/job_start.h"
 #include "job/job_submit.h"
+#include "base/json.h"
 #include "base/lock.h"
 
 /* Who resumes a job may hold its lock for a moment. */
@@ -35,6 +37,7 @@ static JobArguments arguments;
 static int slot = -1;
 static MemoryContext job_context = NULL;
 static Engine *job_engine = NULL; /* of the attempt under way */
+static char *job_device = NULL;   /* where that has computed */
 
 /* --------------------------------------------------------------- claiming */
 
@@ -160,7 +163,7 @@ attempt(Job *job, bool *is_engine_gone)
 	PG_TRY();
 	{
 		take_session(job);
-		job_run(job, context, &job_engine);
+		job_run(job, context, &job_engine, &job_device);
 	}
 	PG_CATCH();
 	{
@@ -178,6 +181,24 @@ attempt(Job *job, bool *is_engine_gone)
 	return error;
 }
 
+/* The engine is gone: those that wait for memory may find some. */
+static void
+free_device(void)
+{
+	if (job_device != NULL)
+		device_was_freed(job_device);
+	job_device = NULL;
+}
+
+/* What the job is to compute on. */
+static const char *
+device_spec_of(const Job *job)
+{
+	char *device = json_text(job->settings, "device");
+
+	return device == NULL || strcmp(device, "auto") == 0 ? alol_device : device;
+}
+
 /*
  * Runs the job and writes down how it ended.  A second cancel must not cancel
  * that: from the end on cancels are held back, and as long as we write.
@@ -185,10 +206,19 @@ attempt(Job *job, bool *is_engine_gone)
 static void
 run(Job *job)
 {
+	int64 looked_at = device_clock();
 	bool is_engine_gone;
 	ErrorData *error = attempt(job, &is_engine_gone);
 
 	HOLD_CANCEL_INTERRUPTS();
+	if (error != NULL && job_lacked_room(error))
+	{
+		queue_note();
+		job_record_wait(job, device_spec_of(job), looked_at, error);
+		/* It had nothing that others could be waiting for. */
+		job_device = NULL;
+		return;
+	}
 	if (error != NULL && is_engine_gone)
 	{
 		job_record_notice(
@@ -201,6 +231,7 @@ run(Job *job)
 		error = attempt(job, &is_engine_gone);
 		HOLD_CANCEL_INTERRUPTS();
 	}
+	free_device();
 	if (error == NULL)
 		return;
 	job_record_flush(job);
@@ -216,8 +247,10 @@ run(Job *job)
 static void
 stop_engine(int code, Datum argument)
 {
-	if (job_engine != NULL)
-		engine_stop(job_engine);
+	if (job_engine == NULL)
+		return;
+	engine_stop(job_engine);
+	free_device();
 }
 
 static void

@@ -121,6 +121,84 @@ of_two_that_race_for_the_last_memory_one_gets_it(void **state)
 	forget_work(&second);
 }
 
+/* Of what serves a job, as the extension greets it. */
+static int
+greet_for_a_job(const Work *work, const char *device, const char *memory)
+{
+	return greet_program(device,
+	                     arena_printf(work->arena, ", \"claims\": \"%s\"%s",
+	                                  work->directory, memory));
+}
+
+static void
+memory_that_another_job_has_can_be_waited_for(void **state)
+{
+	Work first = plan_work(LARGE);
+	Work second = plan_work(LARGE);
+	Peer other;
+	char faults[32];
+
+	(void) state;
+	snprintf(faults, sizeof(faults), "memory %d", least());
+	set_faults(faults);
+	assert_int_equal(greet_for_a_job(&first, "cuda:0", ""), WIRE_RESULT);
+	assert_int_equal(ask(WIRE_JOB_OPEN, first.head, NULL), WIRE_RESULT);
+	other = peer;
+	assert_int_equal(greet_for_a_job(&first, "cuda:0", ""), WIRE_RESULT);
+	assert_int_equal(ask(WIRE_JOB_OPEN, second.head, NULL), WIRE_ERROR);
+	assert_string_equal(word("sqlstate"), WIRE_NO_ROOM_NOW);
+	assert_int_equal(end(), 0);
+	/* More than there is altogether is never there. */
+	set_faults("memory 0");
+	assert_int_equal(greet_for_a_job(&first, "cuda:0", ""), WIRE_RESULT);
+	assert_int_equal(ask(WIRE_JOB_OPEN, second.head, NULL), WIRE_ERROR);
+	assert_string_equal(word("sqlstate"), "53200");
+	assert_int_equal(end(), 0);
+	peer = other;
+	assert_int_equal(end(), 0);
+	/* Nor is it where nobody has it. */
+	set_faults(faults);
+	assert_int_equal(greet_for_a_job(&first, "cuda:0", ""), WIRE_RESULT);
+	assert_int_equal(ask(WIRE_JOB_OPEN, second.head, NULL), WIRE_RESULT);
+	assert_int_equal(end(), 0);
+	forget_work(&first);
+	forget_work(&second);
+}
+
+static void
+so_can_the_memory_of_the_host_where_jobs_share_it(void **state)
+{
+	static const struct
+	{
+		const char *memory;
+		const char *sqlstate;
+	} cases[] = {
+		{", \"memory_limit\": 400000, \"memory_most\": 100000000",
+	     WIRE_NO_ROOM_NOW},
+		{", \"memory_limit\": 400000, \"memory_most\": 500000", "53200"},
+		{", \"memory_limit\": 400000", "53200"},
+	};
+	Work first = plan_work(LARGE);
+	Work second = plan_work(LARGE);
+	Peer other;
+
+	(void) state;
+	assert_int_equal(greet_for_a_job(&first, "cpu", ""), WIRE_RESULT);
+	other = peer;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		assert_int_equal(greet_for_a_job(&first, "cpu", cases[i].memory),
+		                 WIRE_RESULT);
+		assert_int_equal(ask(WIRE_JOB_OPEN, second.head, NULL), WIRE_ERROR);
+		assert_string_equal(word("sqlstate"), cases[i].sqlstate);
+		assert_int_equal(end(), 0);
+	}
+	peer = other;
+	assert_int_equal(end(), 0);
+	forget_work(&first);
+	forget_work(&second);
+}
+
 int
 main(void)
 {
@@ -129,6 +207,8 @@ main(void)
 		cmocka_unit_test(nor_do_weights_that_do_not_fit),
 		cmocka_unit_test(what_was_planned_is_there_to_the_end),
 		cmocka_unit_test(of_two_that_race_for_the_last_memory_one_gets_it),
+		cmocka_unit_test(memory_that_another_job_has_can_be_waited_for),
+		cmocka_unit_test(so_can_the_memory_of_the_host_where_jobs_share_it),
 	};
 
 	return cmocka_run_group_tests(tests, install_program, uninstall_program);
