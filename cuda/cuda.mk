@@ -100,6 +100,14 @@ $(SHIM_BUILD)/test/%: test/cuda/%.c $(SHIM_OBJECTS) $(ENGINE_LIBRARY)
 		-Itest/engine -o $@ $< $(SHIM_OBJECTS) $(ENGINE_LIBRARY) \
 		$(ENGINE_LIBS) -lstdc++ -lcmocka
 
+# What stands in for NCCL, a library as that is.
+$(SHIM_BUILD)/test/libnccl.so.2: test/cuda/nccl/nccl.c
+	@mkdir -p $(@D)
+	$(CC) $(SHIM_CFLAGS) -Wno-missing-prototypes -shared \
+		-Wl,-soname,libnccl.so.2 -o $@ $<
+$(SHIM_BUILD)/test/collective_test: $(SHIM_BUILD)/test/libnccl.so.2
+$(SHIM_BUILD)/test/collective_test: ENGINE_LIBS += -rdynamic
+
 # Suites of the engine, with the same kernels as their device.
 CUDA_TESTS += $(patsubst %,$(SHIM_BUILD)/test/model/%,training_test \
 	lora/quantize_test lora/adapter_test)

@@ -240,7 +240,25 @@ devices_are_listed(void **state)
 	device->close(device);
 	assert_fails(module->open(3, &device, &failure), failure, FAILURE_NOT_FOUND,
 	             "there is no cuda:3, the last one is cuda:2");
+	shim_reset();
+}
+
+/* A driver without a GPU, and none. */
+static void
+machines_without_gpus_say_so(void **state)
+{
+	static DeviceInfo info[DEVICES_MAX];
+	Failure failure = {0};
+	Device *device;
+	int count;
+
+	(void) state;
 	set("ALOL_SHIM_DEVICES", 0);
+	assert_fails(module->list(info, &count, &failure), failure, FAILURE_DEVICE,
+	             "no GPU can be used: no CUDA-capable device is detected");
+	assert_fails(module->open(0, &device, &failure), failure, FAILURE_DEVICE,
+	             "no GPU can be used: no CUDA-capable device is detected");
+	set("ALOL_SHIM_DRIVER", 0);
 	assert_fails(module->list(info, &count, &failure), failure, FAILURE_DEVICE,
 	             "no NVIDIA driver is loaded");
 	assert_fails(module->open(0, &device, &failure), failure, FAILURE_DEVICE,
@@ -257,6 +275,7 @@ main(void)
 		cmocka_unit_test(reserved_memory_is_kept),
 		cmocka_unit_test(memory_begins_with_zeros),
 		cmocka_unit_test(devices_are_listed),
+		cmocka_unit_test(machines_without_gpus_say_so),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
@@ -41,6 +42,7 @@ static struct
 {
 	bool is_ready;
 	int devices;
+	int driver;
 	size_t memory;
 	uint64_t seed;
 	uint64_t draws;
@@ -56,6 +58,8 @@ static struct
 	int kernel_bytes[MAX_KERNELS];
 	int kernel_count;
 	const char *kernel_name; /* of the next launch */
+	bool (*is_busy)(void *argument);
+	void *busy_argument;
 } machine;
 
 static long long
@@ -71,6 +75,7 @@ shim_reset(void)
 {
 	machine.is_ready = true;
 	machine.devices = (int) setting("ALOL_SHIM_DEVICES", 1);
+	machine.driver = (int) setting("ALOL_SHIM_DRIVER", 13000);
 	if (machine.devices > MAX_DEVICES)
 		machine.devices = MAX_DEVICES;
 	machine.memory = (size_t) setting("ALOL_SHIM_MEMORY", 1 << 30);
@@ -168,7 +173,7 @@ cudaDriverGetVersion(int *version)
 {
 	if (!shim_count_call())
 		return machine.error;
-	*version = machine.devices > 0 ? 13000 : 0;
+	*version = machine.driver;
 	return cudaSuccess;
 }
 
@@ -359,19 +364,43 @@ cudaStreamDestroy(cudaStream_t stream)
 	return is_good ? cudaSuccess : machine.error;
 }
 
+void
+shim_keep_busy(bool (*is_busy)(void *argument), void *argument)
+{
+	machine.is_busy = is_busy;
+	machine.busy_argument = argument;
+}
+
+/* All that was asked for is done when the call returns, but what others do. */
+static bool
+is_busy(void)
+{
+	if (machine.is_busy == NULL || machine.error != cudaSuccess)
+		return false;
+	if (machine.is_busy(machine.busy_argument))
+		return true;
+	machine.is_busy = NULL;
+	return false;
+}
+
 cudaError_t
 cudaStreamSynchronize(cudaStream_t stream)
 {
 	(void) stream;
-	return shim_count_call() ? cudaSuccess : machine.error;
+	if (!shim_count_call())
+		return machine.error;
+	while (is_busy())
+		usleep(100);
+	return machine.error;
 }
 
-/* All that was asked for is done when the call returns. */
+/* Is asked as often as time has it, and not counted: calls shall have the
+ * same numbers each time. */
 cudaError_t
 cudaStreamQuery(cudaStream_t stream)
 {
 	(void) stream;
-	return shim_count_call() ? cudaSuccess : machine.error;
+	return is_busy() ? cudaErrorNotReady : machine.error;
 }
 
 cudaError_t

@@ -11,6 +11,7 @@
  *
  * The environment, read at each shim_reset():
  *	ALOL_SHIM_DEVICES    GPUs of this machine (1)
+ *	ALOL_SHIM_DRIVER     version of its driver, 0: none (13000)
  *	ALOL_SHIM_MEMORY     bytes of each (1 GiB)
  *	ALOL_SHIM_SEED       of the order of blocks and threads (0)
  *	ALOL_SHIM_FAIL_CALL  the number of the first call that fails, from 1, as
@@ -65,6 +66,10 @@ SHIM_API int shim_calls(void);
 
 /* Bytes allocated on all devices, to see that none is left. */
 SHIM_API size_t shim_memory_in_use(void);
+
+/* Work of others on the stream: it is busy until is_busy(argument), which is
+ * asked whenever the stream is, says no; NULL: no more. */
+SHIM_API void shim_keep_busy(bool (*is_busy)(void *argument), void *argument);
 
 /* The fault's words, or NULL. */
 SHIM_API const char *shim_fault_text(void);
