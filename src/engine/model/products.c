@@ -62,19 +62,31 @@ packed_of(Parameter *parameter, bool is_for_input_grad)
 	return is_for_input_grad ? &parameter->packed_grad : &parameter->packed;
 }
 
-static void
-unpack(Model *model, Packed *packed)
+static size_t
+packed_bytes(const Model *model, const Parameter *parameter)
 {
+	Matrix matrix = parameter_matrix(parameter);
+
+	return model->device->packed_bytes(model->device, &matrix);
+}
+
+static void
+unpack(Model *model, Parameter *parameter, bool is_for_input_grad)
+{
+	Packed *packed = packed_of(parameter, is_for_input_grad);
+
 	if (packed->is_copy)
 		model->device->free(model->device, (void *) (uintptr_t) packed->data);
+	else if (packed->data != NULL)
+		file_forget(packed->data, packed_bytes(model, parameter));
 	*packed = (Packed){NULL, false};
 }
 
 void
 parameter_unpack(Model *model, Parameter *parameter)
 {
-	unpack(model, &parameter->packed);
-	unpack(model, &parameter->packed_grad);
+	unpack(model, parameter, false);
+	unpack(model, parameter, true);
 }
 
 /* The matrices of the layers and of the LM head that are packed, in arena. */
@@ -85,14 +97,6 @@ typedef struct Matrices
 	int count;
 	bool is_for_input_grad;
 } Matrices;
-
-static size_t
-packed_bytes(const Model *model, const Parameter *parameter)
-{
-	Matrix matrix = parameter_matrix(parameter);
-
-	return model->device->packed_bytes(model->device, &matrix);
-}
 
 static Matrices
 list_matrices(Arena *arena, Model *model)
@@ -182,18 +186,23 @@ map_packed(Arena *arena, Matrices *matrices)
 		return false;
 	form.parts = arena_alloc(arena, (size_t) form.count * sizeof(FormPart));
 	for (int i = 0; i < form.count; i++)
-		form.parts[i] =
-			(FormPart){matrices->parameter[i]->name,
-		               packed_bytes(model, matrices->parameter[i]), NULL};
+	{
+		const Parameter *parameter = matrices->parameter[i];
+
+		/* Quantized weights are others than those of the file. */
+		form.parts[i].name = arena_printf(arena, "%s %s", parameter->name,
+		                                  dtype_name(parameter->dtype));
+		form.parts[i].bytes = packed_bytes(model, parameter);
+	}
 	if (!forms_map(model->forms, &form))
 		return false;
 	for (int i = 0; i < form.count; i++)
 	{
-		Packed *packed =
-			packed_of(matrices->parameter[i], matrices->is_for_input_grad);
+		Parameter *parameter = matrices->parameter[i];
 
-		unpack(model, packed);
-		*packed = (Packed){form.parts[i].data, false};
+		unpack(model, parameter, matrices->is_for_input_grad);
+		*packed_of(parameter, matrices->is_for_input_grad) =
+			(Packed){form.parts[i].data, false};
 	}
 	return true;
 }
