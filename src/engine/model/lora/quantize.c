@@ -30,62 +30,147 @@ read_whole(Arena *arena, const Parameter *parameter, int64_t padded,
 	return numbers;
 }
 
-static bool
-quantize(Model *model, Parameter *parameter, DType dtype, Failure *failure)
+/* The weights that are to be quantized, in arena. */
+typedef struct Quantized
 {
-	Device *device = model->device;
-	Arena *arena = arena_create();
-	int64_t block = dtype_block(dtype);
-	int64_t padded = (parameter->count + block - 1) / block * block;
-	size_t bytes = dtype_bytes(dtype, padded);
-	float *numbers = read_whole(arena, parameter, padded, failure);
-	void *packed = numbers == NULL ? NULL : arena_try(arena, bytes, 1, failure);
-	void *target = packed == NULL ? NULL : device->alloc(device, bytes);
-	bool done = target != NULL;
+	Model *model;
+	DType dtype;
+	Parameter **parameter;
+	int count;
+} Quantized;
 
-	if (done)
-	{
-		quant_write(packed, numbers, dtype, padded);
-		device->upload(device, target, packed, bytes);
-		parameter_release(model, parameter);
-		if (!parameter->stored->is_copy)
-			file_forget(parameter->stored->data,
-			            (size_t) parameter->stored->bytes);
-		parameter->value = target;
-		parameter->dtype = dtype;
-		parameter->is_copy = true;
-	}
+static int64_t
+padded_count(const Parameter *parameter, DType dtype)
+{
+	int64_t block = dtype_block(dtype);
+
+	return (parameter->count + block - 1) / block * block;
+}
+
+static size_t
+quantized_bytes(const Parameter *parameter, DType dtype)
+{
+	return dtype_bytes(dtype, padded_count(parameter, dtype));
+}
+
+/* Form.make: into target[quantized_bytes()]. */
+static bool
+quantize_part(void *argument, int part, void *target, Failure *failure)
+{
+	const Quantized *quantized = argument;
+	const Parameter *parameter = quantized->parameter[part];
+	int64_t padded = padded_count(parameter, quantized->dtype);
+	Arena *arena = arena_create();
+	float *numbers = read_whole(arena, parameter, padded, failure);
+
+	if (numbers != NULL)
+		quant_write(target, numbers, quantized->dtype, padded);
 	arena_destroy(arena);
-	return done || (packed != NULL && device->sync(device, failure));
+	return numbers != NULL;
+}
+
+/* Puts the quantized weight in the place of what the file has. */
+static void
+replace(Quantized *quantized, int part, const void *value, bool is_copy)
+{
+	Parameter *parameter = quantized->parameter[part];
+
+	parameter_release(quantized->model, parameter);
+	if (!parameter->stored->is_copy)
+		file_forget(parameter->stored->data, (size_t) parameter->stored->bytes);
+	parameter->value = value;
+	parameter->dtype = quantized->dtype;
+	parameter->is_copy = is_copy;
+}
+
+/* By a file that is there or can be made. */
+static bool
+quantize_in_file(Arena *arena, Quantized *quantized)
+{
+	Device *device = quantized->model->device;
+	Form form = {
+		.name = dtype_name(quantized->dtype),
+		.maker = "quantized 1", /* to be raised when quant_write() changes */
+		.count = quantized->count,
+		.parts =
+			arena_alloc(arena, (size_t) quantized->count * sizeof(FormPart)),
+		.make = quantize_part,
+		.argument = quantized};
+
+	for (int i = 0; i < form.count; i++)
+		form.parts[i] = (FormPart){
+			quantized->parameter[i]->name,
+			quantized_bytes(quantized->parameter[i], quantized->dtype), NULL};
+	if (form.count == 0 || !forms_map(quantized->model->forms, &form))
+		return false;
+	for (int i = 0; i < form.count; i++)
+		replace(quantized, i,
+		        device->adopt(device, form.parts[i].data, form.parts[i].bytes),
+		        false);
+	return true;
 }
 
 static bool
-quantize_linear(Model *model, const Linear *linear, DType dtype,
-                Failure *failure)
+quantize_in_memory(Quantized *quantized, Failure *failure)
 {
-	Parameter *weight = linear->weight;
+	Device *device = quantized->model->device;
 
-	return weight == NULL || dtype_size(weight->dtype) == 0 ||
-	       quantize(model, weight, dtype, failure);
+	for (int i = 0; i < quantized->count; i++)
+	{
+		size_t bytes =
+			quantized_bytes(quantized->parameter[i], quantized->dtype);
+		Arena *arena = arena_create();
+		void *part = arena_try(arena, bytes, 1, failure);
+		bool done = part != NULL && quantize_part(quantized, i, part, failure);
+		void *target = done ? device->alloc(device, bytes) : NULL;
+
+		if (target != NULL)
+		{
+			device->upload(device, target, part, bytes);
+			replace(quantized, i, target, true);
+		}
+		arena_destroy(arena);
+		if (target == NULL)
+			return done && device->sync(device, failure);
+	}
+	return true;
+}
+
+/* The linear maps of the layers that the file has not in blocks already. */
+static Quantized
+list_linears(Arena *arena, Model *model, DType dtype)
+{
+	size_t most = (size_t) model->config.layers * LAYER_LINEARS;
+	Quantized quantized = {model, dtype,
+	                       arena_alloc(arena, most * sizeof(Parameter *)), 0};
+	Linear *linears[LAYER_LINEARS];
+
+	for (int i = 0; i < model->config.layers; i++)
+	{
+		layer_linears(&model->layers[i], linears);
+		for (int j = 0; j < LAYER_LINEARS; j++)
+			if (linears[j] != NULL && dtype_size(linears[j]->weight->dtype) > 0)
+				quantized.parameter[quantized.count++] = linears[j]->weight;
+	}
+	return quantized;
 }
 
 bool
 model_quantize(Model *model, DType dtype, Failure *failure)
 {
+	Quantized quantized;
+	Arena *arena;
+	bool done;
+
 	if (dtype != DTYPE_Q8_0 && dtype != DTYPE_NF4 && dtype != DTYPE_NF4_DOUBLE)
 		return fail(failure, FAILURE_BAD_INPUT,
 		            "weights cannot be quantized to %s", dtype_name(dtype));
-	for (int i = 0; i < model->config.layers; i++)
-	{
-		const Layer *layer = &model->layers[i];
-		const Linear *const linears[] = {&layer->qkv, &layer->q,   &layer->k,
-		                                 &layer->v,   &layer->out, &layer->gate,
-		                                 &layer->up,  &layer->down};
-
-		for (size_t j = 0; j < sizeof(linears) / sizeof(linears[0]); j++)
-			if (!quantize_linear(model, linears[j], dtype, failure))
-				return fail_while(failure, "quantizing weights to %s",
-				                  dtype_name(dtype));
-	}
-	return model->device->sync(model->device, failure);
+	arena = arena_create();
+	quantized = list_linears(arena, model, dtype);
+	done = (quantize_in_file(arena, &quantized) ||
+	        quantize_in_memory(&quantized, failure)) &&
+	       model->device->sync(model->device, failure);
+	arena_destroy(arena);
+	return done ||
+	       fail_while(failure, "quantizing weights to %s", dtype_name(dtype));
 }

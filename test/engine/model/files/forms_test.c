@@ -294,7 +294,44 @@ a_quantized_model_has_forms_of_its_own(void **state)
 		assert_memory_equal(rough[0], rough[i], (size_t) count * sizeof(float));
 	}
 	assert_int_not_equal(form_of(forms[1], "bf16-q8_0"), 0);
+	assert_int_not_equal(form_of(forms[1], "q8_0"), 0);
 	assert_scores(open_with(arena, directory, forms[1], DTYPE_BF16), exact);
+	arena_destroy(arena);
+}
+
+static void
+quantized_weights_are_mapped_by_the_next(void **state)
+{
+	static const DType dtypes[] = {DTYPE_Q8_0, DTYPE_NF4, DTYPE_NF4_DOUBLE};
+	char *directory, *forms;
+	Arena *arena = begin(TINY_WIDE, &directory, &forms);
+
+	(void) state;
+	for (int i = 0; i < 3; i++)
+	{
+		float logp[3][SEQUENCES * 32];
+		uint64_t used[3];
+		Failure failure = {0};
+		int count = 0;
+
+		for (int j = 0; j < 3; j++)
+		{
+			Arena *own = arena_create();
+			Model *model =
+				open_with(own, directory, j == 0 ? NULL : forms, DTYPE_F32);
+
+			assert_ok(model_quantize(model, dtypes[i], &failure), failure);
+			count = score(model, logp[j]);
+			used[j] = memory_used();
+			arena_destroy(own);
+			used[j] -= memory_used();
+			assert_memory_equal(logp[j], logp[0],
+			                    (size_t) count * sizeof(float));
+		}
+		/* Nine hundred thousand weights of half a byte and more, but for a
+		 * block of small things. */
+		assert_true(used[1] + 360000 < used[0] && used[2] + 360000 < used[0]);
+	}
 	arena_destroy(arena);
 }
 
@@ -360,6 +397,7 @@ main(void)
 		cmocka_unit_test(
 			other_weights_in_the_same_place_have_forms_of_their_own),
 		cmocka_unit_test(a_quantized_model_has_forms_of_its_own),
+		cmocka_unit_test(quantized_weights_are_mapped_by_the_next),
 		cmocka_unit_test(rows_of_gguf_files_are_put_in_order_once),
 		cmocka_unit_test(
 			what_cannot_be_kept_is_made_in_memory_with_a_line_in_the_log),
