@@ -12,6 +12,11 @@
 /* Single tokens go through all layers before their slices meet. */
 #define SLICE_ROWS_OF_CACHE 32
 
+/* Rows of a slice that go from one attention to the next together, where
+ * nothing is kept of the way: what is computed of them then stays in the
+ * second-level cache.  A multiple of the rows that products take at once. */
+#define BLOCK_ROWS 70
+
 Tensor
 pass_rows(const Pass *pass, Tensor x)
 {
@@ -21,6 +26,17 @@ pass_rows(const Pass *pass, Tensor x)
 		return x;
 	each = x.rows / pass->total;
 	return tensor_rows(x, pass->first * each, pass->tokens * each);
+}
+
+/* The rows of what nobody reads when the slice has passed. */
+static Tensor
+passing_rows(const Pass *pass, Tensor x)
+{
+	Pass place = *pass;
+
+	if (!pass->keeps_state)
+		place.first = pass->scratch;
+	return pass_rows(&place, x);
 }
 
 LayerState
@@ -39,12 +55,12 @@ pass_state(const Pass *pass, int number)
 	state.q_stat = pass_rows(pass, state.q_stat);
 	state.k_stat = pass_rows(pass, state.k_stat);
 	state.attended = pass_rows(pass, state.attended);
-	state.attention_sum = pass_rows(pass, state.attention_sum);
-	state.middle = pass_rows(pass, state.middle);
-	state.mlp_stat = pass_rows(pass, state.mlp_stat);
-	state.gate = pass_rows(pass, state.gate);
-	state.up = pass_rows(pass, state.up);
-	state.mlp_sum = pass_rows(pass, state.mlp_sum);
+	state.attention_sum = passing_rows(pass, state.attention_sum);
+	state.middle = passing_rows(pass, state.middle);
+	state.mlp_stat = passing_rows(pass, state.mlp_stat);
+	state.gate = passing_rows(pass, state.gate);
+	state.up = passing_rows(pass, state.up);
+	state.mlp_sum = passing_rows(pass, state.mlp_sum);
 	state.output = pass_rows(pass, state.output);
 	return state;
 }
@@ -75,13 +91,14 @@ picked_of(const Pass *pass)
 	return view;
 }
 
-/* Rows [first, last) of a pass. */
+/* Rows [first, last) of a pass, with the scratch of rows from `scratch` on. */
 static Pass
-slice_of(const Pass *pass, int first, int last)
+slice_of(const Pass *pass, int first, int last, int scratch)
 {
 	Pass slice = *pass;
 
 	slice.first = first;
+	slice.scratch = scratch;
 	slice.tokens = last - first;
 	slice.position = pass->position + first;
 	if (pass->cache_first != NULL)
@@ -90,11 +107,11 @@ slice_of(const Pass *pass, int first, int last)
 		slice.cache_first = pass->cache_first + first;
 		slice.cache_length = pass->cache_length + first;
 	}
-	slice.wide = pass_rows(&slice, pass->wide);
+	slice.wide = passing_rows(&slice, pass->wide);
 	slice.fused = pass_rows(&slice, pass->fused);
 	slice.wide2 = pass_rows(&slice, pass->wide2);
 	slice.branch = pass_rows(&slice, pass->branch);
-	slice.inner = pass_rows(&slice, pass->inner);
+	slice.inner = passing_rows(&slice, pass->inner);
 	slice.inner2 = pass_rows(&slice, pass->inner2);
 	slice.dattended = pass_rows(&slice, pass->dattended);
 	slice.dx = pass_rows(&slice, pass->dx);
@@ -122,6 +139,24 @@ slice_count(const Pass *pass)
 	           : threads;
 }
 
+/* How many rows of a slice of so many go together.  Products of weights that
+ * are not packed gain by many rows. */
+static int
+block_rows(const Pass *pass, int rows)
+{
+	const Model *model = pass->model;
+	bool is_packed = model->products == DTYPE_BF16 && model->adapter == NULL &&
+	                 model->layers[0].out.weight->packed.data != NULL;
+	int blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
+
+	/* A device that is not the host's has all rows go at once. */
+	if (pass->keeps_state || pass->cache_first != NULL || !is_packed ||
+	    model->device->threads == 0 || model->config.distances > 0 ||
+	    blocks < 2)
+		return rows;
+	return (rows + blocks - 1) / blocks;
+}
+
 /* What is done with every slice of a pass. */
 typedef struct SliceWork
 {
@@ -136,10 +171,17 @@ run_slice(void *argument, int number)
 {
 	const SliceWork *work = argument;
 	int64_t tokens = work->pass->tokens;
-	Pass slice = slice_of(work->pass, (int) (tokens * number / work->slices),
-	                      (int) (tokens * (number + 1) / work->slices));
+	int first = (int) (tokens * number / work->slices);
+	int last = (int) (tokens * (number + 1) / work->slices);
+	int rows = block_rows(work->pass, last - first);
 
-	work->work(&slice, work->layer);
+	for (int i = first; i < last; i += rows)
+	{
+		int end = last - i < rows ? last : i + rows;
+		Pass slice = slice_of(work->pass, i, end, first);
+
+		work->work(&slice, work->layer);
+	}
 }
 
 static void

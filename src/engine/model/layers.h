@@ -253,8 +253,9 @@ typedef struct Pass
 {
 	Model *model;
 	int tokens;
-	int first; /* of a slice: how many rows are before it, */
-	int total; /* among how many of all slices */
+	int first;   /* of a slice: how many rows are before it, */
+	int total;   /* among how many of all slices */
+	int scratch; /* the first row whose scratch it has */
 	bool is_picked;
 	bool keeps_state; /* for a backward pass */
 	bool recomputes;  /* of a layer only its input is kept, and its forward
