@@ -2,11 +2,15 @@
  * engine_bench.c
  *		Speed and memory of scoring, an A-LoL step and generation, on random
  *		tokens:
- *		engine_bench MODEL PROMPT RESPONSE BATCH STEPS [RANK [DTYPE [FORMS]]]
+ *
+ *	engine_bench MODEL PROMPT RESPONSE BATCH STEPS
+ *		[RANK [DTYPE [FORMS [OPTIMIZER]]]]
  *
  * With a rank above 0 only the steps, of an adapter of this rank on every
- * linear map.  DTYPE is how products are computed: fp32, bf16, or auto.  FORMS
- * is a directory where packed weights are kept; without it each run packs them.
+ * linear map; with an optimizer, adamw or adamw8bit, only the steps, too.
+ * DTYPE is how products are computed: fp32, bf16, or auto.  FORMS is a
+ * directory where packed weights are kept; without it, or where it is empty,
+ * each run packs them.
  * Prints one JSON line for each kind of work: tokens a second (prompt and
  * response), seconds, peak memory in MiB, and the share of what its matrix
  * products take alone: of the time, and on a busy machine better of the
@@ -273,7 +277,9 @@ bench_training(Bench *bench, int rank)
 
 		count_step(bench, &batch, rank > 0 ? WORK_ADAPTER : WORK_TRAIN, rank);
 	}
-	report(bench, rank > 0 ? "train adapter" : "train");
+	report(bench, rank > 0                            ? "train adapter"
+	              : model_codes_moments(bench->model) ? "train adamw8bit"
+	                                                  : "train");
 }
 
 int
@@ -281,20 +287,23 @@ main(int argc, char **argv)
 {
 	Bench bench = {.arena = arena_create()};
 	int rank = argc > 6 ? atoi(argv[6]) : 0;
-	ModelFiles files = {.forms = argc > 8 ? argv[8] : NULL};
+	bool codes_moments = argc > 9 && strcmp(argv[9], "adamw8bit") == 0;
+	ModelFiles files = {.forms = NULL};
 	Device *device;
 	DType products;
 	Failure failure;
 
-	if (argc < 6 || argc > 9)
+	if (argc < 6 || argc > 10)
 	{
 		fprintf(stderr,
 		        "usage: %s MODEL PROMPT RESPONSE BATCH STEPS "
-		        "[RANK [DTYPE [FORMS]]]\n",
+		        "[RANK [DTYPE [FORMS [OPTIMIZER]]]]\n",
 		        argv[0]);
 		return 2;
 	}
 	files.directory = argv[1];
+	if (argc > 8 && argv[8][0] != '\0')
+		files.forms = argv[8];
 	bench.prompt = atoi(argv[2]);
 	bench.response = atoi(argv[3]);
 	bench.rows = atoi(argv[4]);
@@ -307,7 +316,9 @@ main(int argc, char **argv)
 	model_set_products(bench.model, products);
 	device->products = model_products(bench.model);
 	bench.products.device = device;
-	if (rank == 0)
+	if (codes_moments)
+		model_code_moments(bench.model);
+	if (rank == 0 && argc < 10)
 	{
 		bench_scoring(&bench);
 		bench_generation(bench.model, bench.prompt, 1);

@@ -47,6 +47,7 @@ class Model:
     tied: bool
     rank: int = 0  # of an adapter; 0: all weights
     stored: str = "fp32"  # of the frozen weights: nf4; trained ones are fp32
+    coded: bool = False  # AdamW's moments are bytes, but for the embedding
 
     @property
     def queries(self):
@@ -77,6 +78,12 @@ class Model:
             1 if self.tied else 2
         )
 
+    def moment_bytes(self):
+        """Of both moments of what is trained: bytes have a scale each 256."""
+        trained = self.adapter_numbers() if self.rank else self.numbers()
+        coded = self.coded * (trained - self.vocabulary * self.hidden)
+        return 8.0 * (trained - coded) + 2 * (1 + 4 / 256) * coded
+
     def adapter_numbers(self):
         return self.layers * sum((n + k) * self.rank for _, n, k in self.maps())
 
@@ -84,6 +91,9 @@ class Model:
 MODELS = [
     Model("135 M, all weights", 30, 576, 1536, 9, 3, 64, 49152, True),
     Model("1.3 B, all weights", 24, 2048, 5504, 16, 16, 128, 32000, False),
+    Model(
+        "1.3 B, adamw8bit", 24, 2048, 5504, 16, 16, 128, 32000, False, coded=True
+    ),
     Model(
         "LLaMA 7 B, QLoRA 64", 32, 4096, 11008, 32, 32, 128, 32000, False, 64, "nf4"
     ),
@@ -188,7 +198,7 @@ class Step:
         model = self.model
         numbers = model.adapter_numbers() if model.rank else model.numbers()
         self.add("gradient norm and zeros", 0, 8 * numbers)
-        self.add("AdamW", 0, 28 * numbers)
+        self.add("AdamW", 0, 12 * numbers + 2 * model.moment_bytes())
 
     def useful_flops(self):
         """2 for each weight and token in each pass that training needs, and
@@ -231,7 +241,8 @@ class Step:
             + 2 * model.keys
             + 2 * model.feed_forward
         )
-        return frozen + 16.0 * trained + 4.0 * tokens * width * model.layers
+        state = 8.0 * trained + model.moment_bytes()
+        return frozen + state + 4.0 * tokens * width * model.layers
 
 
 def main():

@@ -137,6 +137,8 @@ def train_once(model, results):
             program = [f"{ENGINE}/engine_bench", model, *shape(model)]
             for line in run([*program, rank, dtype, forms(model)]):
                 results.add(("alol", line["work"], dtype), line)
+        for line in run([f"{ENGINE}/engine_bench", model, *shape(model), "0", dtype, "", "adamw8bit"]):
+            results.add(("alol", line["work"], dtype), line)
     if not PEER:
         return
     for dtype in dtypes:
@@ -165,7 +167,7 @@ def training(rounds):
         for _ in range(rounds):
             train_once(model, results)
         rows = []
-        for work in ("score", "train", "train adapter", "generate 1"):
+        for work in ("score", "train", "train adamw8bit", "train adapter", "generate 1"):
             tuned, memory, peer_dtype = best_peer(results, "tuned", work)
             naive, _, _ = best_peer(results, "naive", work)
             for dtype in ("fp32", "bf16"):

