@@ -29,7 +29,7 @@ skip_without_avx512(void)
 static bool
 check_passes(void)
 {
-	Bf16Kernels kernels = bf16_portable;
+	PairKernels kernels = bf16_portable;
 
 	kernels.rows = ROWS;
 	kernels.tile = tile;

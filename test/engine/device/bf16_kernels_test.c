@@ -19,7 +19,7 @@
 
 static float numbers[STRIDE * STRIDE];
 
-static const Bf16Kernels *native;
+static const PairKernels *native;
 
 static int
 find_native(void **state)

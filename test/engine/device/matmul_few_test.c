@@ -191,17 +191,13 @@ columns_are_summed_in_their_order(void **state)
 	}
 }
 
-/* Of rounded numbers, if it rounds. */
 static void
-check_stored(const DotKernels *kernels, DType dtype, int rows, int depth,
-             bool rounds)
+check_stored(const DotKernels *kernels, DType dtype, int rows, int depth)
 {
 	Arena *arena = arena_create();
 	float *x = padded_numbers(arena, 1, depth, depth);
 	Tensor stored = random_stored(arena, dtype, rows, depth);
 	float *wide = arena_alloc(arena, sizeof(float) * (size_t) (rows * depth));
-	DotsOfOne of_one =
-		rounds ? kernels->of_one_rounded[dtype] : kernels->of_one[dtype];
 	float out[2][ROWS];
 
 	dtype_to_f32(wide, stored.data, dtype, (size_t) (rows * depth));
@@ -214,13 +210,12 @@ check_stored(const DotKernels *kernels, DType dtype, int rows, int depth,
 		assert_memory_equal(same, wide,
 		                    sizeof(float) * (size_t) (rows * depth));
 	}
-	if (rounds)
-		kernels->round(wide, rows * depth);
 	for (int j = 0; j < rows; j++)
 		out[0][j] = out[1][j] = (float) j;
 	kernels->dots(out[0], ROWS, x, depth, 1, wide, depth, rows, depth, 0.25f);
-	of_one(out[1], x, stored.data, (int64_t) dtype_bytes(dtype, depth), rows,
-	       depth, 0.25f);
+	kernels->of_one[dtype](out[1], x, stored.data,
+	                       (int64_t) dtype_bytes(dtype, depth), rows, depth,
+	                       0.25f);
 	assert_memory_equal(out[0], out[1], sizeof(float) * (size_t) rows);
 	arena_destroy(arena);
 }
@@ -235,56 +230,15 @@ stored_weights_give_the_bits_of_widened_ones(void **state)
 	(void) state;
 	for (int i = 0; i < count; i++)
 		for (DType dtype = 0; dtype < DTYPE_OTHER; dtype++)
-			for (int rounds = 0; rounds < 2; rounds++)
-			{
-				if ((rounds ? kernels[i]->of_one_rounded
-				            : kernels[i]->of_one)[dtype] == NULL)
-					continue;
-				check_stored(kernels[i], dtype, ROWS, 512, rounds);
-				check_stored(kernels[i], dtype, 1, 512, rounds);
-				check_stored(kernels[i], dtype, 8, 256, rounds);
-				checked++;
-			}
-	assert_true(checked >= 15 * (count - 1));
-}
-
-static void
-numbers_are_rounded_as_bf16_is(void **state)
-{
-	enum
-	{
-		COUNT = 1000
-	};
-	const DotKernels *kernels[3];
-	int count = list_kernels(kernels);
-	float numbers[COUNT], rounded[COUNT];
-	uint16_t halves[COUNT];
-
-	(void) state;
-	for (int i = 0; i < COUNT; i++)
-	{
-		uint32_t bits = (uint32_t) random_bits(5, 6, (uint64_t) i);
-
-		/* Ties, and numbers next to them. */
-		if (i % 3 == 0)
-			bits = (bits & 0xffff0000) + 0x8000 + (uint32_t) (i % 9 / 3) - 1;
-		memcpy(&numbers[i], &bits, sizeof(bits));
-		if (isnan(numbers[i]))
-			numbers[i] = 1;
-	}
-	numbers[7] = INFINITY;
-	dtype_from_f32(halves, numbers, DTYPE_BF16, COUNT);
-	for (int k = 0; k < count; k++)
-	{
-		float wide[COUNT];
-
-		memcpy(rounded, numbers, sizeof(numbers));
-		rounded[0] = rounded[COUNT - 1] = NAN;
-		kernels[k]->round(rounded, COUNT);
-		dtype_to_f32(wide, halves, DTYPE_BF16, COUNT);
-		assert_true(isnan(rounded[0]) && isnan(rounded[COUNT - 1]));
-		assert_memory_equal(rounded + 1, wide + 1, (COUNT - 2) * sizeof(float));
-	}
+		{
+			if (kernels[i]->of_one[dtype] == NULL)
+				continue;
+			check_stored(kernels[i], dtype, ROWS, 512);
+			check_stored(kernels[i], dtype, 1, 512);
+			check_stored(kernels[i], dtype, 8, 256);
+			checked++;
+		}
+	assert_true(checked >= 7 * (count - 1));
 }
 
 /* Through the device: rows one by one, and by the hundred, in two threads. */
@@ -334,9 +288,9 @@ products_of_many_rows_are_those_of_each(void **state)
 	device->products = DTYPE_F32;
 }
 
-/* What is behind 8 rows is multiplied elsewhere, in sums of another order. */
+/* Of bf16 only what is behind 8 rows is rounded. */
 static void
-few_rounded_rows_are_near_those_of_many(void **state)
+few_rows_are_near_those_of_many_that_are_rounded(void **state)
 {
 	Arena *arena = arena_create();
 	Tensor x = tensor_at(random_numbers(arena, 40 * 512, 3), 40, 512);
@@ -357,7 +311,7 @@ few_rounded_rows_are_near_those_of_many(void **state)
 			               &w, NULL, 0);
 		for (int i = 0; i < 40 * 96; i++)
 			assert_near(((float *) few.data)[i], ((float *) many.data)[i],
-			            1e-3);
+			            0.15); /* sums of 512; by AMX 0.1 */
 	}
 	device->products = DTYPE_F32;
 	arena_destroy(arena);
@@ -371,9 +325,8 @@ main(void)
 		cmocka_unit_test(company_does_not_change_a_sum),
 		cmocka_unit_test(columns_are_summed_in_their_order),
 		cmocka_unit_test(stored_weights_give_the_bits_of_widened_ones),
-		cmocka_unit_test(numbers_are_rounded_as_bf16_is),
 		cmocka_unit_test(products_of_many_rows_are_those_of_each),
-		cmocka_unit_test(few_rounded_rows_are_near_those_of_many),
+		cmocka_unit_test(few_rows_are_near_those_of_many_that_are_rounded),
 	};
 
 	return run_on_cpu(tests);

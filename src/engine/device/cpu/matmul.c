@@ -153,8 +153,7 @@ cpu_matmul(Device *device, Tensor out, Tensor x, const Matrix *w,
 	/* Packed weights are half as long, and serve any number of rows. */
 	if (device->products == DTYPE_BF16 &&
 	    (w->packed != NULL || !cpu_are_few(device, out)))
-		cpu_multiply_bf16(device, out, x, &w->tensor, w->transposed, w->packed,
-		                  beta);
+		cpu_multiply_bf16(device, out, x, w, false, beta);
 	else if (cpu_are_few(device, out))
 		cpu_multiply_few(device, out, x, w, beta);
 	else if (device->rows_alike && out.rows < ALIKE_ROWS)
@@ -170,8 +169,7 @@ cpu_matmul_input_grad(Device *device, Tensor dx, Tensor dout, const Matrix *w,
                       float beta)
 {
 	if (device->products == DTYPE_BF16)
-		cpu_multiply_bf16(device, dx, dout, &w->tensor, !w->transposed,
-		                  w->packed_grad, beta);
+		cpu_multiply_bf16(device, dx, dout, w, true, beta);
 	else
 		multiply(device, dx, dout, &w->tensor, !w->transposed, beta);
 }

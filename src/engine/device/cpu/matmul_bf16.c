@@ -1,6 +1,6 @@
 /*
  * matmul_bf16.c
- *		Matrix products of numbers rounded to bf16, in blocks that fit the
+ *		Matrix products of numbers rounded to 16 bits, in blocks that fit the
  *		caches.
  *
  * Each thread computes a rectangle of the result.  Of the factor that gives
@@ -36,7 +36,7 @@ typedef struct Factor
 typedef struct Product
 {
 	Device *device;
-	const Bf16Kernels *kernels;
+	const PairKernels *kernels;
 	Tensor c;
 	Factor a;
 	Factor b;
@@ -58,23 +58,31 @@ typedef struct Part
 	int64_t block;    /* strips of a block */
 	int64_t a_stride; /* pairs */
 	uint32_t *rows;   /* [block strips, a_stride] */
-	uint32_t *panels; /* [cols / BF16_COLS, depth / 2, BF16_COLS] */
+	uint32_t *panels; /* [cols / BF16_COLS, panel_lines(), BF16_COLS] */
 	float *wide;      /* [BF16_COLS, depth], of weights that are not fp32 */
 } Part;
 
-const Bf16Kernels *
+const PairKernels *
 bf16_native(void)
 {
-	const Bf16Kernels *amx = bf16_amx();
+	const PairKernels *amx = bf16_amx();
 
 	return amx != NULL ? amx : bf16_avx512();
 }
 
-static const Bf16Kernels *
-kernels(void)
+/*
+ * Gradients are rounded to bf16, which any range of them suits.  The way
+ * forward has whole numbers, which are nearer, but where AMX multiplies bf16
+ * several times as fast.
+ */
+static const PairKernels *
+kernels(bool is_forward)
 {
-	const Bf16Kernels *native = bf16_native();
+	const PairKernels *native = bf16_native();
+	const PairKernels *whole = int16_avx512();
 
+	if (is_forward && bf16_amx() == NULL)
+		return whole != NULL ? whole : &int16_portable;
 	return native != NULL ? native : &bf16_portable;
 }
 
@@ -108,37 +116,46 @@ block_depth(int64_t depth)
 	return round_up((depth + blocks - 1) / blocks, 2 * BF16_PAIRS);
 }
 
+/* Lines of BF16_COLS in a panel of so many pairs. */
+static int64_t
+panel_lines(const PairKernels *kernels, int64_t pairs)
+{
+	return kernels->has_scales ? pairs + 1 : pairs;
+}
+
 /* Sizes the blocks, and takes the scratch for them. */
 static bool
 begin_part(Part *part)
 {
 	bool is_packed = part->product->b.packed != NULL;
-	int height = part->product->kernels->rows;
+	const PairKernels *kernels = part->product->kernels;
+	int height = kernels->rows;
 	int64_t rows = part->last_row - part->first_row;
 	int64_t cols = round_up(part->last_col - part->first_col, BF16_COLS);
-	int64_t pairs;
+	int64_t pairs, panels;
 
 	part->depth = block_depth(part->product->depth);
 	pairs = part->depth / 2;
 	part->strips = (rows + height - 1) / height;
-	/* Rows a multiple of a page apart would fight for places in the cache. */
+	/* Rows a multiple of a page apart would fight for places in the cache;
+	 * and the first place behind them is for a scale. */
 	part->a_stride = pairs + BF16_PAIRS;
 	part->block = least(part->strips, ROW_PAIRS / pairs / height);
 	part->cols = least(cols, PANEL_PAIRS / pairs / BF16_COLS * BF16_COLS);
+	panels = part->cols * panel_lines(kernels, pairs);
 	part->rows = (uint32_t *) cpu_scratch(
 		part->product->device,
 		(size_t) (part->block * height * part->a_stride +
-	              (is_packed ? 0
-	                         : part->cols * pairs + BF16_COLS * part->depth)));
+	              (is_packed ? 0 : panels + BF16_COLS * part->depth)));
 	part->panels = part->rows + part->block * height * part->a_stride;
-	part->wide = (float *) (part->panels + part->cols * pairs);
+	part->wide = (float *) (part->panels + panels);
 	return part->rows != NULL;
 }
 
 /* Packs the panel of the columns [first, first + cols) of a block of the sum.
  * wide: [BF16_COLS, depth rounded up], for weights that are not fp32. */
 static void
-pack_panel(const Bf16Kernels *kernels, const Factor *b, uint32_t *panel,
+pack_panel(const PairKernels *kernels, const Factor *b, uint32_t *panel,
            float *wide, int64_t first, int cols, int64_t start, int depth)
 {
 	const Tensor *stored = &b->tensor;
@@ -166,21 +183,26 @@ pack_panels(const Part *part, int64_t first, int64_t cols, int64_t start,
             int depth)
 {
 	const Product *product = part->product;
+	int64_t lines = panel_lines(product->kernels, part->depth / 2);
 
 	for (int64_t j = 0; j < cols; j += BF16_COLS)
-		pack_panel(product->kernels, &product->b,
-		           part->panels + j * part->depth / 2, part->wide, first + j,
-		           (int) least(BF16_COLS, cols - j), start, depth);
+		pack_panel(product->kernels, &product->b, part->panels + j * lines,
+		           part->wide, first + j, (int) least(BF16_COLS, cols - j),
+		           start, depth);
 }
 
 /*
  * Packed as a whole, a factor of so many columns is one block of the sum after
- * the other, each with the panels of all columns.
+ * the other, each with the panels of all columns.  Blocks before the last have
+ * a depth of `block`.
  */
 static int64_t
-packed_at(int64_t columns, int64_t column, int64_t start, int64_t pairs)
+packed_at(const PairKernels *kernels, int64_t columns, int64_t column,
+          int64_t start, int64_t block, int64_t pairs)
 {
-	return round_up(columns, BF16_COLS) * start / 2 + column * pairs;
+	return round_up(columns, BF16_COLS) * (start / block) *
+	           panel_lines(kernels, block / 2) +
+	       column * panel_lines(kernels, pairs);
 }
 
 /* The panel that begins at this column of the result. */
@@ -189,10 +211,13 @@ panel_at(const Part *part, int64_t first_col, int64_t column, int64_t start,
          int64_t pairs)
 {
 	const Product *product = part->product;
+	const PairKernels *kernels = product->kernels;
 
 	if (product->b.packed == NULL)
-		return part->panels + (column - first_col) * part->depth / 2;
-	return product->b.packed + packed_at(product->c.cols, column, start, pairs);
+		return part->panels +
+		       (column - first_col) * panel_lines(kernels, part->depth / 2);
+	return product->b.packed + packed_at(kernels, product->c.cols, column,
+	                                     start, part->depth, pairs);
 }
 
 static void
@@ -319,15 +344,23 @@ multiply(const Product *product)
 	}
 }
 
+/* What a product with w, or with its gradient's sums, sees. */
+static Factor
+factor_of(const Matrix *w, bool is_for_input_grad)
+{
+	return (Factor){w->tensor, w->transposed == is_for_input_grad,
+	                is_for_input_grad ? w->packed_grad : w->packed};
+}
+
 void
-cpu_multiply_bf16(Device *device, Tensor out, Tensor x, const Tensor *stored,
-                  bool sums_rows, const void *packed, float beta)
+cpu_multiply_bf16(Device *device, Tensor out, Tensor x, const Matrix *w,
+                  bool is_for_input_grad, float beta)
 {
 	Product product = {.device = device,
-	                   .kernels = kernels(),
+	                   .kernels = kernels(!is_for_input_grad),
 	                   .c = out,
 	                   .a = {x, true, NULL},
-	                   .b = {*stored, !sums_rows, packed},
+	                   .b = factor_of(w, is_for_input_grad),
 	                   .depth = x.cols,
 	                   .beta = beta};
 
@@ -338,7 +371,7 @@ void
 cpu_multiply_bf16_grad(Device *device, Tensor target, Tensor rows, Tensor cols)
 {
 	Product product = {.device = device,
-	                   .kernels = kernels(),
+	                   .kernels = kernels(false),
 	                   .c = target,
 	                   .a = {rows, false, NULL},
 	                   .b = {cols, false, NULL},
@@ -350,20 +383,18 @@ cpu_multiply_bf16_grad(Device *device, Tensor target, Tensor rows, Tensor cols)
 
 /* ---------------------------------------------- weights packed as a whole */
 
-/* What a product with w, or with its gradient's sums, sees. */
-static Factor
-factor_of(const Matrix *w, bool is_for_input_grad)
-{
-	return (Factor){w->tensor, w->transposed == is_for_input_grad, NULL};
-}
-
 size_t
 cpu_packed_bytes(Device *device, const Matrix *w)
 {
+	int64_t rows = round_up(w->tensor.rows, BF16_COLS);
+	int64_t cols = round_up(w->tensor.cols, BF16_COLS);
+	int64_t depth = w->transposed ? w->tensor.rows : w->tensor.cols;
+	int64_t blocks = (depth + DEPTH - 1) / DEPTH;
+
 	(void) device;
-	return (size_t) (round_up(w->tensor.rows, BF16_COLS) *
-	                 round_up(w->tensor.cols, BF16_COLS)) *
-	       2;
+	/* Every block may have scales. */
+	return (size_t) (rows * cols * 2 +
+	                 (w->transposed ? cols : rows) * blocks * 4);
 }
 
 void
@@ -373,6 +404,7 @@ cpu_pack(Device *device, void *target, const Matrix *w, bool is_for_input_grad)
 	int64_t columns = b.is_along ? w->tensor.rows : w->tensor.cols;
 	int64_t depth = b.is_along ? w->tensor.cols : w->tensor.rows;
 	int64_t block = block_depth(depth);
+	const PairKernels *packing = kernels(!is_for_input_grad);
 
 #pragma omp parallel for schedule(static) if (columns * depth >                \
                                               CPU_PARALLEL_MIN)
@@ -385,10 +417,11 @@ cpu_pack(Device *device, void *target, const Matrix *w, bool is_for_input_grad)
 			int64_t left = least(block, depth - start);
 			int64_t pairs = round_up(left, 2 * BF16_PAIRS) / 2;
 
-			pack_panel(
-				kernels(), &b,
-				(uint32_t *) target + packed_at(columns, j, start, pairs), wide,
-				j, (int) least(BF16_COLS, columns - j), start, (int) left);
+			pack_panel(packing, &b,
+			           (uint32_t *) target +
+			               packed_at(packing, columns, j, start, block, pairs),
+			           wide, j, (int) least(BF16_COLS, columns - j), start,
+			           (int) left);
 		}
 	}
 }

@@ -157,7 +157,7 @@ whole_number(int i)
 
 /* Tiles of all shapes are the portable ones. */
 static bool
-multiplies_as_portable(const Bf16Kernels *kernels)
+multiplies_as_portable(const PairKernels *kernels)
 {
 	enum
 	{
@@ -203,13 +203,13 @@ may_use_tiles(void)
 	       syscall(SYS_arch_prctl, request, tile_data) == 0;
 }
 
-static Bf16Kernels chosen;
+static PairKernels chosen;
 static bool is_chosen;
 
 static void
 choose(void)
 {
-	const Bf16Kernels *packing = bf16_avx512();
+	const PairKernels *packing = bf16_avx512();
 
 	if (packing == NULL || !may_use_tiles())
 		return;
@@ -219,7 +219,7 @@ choose(void)
 	is_chosen = multiplies_as_portable(&chosen);
 }
 
-const Bf16Kernels *
+const PairKernels *
 bf16_amx(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -230,7 +230,7 @@ bf16_amx(void)
 
 #else
 
-const Bf16Kernels *
+const PairKernels *
 bf16_amx(void)
 {
 	return 0;

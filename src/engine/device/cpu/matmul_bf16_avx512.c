@@ -6,7 +6,7 @@
 #include "device/cpu/matmul_bf16.h"
 
 #ifdef __x86_64__
-#include <immintrin.h>
+#include "device/cpu/pairs_avx512.h"
 
 #define ROWS 14 /* whose sums fill the registers */
 
@@ -14,15 +14,6 @@
 	__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
 #define AVX512_BF16_PART                                                       \
 	AVX512_BF16 static inline __attribute__((always_inline))
-
-/* The first `count` of 16 lanes; all, or none, where that is out of range. */
-AVX512_BF16_PART __mmask16
-lanes(int count)
-{
-	if (count >= 16)
-		return 0xffff;
-	return count <= 0 ? 0 : (__mmask16) ((1u << count) - 1);
-}
 
 /* 32 numbers from the first `depth` of source as pairs, zeros behind them. */
 AVX512_BF16_PART __m512i
@@ -46,40 +37,6 @@ read_column_pairs(const float *source, int64_t stride, int depth, int cols)
 		_mm512_cvtepu16_epi32((__m256i) _mm512_cvtneps_pbh(high));
 
 	return _mm512_or_si512(low_bits, _mm512_slli_epi32(high_bits, 16));
-}
-
-/* Turns 16 rows of 16 pairs into columns: pairs of 32 bits in four steps,
- * by 1, 2, 4 and 8 places. */
-AVX512_BF16_PART void
-transpose(__m512i row[16])
-{
-	__m512i part[16];
-
-	for (int i = 0; i < 16; i += 2)
-	{
-		part[i] = _mm512_unpacklo_epi32(row[i], row[i + 1]);
-		part[i + 1] = _mm512_unpackhi_epi32(row[i], row[i + 1]);
-	}
-	for (int i = 0; i < 16; i += 4)
-	{
-		row[i] = _mm512_unpacklo_epi64(part[i], part[i + 2]);
-		row[i + 1] = _mm512_unpackhi_epi64(part[i], part[i + 2]);
-		row[i + 2] = _mm512_unpacklo_epi64(part[i + 1], part[i + 3]);
-		row[i + 3] = _mm512_unpackhi_epi64(part[i + 1], part[i + 3]);
-	}
-	for (int i = 0; i < 16; i += 8)
-		for (int j = 0; j < 4; j++)
-		{
-			part[i + j] =
-				_mm512_shuffle_i32x4(row[i + j], row[i + 4 + j], 0x88);
-			part[i + 4 + j] =
-				_mm512_shuffle_i32x4(row[i + j], row[i + 4 + j], 0xdd);
-		}
-	for (int j = 0; j < 8; j++)
-	{
-		row[j] = _mm512_shuffle_i32x4(part[j], part[8 + j], 0x88);
-		row[8 + j] = _mm512_shuffle_i32x4(part[j], part[8 + j], 0xdd);
-	}
 }
 
 AVX512_BF16 static void
@@ -223,10 +180,16 @@ tile(float *c, int64_t c_stride, const uint32_t *a, int64_t a_stride,
 	}
 }
 
-static const Bf16Kernels kernels = {ROWS,        rows_along,   rows_across,
-                                    panel_along, panel_across, tile};
+static const PairKernels kernels = {
+	.rows = ROWS,
+	.rows_along = rows_along,
+	.rows_across = rows_across,
+	.panel_along = panel_along,
+	.panel_across = panel_across,
+	.tile = tile,
+};
 
-const Bf16Kernels *
+const PairKernels *
 bf16_avx512(void)
 {
 	return __builtin_cpu_supports("avx512bf16") &&
@@ -239,7 +202,7 @@ bf16_avx512(void)
 
 #else
 
-const Bf16Kernels *
+const PairKernels *
 bf16_avx512(void)
 {
 	return 0;

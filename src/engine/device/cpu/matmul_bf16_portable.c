@@ -119,5 +119,11 @@ tile(float *c, int64_t c_stride, const uint32_t *a, int64_t a_stride,
 	}
 }
 
-const Bf16Kernels bf16_portable = {ROWS,        rows_along,   rows_across,
-                                   panel_along, panel_across, tile};
+const PairKernels bf16_portable = {
+	.rows = ROWS,
+	.rows_along = rows_along,
+	.rows_across = rows_across,
+	.panel_along = panel_along,
+	.panel_across = panel_across,
+	.tile = tile,
+};

@@ -38,7 +38,6 @@ typedef struct Few
 	Tensor x;
 	const Tensor *w;
 	float beta;
-	bool rounds; /* both factors, to bf16; x is rounded already */
 	const DotKernels *kernels;
 	DotsOfOne of_one; /* takes w as it is; NULL: widened, or fp32 */
 	int64_t row_bytes;
@@ -78,8 +77,6 @@ read_panel(const Few *few, float *panel, int64_t row, int64_t rows, int64_t col,
 
 	for (int64_t r = 0; r < rows; r++)
 		read_numbers(few, panel + r * cols, (row + r) * w->stride + col, cols);
-	if (few->rounds && w->dtype != DTYPE_BF16)
-		few->kernels->round(panel, rows * cols);
 }
 
 /* A piece has so many outputs, a multiple of `step`, that taking it costs
@@ -121,7 +118,7 @@ multiply_columns(void *argument, int64_t first, int64_t last)
 	float *panel;
 
 	/* A tile's rows take the columns where they lie. */
-	if (w->dtype == DTYPE_F32 && few->x.rows <= 4 && !few->rounds)
+	if (w->dtype == DTYPE_F32 && few->x.rows <= 4)
 	{
 		few->kernels->columns((float *) few->out.data + first, few->out.stride,
 		                      few->x.data, few->x.stride, few->x.rows,
@@ -154,7 +151,7 @@ multiply_rows(void *argument, int64_t first, int64_t last)
 		            few->row_bytes, last - first, depth, few->beta);
 		return;
 	}
-	if (w->dtype == DTYPE_F32 && !few->rounds)
+	if (w->dtype == DTYPE_F32)
 	{
 		few->kernels->dots(out + first, few->out.stride, few->x.data,
 		                   few->x.stride, few->x.rows,
@@ -182,8 +179,7 @@ find_of_one(const Few *few)
 	if (few->x.rows > 1 || w->cols % DOT_PAD != 0 ||
 	    w->stride % dtype_block(w->dtype) != 0)
 		return NULL;
-	return few->rounds ? few->kernels->of_one_rounded[w->dtype]
-	                   : few->kernels->of_one[w->dtype];
+	return few->kernels->of_one[w->dtype];
 }
 
 /* ---------------------------------------------------------------- both */
@@ -206,8 +202,6 @@ copy_rows(Few *few, float *memory, Tensor x)
 		       (size_t) x.cols * sizeof(float));
 		memset(cpu_row(copy, i) + x.cols, 0,
 		       (size_t) (copy.cols - x.cols) * sizeof(float));
-		if (few->rounds)
-			few->kernels->round(cpu_row(copy, i), x.cols);
 	}
 	few->x = copy;
 }
@@ -231,7 +225,6 @@ cpu_multiply_few(Device *device, Tensor out, Tensor x, const Matrix *w,
 		.x = x,
 		.w = stored,
 		.beta = beta,
-		.rounds = device->products == DTYPE_BF16,
 		.kernels = cpu_dot_kernels(),
 		.row_bytes = (int64_t) dtype_bytes(stored->dtype, stored->stride),
 		.panel_size = w->transposed ? PANEL_DEPTH * PANEL_COLUMNS
@@ -241,7 +234,7 @@ cpu_multiply_few(Device *device, Tensor out, Tensor x, const Matrix *w,
 	if (scratch == NULL)
 		return;
 	few.panel = scratch + size;
-	if (few.rounds || (!w->transposed && x.cols % DOT_PAD != 0))
+	if (!w->transposed && x.cols % DOT_PAD != 0)
 		copy_rows(&few, scratch, x);
 	if (w->transposed)
 	{

@@ -33,15 +33,11 @@ typedef struct DotKernels
 	void (*dots)(float *out, int64_t out_stride, const float *x,
 	             int64_t x_stride, int64_t x_rows, const float *w,
 	             int64_t w_stride, int64_t w_rows, int64_t depth, float beta);
-	/* The same numbers, widened in registers, and those rounded to bf16;
-	 * NULL: widen rows first. */
+	/* The same numbers, widened in registers; NULL: widen rows first. */
 	DotsOfOne of_one[DTYPE_OTHER];
-	DotsOfOne of_one_rounded[DTYPE_OTHER];
 	/* to[count] = numbers of whole blocks, count a multiple of DOT_PAD; NULL:
 	 * dtype_read(), which gives the same. */
 	void (*widen[DTYPE_OTHER])(float *to, const uint8_t *blocks, int64_t count);
-	/* Rounds each number to bf16, to nearest, ties to even; a NaN stays. */
-	void (*round)(float *x, int64_t count);
 	/*
 	 * out[i][j] = beta * out[i][j] + the sum over d of x[i][d] * w[d][j], for
 	 * i < x_rows and j < cols, added up in the order of d: going on with more

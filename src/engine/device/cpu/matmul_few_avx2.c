@@ -58,22 +58,6 @@ vector_sums(float *out, const Vector *v)
 	_mm256_storeu_ps(out, ADD_NUMBERS(quarter[0], quarter[1], 0x88, 0xDD));
 }
 
-/* To nearest, ties to even: half of the last place that stays, or just less
- * of it where that is even already.  NaNs stay as they are. */
-INLINE Vector
-vector_round(Vector x)
-{
-	__m256i bits = _mm256_castps_si256(x);
-	__m256i odd =
-		_mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-	__m256i up = _mm256_add_epi32(
-		bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
-	__m256i cut = _mm256_and_si256(up, _mm256_set1_epi32((int) 0xffff0000));
-
-	return _mm256_blendv_ps(_mm256_castsi256_ps(cut), x,
-	                        _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
-}
-
 /* --------------------------------------------- numbers as they are stored */
 
 /* Has what is computed so far rounded, and not fused into a later sum: the

@@ -60,22 +60,6 @@ vector_sums(float *out, const Vector *v)
 	_mm512_storeu_ps(out, ADD_NUMBERS(eighth[0], eighth[1], 0x88, 0xDD));
 }
 
-/* To nearest, ties to even: half of the last place that stays, or just less
- * of it where that is even already.  NaNs stay as they are. */
-INLINE Vector
-vector_round(Vector x)
-{
-	__m512i bits = _mm512_castps_si512(x);
-	__m512i odd =
-		_mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-	__m512i up = _mm512_add_epi32(
-		bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-	__m512i cut = _mm512_and_si512(up, _mm512_set1_epi32((int) 0xffff0000));
-
-	return _mm512_mask_mov_ps(_mm512_castsi512_ps(cut),
-	                          _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x);
-}
-
 /* --------------------------------------------- numbers as they are stored */
 
 /* Has what is computed so far rounded, and not fused into a later sum: the

@@ -8,8 +8,8 @@
  * vector_load_part() read neighbours (part: the first n, zeros behind),
  * vector_fma(a, b, c) is a * b + c rounded once, and
  * vector_sums(out, v) writes the sums of LANES vectors, that of v[i] to
- * out[i].  vector_round() rounds to bf16; vector_store() and vector_all(), a
- * number in every lane, are what they say.
+ * out[i].  vector_store() and vector_all(), a number in every lane, are what
+ * they say.
  */
 
 #define PREFETCH(at) __builtin_prefetch(at, 0, 2)
@@ -347,51 +347,21 @@ dots_of_one(float *out, const float *x, const uint8_t *w, int64_t row_bytes,
 		}                                                                      \
 	}
 
-/* Both as they are and rounded. */
 #define DOTS_OF(dtype, block_bytes)                                            \
 	WIDEN(dtype, block_bytes)                                                  \
-	DOTS_OF_ONE(dots_##dtype, read_##dtype, block_bytes)                       \
-	DOTS_ROUNDED(dtype, block_bytes)
-#define DOTS_ROUNDED(dtype, block_bytes)                                       \
-	INLINE void read_rounded_##dtype(Vector number[VECTORS],                   \
-	                                 const uint8_t *block)                     \
-	{                                                                          \
-		read_##dtype(number, block);                                           \
-		for (int v = 0; v < VECTORS; v++)                                      \
-			number[v] = vector_round(number[v]);                               \
-	}                                                                          \
-	DOTS_OF_ONE(dots_rounded_##dtype, read_rounded_##dtype, block_bytes)
+	DOTS_OF_ONE(dots_##dtype, read_##dtype, block_bytes)
 
-INLINE void
-read_f32(Vector number[VECTORS], const uint8_t *block)
-{
-	for (int v = 0; v < VECTORS; v++)
-		number[v] =
-			vector_load((const float *) (const void *) block + v * LANES);
-}
-
-static void
-round_numbers(float *x, int64_t count)
-{
-	for (int64_t i = 0; i < count; i += LANES)
-		store_up_to(x + i, vector_round(load_up_to(x + i, count - i)),
-		            count - i);
-}
-
-DOTS_ROUNDED(f32, 128)
 DOTS_OF(f16, 64)
+DOTS_OF(bf16, 64)
 DOTS_OF(q8_0, 34)
 DOTS_OF(q4_0, 18)
 DOTS_OF(q4_1, 20)
 DOTS_OF(q5_0, 22)
 DOTS_OF(q5_1, 24)
-DOTS_OF_ONE(dots_bf16, read_bf16, 64)
-WIDEN(bf16, 64)
 
 const DotKernels DOT_KERNELS = {
 	.dots = dots,
 	.columns = columns,
-	.round = round_numbers,
 	.widen =
 		{
 			[DTYPE_F16] = widen_f16,
@@ -411,16 +381,5 @@ const DotKernels DOT_KERNELS = {
 			[DTYPE_Q4_1] = dots_q4_1,
 			[DTYPE_Q5_0] = dots_q5_0,
 			[DTYPE_Q5_1] = dots_q5_1,
-		},
-	.of_one_rounded =
-		{
-			[DTYPE_F32] = dots_rounded_f32,
-			[DTYPE_F16] = dots_rounded_f16,
-			[DTYPE_BF16] = dots_bf16,
-			[DTYPE_Q8_0] = dots_rounded_q8_0,
-			[DTYPE_Q4_0] = dots_rounded_q4_0,
-			[DTYPE_Q4_1] = dots_rounded_q4_1,
-			[DTYPE_Q5_0] = dots_rounded_q5_0,
-			[DTYPE_Q5_1] = dots_rounded_q5_1,
 		},
 };

@@ -4,8 +4,6 @@
  */
 #include "device/cpu/matmul_few.h"
 
-#include <string.h>
-
 #define LANES 8
 
 static float
@@ -57,19 +55,4 @@ columns(float *out, int64_t out_stride, const float *x, int64_t x_stride,
 	}
 }
 
-static void
-round_numbers(float *x, int64_t count)
-{
-	for (int64_t i = 0; i < count; i++)
-	{
-		uint32_t bits;
-
-		memcpy(&bits, &x[i], sizeof(bits));
-		if ((bits & 0x7fffffff) <= 0x7f800000)
-			bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
-		memcpy(&x[i], &bits, sizeof(bits));
-	}
-}
-
-const DotKernels dots_portable = {
-	.dots = dots, .columns = columns, .round = round_numbers};
+const DotKernels dots_portable = {.dots = dots, .columns = columns};

@@ -1,0 +1,329 @@
+/*
+ * matmul_int16_avx512.c
+ *		Products of whole numbers of 16 bits by AVX512-VNNI: vpdpwssd adds the
+ *		products of 16 pairs to 16 sums.
+ */
+#include "device/cpu/matmul_bf16.h"
+
+#ifdef __x86_64__
+#include "device/cpu/pairs_avx512.h"
+
+#include <math.h>
+
+#define ROWS 14
+
+#define VNNI __attribute__((target("avx512f,avx512bw,avx512vnni")))
+#define VNNI_PART VNNI static inline __attribute__((always_inline))
+
+/* Sums of squares outside lose numbers to fp32's range. */
+#define SQUARES_LEAST 1e-24f
+#define SQUARES_MOST 1e36f
+
+/* Adds the squares of 16 numbers, and takes their maximum. */
+VNNI_PART void
+look_at(__m512 numbers, __m512 *squares, __m512 *most)
+{
+	*squares = _mm512_fmadd_ps(numbers, numbers, *squares);
+	*most = _mm512_max_ps(*most, _mm512_abs_ps(numbers));
+}
+
+/* int16_factor() of numbers one after the other. */
+VNNI_PART float
+factor_along(const float *source, int depth)
+{
+	__m512 squares[4], most[4];
+	float sum, by_length, by_most;
+	int p = 0;
+
+	for (int i = 0; i < 4; i++)
+	{
+		squares[i] = _mm512_setzero_ps();
+		most[i] = _mm512_setzero_ps();
+	}
+	for (; p + 64 <= depth; p += 64)
+		for (int i = 0; i < 4; i++)
+			look_at(_mm512_loadu_ps(source + p + 16 * i), &squares[i],
+			        &most[i]);
+	for (; p < depth; p += 16)
+		look_at(_mm512_maskz_loadu_ps(lanes(depth - p), source + p),
+		        &squares[0], &most[0]);
+	squares[0] = _mm512_add_ps(_mm512_add_ps(squares[0], squares[1]),
+	                           _mm512_add_ps(squares[2], squares[3]));
+	most[0] = _mm512_max_ps(_mm512_max_ps(most[0], most[1]),
+	                        _mm512_max_ps(most[2], most[3]));
+	sum = _mm512_reduce_add_ps(squares[0]);
+	if (!(sum >= SQUARES_LEAST && sum <= SQUARES_MOST))
+		return int16_factor(source, 1, depth);
+	by_length = INT16_LENGTH / __builtin_sqrtf(sum);
+	by_most = INT16_MAX / _mm512_reduce_max_ps(most[0]);
+	return by_length < by_most ? by_length : by_most;
+}
+
+/* 32 numbers as pairs of whole ones.  What a factor of NaN makes of them does
+ * not matter: the scale is NaN. */
+VNNI_PART __m512i
+make_pairs(__m512 low, __m512 high, __m512 factor)
+{
+	/* In turns four numbers of low and four of high, to be sorted. */
+	__m512i mixed =
+		_mm512_packs_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(low, factor)),
+	                       _mm512_cvtps_epi32(_mm512_mul_ps(high, factor)));
+
+	return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7),
+	                                mixed);
+}
+
+/* Those of the first `depth` of source, zeros behind them. */
+VNNI_PART __m512i
+read_pairs(const float *source, int depth, __m512 factor)
+{
+	if (depth >= 32)
+		return make_pairs(_mm512_loadu_ps(source), _mm512_loadu_ps(source + 16),
+		                  factor);
+	return make_pairs(_mm512_maskz_loadu_ps(lanes(depth), source),
+	                  _mm512_maskz_loadu_ps(lanes(depth - 16), source + 16),
+	                  factor);
+}
+
+/* Pairs of two numbers each, one above the other, for `cols` of 16 columns. */
+VNNI_PART __m512i
+read_column_pairs(const float *source, int64_t stride, int depth, int cols,
+                  __m512 factor)
+{
+	__m512 low = _mm512_maskz_loadu_ps(lanes(cols), source);
+	__m512 high =
+		_mm512_maskz_loadu_ps(depth > 1 ? lanes(cols) : 0, source + stride);
+
+	__m512i low_whole = _mm512_cvtps_epi32(_mm512_mul_ps(low, factor));
+	__m512i high_whole = _mm512_cvtps_epi32(_mm512_mul_ps(high, factor));
+
+	return _mm512_or_si512(
+		_mm512_and_si512(low_whole, _mm512_set1_epi32(0xffff)),
+		_mm512_slli_epi32(high_whole, 16));
+}
+
+VNNI static void
+rows_along(uint32_t *to, int64_t to_stride, const float *source, int64_t stride,
+           int rows, int depth)
+{
+	int pairs = (depth + 31) / 32 * 16;
+
+	for (int i = 0; i < rows; i++)
+	{
+		const float *row = source + i * stride;
+		float factor = factor_along(row, depth);
+		float scale = int16_scale(factor);
+
+		for (int p = 0; p < depth; p += 32)
+			_mm512_storeu_si512(
+				to + i * to_stride + p / 2,
+				read_pairs(row + p, depth - p, _mm512_set1_ps(factor)));
+		__builtin_memcpy(to + i * to_stride + pairs, &scale, sizeof(scale));
+	}
+}
+
+VNNI static void
+panel_along(uint32_t *to, const float *source, int64_t stride, int cols,
+            int depth)
+{
+	int pairs = (depth + 31) / 32 * 16;
+	float factor[BF16_COLS] = {0};
+	__m512i block[16];
+
+	for (int j = 0; j < BF16_COLS; j++)
+	{
+		float scale;
+
+		if (j < cols)
+			factor[j] = factor_along(source + j * stride, depth);
+		scale = int16_scale(factor[j]);
+		__builtin_memcpy(to + pairs * BF16_COLS + j, &scale, sizeof(scale));
+	}
+	for (int p = 0; p < depth; p += 32)
+		for (int half = 0; half < BF16_COLS; half += 16)
+		{
+			for (int j = 0; j < 16; j++)
+				block[j] = half + j < cols
+				               ? read_pairs(source + (half + j) * stride + p,
+				                            depth - p,
+				                            _mm512_set1_ps(factor[half + j]))
+				               : _mm512_setzero_si512();
+			transpose(block);
+			for (int q = 0; q < 16; q++)
+				_mm512_storeu_si512(to + (p / 2 + q) * BF16_COLS + half,
+				                    block[q]);
+		}
+}
+
+/* int16_factor() of `cols` of 16 columns. */
+VNNI_PART __m512
+factors_across(const float *source, int64_t stride, int cols, int depth)
+{
+	__m512 squares = _mm512_setzero_ps();
+	__m512 most = _mm512_setzero_ps();
+	__mmask16 is_usual;
+	float factor[16];
+
+	for (int p = 0; p < depth; p++)
+	{
+		__m512 part = _mm512_maskz_loadu_ps(lanes(cols), source + p * stride);
+
+		squares = _mm512_fmadd_ps(part, part, squares);
+		most = _mm512_max_ps(most, _mm512_abs_ps(part));
+	}
+	is_usual =
+		_mm512_cmp_ps_mask(squares, _mm512_set1_ps(SQUARES_LEAST), _CMP_GE_OQ) &
+		_mm512_cmp_ps_mask(squares, _mm512_set1_ps(SQUARES_MOST), _CMP_LE_OQ);
+	_mm512_storeu_ps(
+		factor, _mm512_min_ps(_mm512_div_ps(_mm512_set1_ps(INT16_LENGTH),
+	                                        _mm512_sqrt_ps(squares)),
+	                          _mm512_div_ps(_mm512_set1_ps(INT16_MAX), most)));
+	for (int j = 0; j < 16; j++)
+		if (!(is_usual >> j & 1))
+			factor[j] = j < cols ? int16_factor(source + j, stride, depth) : 0;
+	return _mm512_loadu_ps(factor);
+}
+
+VNNI static void
+panel_across(uint32_t *to, const float *source, int64_t stride, int cols,
+             int depth)
+{
+	int padded = (depth + 31) / 32 * 32;
+
+	for (int half = 0; half < BF16_COLS; half += 16)
+	{
+		__m512 factor =
+			factors_across(source + half, stride, cols - half, depth);
+		__mmask16 is_zero =
+			_mm512_cmp_ps_mask(factor, _mm512_setzero_ps(), _CMP_EQ_OQ);
+
+		for (int p = 0; p < padded; p += 2)
+			_mm512_storeu_si512(
+				to + p / 2 * BF16_COLS + half,
+				read_column_pairs(source + p * stride + half, stride, depth - p,
+			                      p < depth ? cols - half : 0, factor));
+		_mm512_storeu_ps((float *) to + padded / 2 * BF16_COLS + half,
+		                 _mm512_mask_div_ps(_mm512_setzero_ps(), ~is_zero,
+		                                    _mm512_set1_ps(1), factor));
+	}
+}
+
+/* sum += the products of 16 pairs.  GCC 12 keeps sums of the intrinsic in
+ * memory. */
+VNNI_PART void
+add_products(__m512i *sum, __m512i a, __m512i b)
+{
+	__asm__("vpdpwssd %2, %1, %0" : "+v"(*sum) : "v"(a), "v"(b));
+}
+
+/* The tile of `rows` rows, a constant, and one or two times 16 columns. */
+VNNI_PART void
+tile_of(int rows, int halves, float *c, int64_t c_stride, const uint32_t *a,
+        int64_t a_stride, const uint32_t *b, int64_t pairs, int cols,
+        float beta)
+{
+	__m512i sum[ROWS][2];
+	__m512 scale[2];
+
+#pragma GCC unroll 14
+	for (int i = 0; i < rows; i++)
+		for (int h = 0; h < halves; h++)
+		{
+			sum[i][h] = _mm512_setzero_si512();
+			_mm_prefetch(c + i * c_stride + 16 * h, _MM_HINT_T0);
+		}
+	for (int64_t p = 0; p < pairs; p++)
+	{
+		__m512i panel[2];
+
+		for (int h = 0; h < halves; h++)
+			panel[h] = _mm512_loadu_si512(b + 16 * h);
+#pragma GCC unroll 14
+		for (int i = 0; i < rows; i++)
+		{
+			__m512i pair = _mm512_set1_epi32((int) a[i * a_stride]);
+
+			for (int h = 0; h < halves; h++)
+				add_products(&sum[i][h], pair, panel[h]);
+		}
+		a++;
+		b += BF16_COLS;
+	}
+	/* Behind the pairs there are the scales. */
+	for (int h = 0; h < halves; h++)
+		scale[h] = _mm512_loadu_ps(b + 16 * h);
+#pragma GCC unroll 14
+	for (int i = 0; i < rows; i++)
+		for (int h = 0; h < halves; h++)
+		{
+			float *at = c + i * c_stride + 16 * h;
+			__mmask16 mask = lanes(cols - 16 * h);
+			__m512 before = _mm512_maskz_loadu_ps(beta == 0 ? 0 : mask, at);
+			__m512 unit = _mm512_mul_ps(
+				scale[h],
+				_mm512_castsi512_ps(_mm512_set1_epi32((int) a[i * a_stride])));
+
+			_mm512_mask_storeu_ps(
+				at, mask,
+				_mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[i][h]), unit,
+			                    _mm512_mul_ps(before, _mm512_set1_ps(beta))));
+		}
+}
+
+#define TILE(ROWS)                                                             \
+	case ROWS:                                                                 \
+		if (cols > 16)                                                         \
+			tile_of(ROWS, 2, c, c_stride, a, a_stride, b, pairs, cols, beta);  \
+		else                                                                   \
+			tile_of(ROWS, 1, c, c_stride, a, a_stride, b, pairs, cols, beta);  \
+		break
+
+VNNI static void
+tile(float *c, int64_t c_stride, const uint32_t *a, int64_t a_stride,
+     const uint32_t *b, int64_t pairs, int rows, int cols, float beta)
+{
+	switch (rows)
+	{
+		TILE(1);
+		TILE(2);
+		TILE(3);
+		TILE(4);
+		TILE(5);
+		TILE(6);
+		TILE(7);
+		TILE(8);
+		TILE(9);
+		TILE(10);
+		TILE(11);
+		TILE(12);
+		TILE(13);
+		TILE(14);
+	}
+}
+
+static const PairKernels kernels = {
+	.rows = ROWS,
+	.has_scales = true,
+	.rows_along = rows_along,
+	.panel_along = panel_along,
+	.panel_across = panel_across,
+	.tile = tile,
+};
+
+const PairKernels *
+int16_avx512(void)
+{
+	return __builtin_cpu_supports("avx512vnni") &&
+	               __builtin_cpu_supports("avx512bw")
+	           ? &kernels
+	           : NULL;
+}
+
+#else
+
+const PairKernels *
+int16_avx512(void)
+{
+	return 0;
+}
+#endif
