@@ -145,7 +145,7 @@ static int
 block_rows(const Pass *pass, int rows)
 {
 	const Model *model = pass->model;
-	bool is_packed = model->products == DTYPE_BF16 && model->adapter == NULL &&
+	bool is_packed = model->products == DTYPE_BF16 &&
 	                 model->layers[0].out.weight->packed.data != NULL;
 	int blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
 

@@ -233,21 +233,12 @@ pack_in_memory(const Matrices *matrices, bool is_changed)
 	}
 }
 
-/* Frozen weights stay what the file has; an adapter's base is frozen. */
-static bool
-is_frozen(const Model *model)
-{
-	return model->weights == NULL || model->adapter != NULL;
-}
-
-/* Of one kind: what is frozen in a file if that can be.  Returns the bytes that
- * are to be packed in memory. */
-static size_t
+/* Of one kind: in a file if that can be. */
+static void
 pack_in_file(Arena *arena, Matrices *matrices)
 {
-	if (missing_bytes(matrices) > 0 && is_frozen(matrices->model))
+	if (missing_bytes(matrices) > 0)
 		map_packed(arena, matrices);
-	return missing_bytes(matrices);
 }
 
 static bool
@@ -257,13 +248,15 @@ has_packed_gradients(const Matrices *matrices)
 	       matrices->parameter[0]->packed_grad.data != NULL;
 }
 
-/* The same in memory, where there is enough. */
+/* The same in memory, where there is enough; backward NULL: only forward. */
 static void
-pack_all(Matrices *forward, Matrices *backward, size_t missing)
+pack_all(Matrices *forward, Matrices *backward, bool is_changed)
 {
 	Model *model = forward->model;
-	bool is_changed = model->has_changed && !is_frozen(model);
+	size_t missing = missing_bytes(forward);
 
+	if (backward != NULL)
+		missing += missing_bytes(backward);
 	if (missing == 0 && !is_changed)
 		return;
 	if (missing > model->device->room(model->device) / PACKED_SHARE)
@@ -275,26 +268,59 @@ pack_all(Matrices *forward, Matrices *backward, size_t missing)
 	pack_in_memory(forward, is_changed);
 	if (backward != NULL)
 		pack_in_memory(backward, is_changed);
-	model->has_changed = false;
+}
+
+/* A and B of an adapter's maps, in arena. */
+static Matrices
+list_adapter(Arena *arena, Model *model)
+{
+	Adapter *adapter = model->adapter;
+	size_t most = 2 * (size_t) adapter->loras;
+	Matrices matrices = {model, arena_alloc(arena, most * sizeof(Parameter *)),
+	                     0, false};
+
+	for (int i = 0; i < 2 * adapter->loras; i++)
+		if (packed_bytes(model, &adapter->parameters[i]) > 0)
+			matrices.parameter[matrices.count++] = &adapter->parameters[i];
+	return matrices;
+}
+
+/* Both forms where both are wanted: in a file if the weights are frozen and
+ * that can be, else in memory. */
+static void
+pack_matrices(Arena *arena, Matrices forward, bool with_gradient,
+              bool is_frozen, bool is_changed)
+{
+	Matrices backward = forward;
+
+	backward.is_for_input_grad = true;
+	with_gradient = with_gradient || has_packed_gradients(&forward);
+	if (is_frozen)
+	{
+		pack_in_file(arena, &forward);
+		if (with_gradient)
+			pack_in_file(arena, &backward);
+	}
+	pack_all(&forward, with_gradient ? &backward : NULL, is_changed);
 }
 
 void
 model_pack(Model *model, bool with_gradient)
 {
+	/* What an adapter lies beside is frozen. */
+	bool is_frozen = model->weights == NULL || model->adapter != NULL;
+	bool is_changed = model->has_changed;
 	Arena *arena;
-	Matrices forward, backward;
-	size_t missing;
 
 	if (model->products != DTYPE_BF16)
 		return;
 	arena = arena_create();
-	forward = list_matrices(arena, model);
-	backward = forward;
-	backward.is_for_input_grad = true;
-	with_gradient = with_gradient || has_packed_gradients(&forward);
-	missing = pack_in_file(arena, &forward);
-	if (with_gradient)
-		missing += pack_in_file(arena, &backward);
-	pack_all(&forward, with_gradient ? &backward : NULL, missing);
+	pack_matrices(arena, list_matrices(arena, model), with_gradient, is_frozen,
+	              is_changed && !is_frozen);
+	/* An adapter's are few numbers, and those of a file need no form. */
+	if (model->adapter != NULL)
+		pack_matrices(arena, list_adapter(arena, model), with_gradient, false,
+		              is_changed);
+	model->has_changed = false;
 	arena_destroy(arena);
 }

@@ -268,7 +268,7 @@ bf16_learns_what_fp32_learns(void **state)
 
 /* What was packed before must not be read after. */
 static void
-weights_that_change_are_packed_anew(void **state)
+check_packed_anew(const LoraOptions *lora)
 {
 	const AdamW adamw = tiny_first_step();
 	Arena *arena = arena_create();
@@ -280,8 +280,7 @@ weights_that_change_are_packed_anew(void **state)
 	float *weights;
 	int targets;
 
-	(void) state;
-	gradient(arena, model, NULL);
+	gradient(arena, model, lora);
 	targets = score(model, 0, 4, before);
 	assert_ok(model_update(model, &adamw, &failure), failure);
 	score(model, 0, 4, after);
@@ -291,13 +290,23 @@ weights_that_change_are_packed_anew(void **state)
 	size = model_state_size(model);
 	weights = arena_alloc(arena, (size_t) size * sizeof(float));
 	model_state_download(model, MODEL_WEIGHTS, 0, size, weights);
-	assert_ok(model_make_trainable(other, NULL, &failure), failure);
+	assert_ok(model_make_trainable(other, lora, &failure), failure);
 	score(other, 0, 4, loaded);
 	assert_memory_equal(before, loaded, (size_t) targets * sizeof(float));
 	model_state_upload(other, MODEL_WEIGHTS, 0, size, weights);
 	score(other, 0, 4, loaded);
 	assert_memory_equal(after, loaded, (size_t) targets * sizeof(float));
 	arena_destroy(arena);
+}
+
+static void
+weights_that_change_are_packed_anew(void **state)
+{
+	static const LoraOptions lora = {.rank = 5, .alpha = 10};
+
+	(void) state;
+	check_packed_anew(NULL);
+	check_packed_anew(&lora);
 }
 
 int
