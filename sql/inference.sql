@@ -78,7 +78,7 @@ CREATE FUNCTION @extschema@.alol_reward(model text, prompt text, response text,
 	AS 'MODULE_PATHNAME', 'alol_reward'
 	LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 100000;
 COMMENT ON FUNCTION @extschema@.alol_reward(text, text, text, int) IS
-	'what a classifier thinks of a response: the sigmoid of its score, or of several labels the probability of one (default: the last); prompt NULL: of the response alone';
+	'what a classifier thinks of a response: the sigmoid of its score, or of several labels the probability of one (default: the last); prompt NULL: of the response alone; NULL where that has no token';
 
 CREATE FUNCTION @extschema@.alol_logits(model text, prompt text, response text)
 	RETURNS float8[]

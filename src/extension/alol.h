@@ -78,6 +78,9 @@ extern uint64 owner_run(const char *query, int count, Oid *types, Datum *values,
 extern char *text_to_utf8(const char *text, size_t length, size_t *utf8_length);
 extern text *text_from_utf8(const char *utf8, size_t length);
 
+/* For messages: what is long ends in "..."; in place, where it is cut. */
+extern char *text_clip(char *text);
+
 /*
  * The data directory and what lies in it, made at first use: cache/ models by
  * content, jobs/ one directory a job, temporary/ what the engine writes before

@@ -276,7 +276,7 @@ wrong_type(const char *name, const char *wanted, JsonbValue *value)
 {
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 	                errmsg("option \"%s\" must be %s, not %s", name, wanted,
-	                       value_text(value))));
+	                       text_clip(value_text(value)))));
 }
 
 /* "at least 0 and less than 1" */

@@ -57,7 +57,8 @@ typedef enum WireType
 	WIRE_DATA,
 	WIRE_DATA_END,
 
-	/* {} -> {"devices": [{"device", "name", "memory_total", "memory_free",
+	/* {"device": an error where that is not there, null: none is} ->
+	 * {"devices": [{"device", "name", "memory_total", "memory_free",
 	 * "compute_capability", "isa"}], as they were at the handshake, "fault"} */
 	WIRE_DEVICES = 16,
 	/* {"model": ModelRef} -> {"kind": "lm"|"classifier"|"encoder" (a body

@@ -49,6 +49,8 @@ SELECT throws_ok(refused('{"score_clip": 0}'), '22023',
 SELECT throws_ok(refused('{"early_stopping_kl": -1}'), '22023');
 SELECT throws_ok(refused('{"vf_coeff": 1}'), '22023',
 	'unknown option "vf_coeff"');
+SELECT throws_ok(refused('{"device": "cpu:2"}'), '0A000',
+	'method "ppo" trains on one device, not on "cpu:2"');
 SELECT throws_ok(refused('{"generation": {"num_beams": 4}}'), '22023',
 	'option "generation.num_beams" does not go with a method that draws its own responses');
 SELECT throws_ok(refused('{"generation": {"temperature": 0}}'), '22023',

@@ -37,6 +37,20 @@ like($out, qr/^t\n/, 'the session has an engine');
 like($out, qr/killed/, 'and it is killed');
 like($out, qr/t\nstill here$/, 'the session gets another');
 
+# The engine of the job that is not the one given, once it is there.
+sub other_engine
+{
+	my ($first) = @_;
+	my @others;
+	my $end = time + 60;
+	while (time < $end && @others == 0)
+	{
+		sleep 0.05;
+		@others = grep { $_ != $first } engines_of($node);
+	}
+	return @others;
+}
+
 # A job's engine: it is started once more by itself, then the job fails.
 my $job = start_job($node, output => q('killed'), steps => 1000000,
 	options => q('{"checkpoint_every": 20, "evaluate_every": 1000000}'));
@@ -46,13 +60,7 @@ is(scalar @first, 1, 'a job has one engine');
 kill 'KILL', @first;
 wait_until($node, "SELECT notice LIKE '%goes on from step%' FROM alol_jobs WHERE job = $job");
 ok(wait_gone(5, @first), 'it is killed');
-my @second;
-my $end = time + 60;
-while (time < $end && @second == 0)
-{
-	sleep 0.05;
-	@second = grep { $_ != $first[0] } engines_of($node);
-}
+my @second = other_engine($first[0]);
 is(scalar @second, 1, 'another engine goes on');
 kill 'KILL', @second;
 wait_until($node, "SELECT state = 'failed' FROM alol_jobs WHERE job = $job");
@@ -68,6 +76,18 @@ wait_until($node, "SELECT state = 'running' AND step > $step + 20 "
 pass('and goes on from where it was');
 $node->safe_psql('postgres', "SELECT alol_cancel($job)");
 wait_until($node, "SELECT state = 'cancelled' FROM alol_jobs WHERE job = $job", 5);
+
+# However short its tries were, it is known how far it came.
+$job = start_job($node, output => q('short'), steps => 1000, hold => 30,
+	options => q('{"checkpoint_every": 20, "evaluate_every": 1000000}'));
+wait_held($node, $job);
+@first = engines_of($node);
+kill 'KILL', @first;
+hold_at($node, $job);
+kill 'KILL', other_engine($first[0]);
+wait_until($node, "SELECT state = 'failed' FROM alol_jobs WHERE job = $job");
+cmp_ok($node->safe_psql('postgres', "SELECT coalesce(step, 0) FROM alol_jobs WHERE job = $job"),
+	'>=', 20, 'a job that failed at once tells its last step');
 
 is($node->safe_psql('postgres', 'SELECT pg_postmaster_start_time()'), $start,
 	'the server never restarted');

@@ -62,6 +62,9 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM alol_jobs a JOIN alol_jobs
 		  . "ON a.job < b.job AND a.finished_at > b.started_at AND b.finished_at > a.started_at "
 		  . "WHERE a.output LIKE 'row%' AND b.output LIKE 'row%'"),
 	'0', 'five jobs run one by one');
+is($node->safe_psql('postgres', "SELECT string_agg(output, ' ' ORDER BY started_at) "
+		  . "FROM alol_jobs WHERE output LIKE 'row%'"),
+	'row1 row2 row3 row4 row5', 'in the order in which they were started');
 
 # What two transactions want at once, one gets.  The first waits, in its
 # transaction, for a lock that we hold.

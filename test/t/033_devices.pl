@@ -126,9 +126,21 @@ configure('RESET alol.device');
 sub fails_to_start
 {
 	my ($device, $pattern, $claim) = @_;
-	my $job = begin('never', qq(, "device": "$device"));
+	my $wanted = qq('{"device": "$device"}');
+	my $call = "alol_sft('pairs', 'tiny', 'never', steps => 1, options => ";
+	my ($out, $err);
+	isnt($node->psql('postgres', "SELECT $call$wanted)", stdout => \$out, stderr => \$err), 0, $claim);
+	like($err, $pattern, 'the caller is told');
+	is(sql(q(SELECT count(*) FROM alol_jobs WHERE output = 'never')), '0', 'and has no job');
+
+	# It may also be gone when the job begins.
+	my $job = sql("SELECT ${call}'{}')");
+	ends($job, 'succeeded');
+	sql("SELECT alol_model_drop('never')");
+	sql("UPDATE alol_job SET state = 'failed', is_spooled = false WHERE id = $job");
+	sql("SELECT alol_resume($job, '$device')");
 	ends($job, 'failed');
-	like(column($job, 'error'), $pattern, $claim);
+	like(column($job, 'error'), $pattern, 'so does the job');
 	sql("SELECT alol_job_drop($job)");
 	return;
 }
@@ -136,7 +148,7 @@ set_faults();
 fails_to_start('cuda:5', qr/device "cuda:5" is not available: this server has 2 GPUs/,
 	'a GPU that is not there');
 set_faults(no_driver => 1);
-fails_to_start('cuda', qr/"cuda" is not available: no GPU: no driver is loaded$/,
+fails_to_start('cuda', qr/"cuda" is not available: no GPU: no driver is loaded(?:\n|$)/,
 	'no driver');
 my ($out, $err);
 $node->psql('postgres', "SET alol.device = 'cuda'; SELECT alol_generate('tiny', 'a', 2)",
@@ -157,7 +169,9 @@ like(column($free, 'notice'), qr/no GPU: .* is of another build/, 'and tells why
 $node->psql('postgres', 'SELECT FROM alol_devices()', stderr => \$err);
 like($err, qr/NOTICE:  no GPU: .* is of another build/, 'as does the list');
 set_faults(memory => 1);
-fails_to_start('cuda', qr/needs [\d.]+ MiB more memory on cuda:0, which has [\d.]+ MiB free of 1\.0 MiB/,
+my $little = begin('little', ', "device": "cuda"');
+ends($little, 'failed');
+like(column($little, 'error'), qr/needs [\d.]+ MiB more memory on cuda:0, which has [\d.]+ MiB free of 1\.0 MiB/,
 	'too little memory');
 
 is(sql('SELECT pg_postmaster_start_time()'), $start, 'the server never restarted');

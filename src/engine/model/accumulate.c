@@ -45,7 +45,7 @@ part_forward(Step *step, Arena *arena, Part *part, int first, int count,
 	size_t bytes = (size_t) rows * sizeof(int32_t);
 	int32_t *row = arena_alloc(arena, bytes);
 	int32_t *target = arena_alloc(arena, bytes);
-	SharedBatch shared = batch_share(arena, &batch);
+	SharedBatch shared = batch_share(arena, &batch, false);
 	DropoutKeys keys;
 	void *memory;
 

@@ -121,7 +121,7 @@ training_size(Model *model, const Batch *batch, int first, int count,
 	Batch part = batch_range(arena, batch, first, count);
 	bool is_language = model->config.kind == MODEL_LANGUAGE;
 	SharedBatch shared =
-		is_language ? batch_share(arena, &part) : batch_alone(&part);
+		is_language ? batch_share(arena, &part, false) : batch_alone(&part);
 	int sequences = shared.batch.sequences;
 	int tokens = shared.batch.offset[sequences];
 	int rows = is_language ? batch_targets(&part, 0, count) : count;

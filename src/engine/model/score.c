@@ -62,7 +62,7 @@ score_targets(Model *model, Arena *arena, const Batch *batch, float *logp,
 	int targets = batch_targets(batch, 0, batch->sequences);
 	int32_t *row = arena_alloc(arena, (size_t) targets * sizeof(int32_t));
 	int32_t *target = arena_alloc(arena, (size_t) targets * sizeof(int32_t));
-	SharedBatch shared = batch_share(arena, batch);
+	SharedBatch shared = batch_share(arena, batch, true);
 	void *memory;
 	Pass pass;
 	Head head;

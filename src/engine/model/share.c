@@ -117,7 +117,7 @@ divide(const Batch *batch, const int32_t *order, Place *place)
 }
 
 static Families
-find_families(Arena *arena, const Batch *batch)
+find_families(Arena *arena, const Batch *batch, bool is_ordered)
 {
 	size_t count = (size_t) batch->sequences + 1;
 	Families families = {0, arena_alloc(arena, count * sizeof(int32_t)),
@@ -127,8 +127,9 @@ find_families(Arena *arena, const Batch *batch)
 
 	for (int s = 0; s < batch->sequences; s++)
 		families.order[s] = s;
-	qsort_r(families.order, (size_t) batch->sequences, sizeof(int32_t), compare,
-	        (void *) batch);
+	if (!is_ordered)
+		qsort_r(families.order, (size_t) batch->sequences, sizeof(int32_t),
+		        compare, (void *) batch);
 	divide(batch, families.order, place);
 	/* From the last family to the first, and then in their order. */
 	for (int i = batch->sequences - 1; i >= 0; i -= place[i].family)
@@ -147,7 +148,7 @@ find_families(Arena *arena, const Batch *batch)
 void
 batch_order(Arena *arena, const Batch *batch, int32_t *order, int32_t *cost)
 {
-	Families families = find_families(arena, batch);
+	Families families = find_families(arena, batch, false);
 
 	for (int f = 0; f < families.count; f++)
 		for (int i = families.begin[f]; i < families.begin[f + 1]; i++)
@@ -214,9 +215,9 @@ add_family(Making *making, const Families *families, int f)
 }
 
 SharedBatch
-batch_share(Arena *arena, const Batch *batch)
+batch_share(Arena *arena, const Batch *batch, bool is_ordered)
 {
-	Families families = find_families(arena, batch);
+	Families families = find_families(arena, batch, is_ordered);
 	size_t most = (size_t) (batch->sequences + families.count + 1);
 	size_t bytes = most * sizeof(int32_t);
 	Making making = {.batch = batch};

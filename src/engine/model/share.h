@@ -27,8 +27,10 @@ typedef struct SharedBatch
 	                        * offset */
 } SharedBatch;
 
-/* Finds what sequences share; arrays lie in arena, or are the batch's. */
-extern SharedBatch batch_share(Arena *arena, const Batch *batch);
+/* Finds what sequences share; arrays lie in arena, or are the batch's.
+ * is_ordered: they come in the order of batch_order(). */
+extern SharedBatch batch_share(Arena *arena, const Batch *batch,
+                               bool is_ordered);
 
 /* The batch as it is, of any model. */
 extern SharedBatch batch_alone(const Batch *batch);

@@ -5,6 +5,7 @@
  * Memory is what a job could really get: the smaller of the machine's and of
  * what the control group leaves.
  */
+#include "formats/json.h"
 #include "serve/requests.h"
 
 #include <stdio.h>
@@ -105,8 +106,15 @@ bool
 handle_devices(Request *request, Failure *failure)
 {
 	const DeviceList *list = &request->serve->devices;
-	json_t *devices = json_array();
+	DeviceChoice choice;
+	const char *wanted;
+	json_t *devices;
 
+	if (!json_get_string(request->head, "device", NULL, &wanted, failure) ||
+	    (wanted != NULL &&
+	     !device_choose(wanted, NULL, list, &choice, failure)))
+		return false;
+	devices = json_array();
 	for (int i = 0; i < list->count; i++)
 		json_array_append_new(devices, describe_gpu(&list->info[i]));
 	json_array_append_new(devices, describe_cpu());

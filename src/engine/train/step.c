@@ -347,17 +347,24 @@ step_accumulate(Model *model, const TrainOptions *options, const StepPart *part,
 	return done;
 }
 
+StepPart
+step_whole(const Dataset *dataset, const int32_t *drawn, int count,
+           int64_t budget, int64_t update)
+{
+	return (StepPart){.dataset = dataset,
+	                  .drawn = drawn,
+	                  .count = count,
+	                  .scale = 1.0 / count,
+	                  .budget = budget,
+	                  .update = update};
+}
+
 bool
 step_run(Model *model, const TrainOptions *options, const Dataset *dataset,
          const int32_t *drawn, int count, int64_t budget, int64_t update,
          double learning_rate, StepReport *report, Failure *failure)
 {
-	StepPart all = {.dataset = dataset,
-	                .drawn = drawn,
-	                .count = count,
-	                .scale = 1.0 / count,
-	                .budget = budget,
-	                .update = update};
+	StepPart all = step_whole(dataset, drawn, count, budget, update);
 
 	return step_accumulate(model, options, &all, report, failure) &&
 	       step_update(model, options, update, learning_rate, report->loss,

@@ -36,6 +36,10 @@ typedef struct StepPart
 	int64_t update; /* from 1 */
 } StepPart;
 
+/* All groups of a step; update counts from 1. */
+extern StepPart step_whole(const Dataset *dataset, const int32_t *drawn,
+                           int count, int64_t budget, int64_t update);
+
 /*
  * Sets the gradient to that of the part, in micro-batches of at most budget
  * tokens (or one group), and report to what it was.

@@ -388,12 +388,7 @@ team_step(Team *team, Model *model, const TrainOptions *options,
           int64_t budget, int64_t update, double rate, StepReport *report,
           Failure *failure)
 {
-	StepPart all = {.dataset = dataset,
-	                .drawn = drawn,
-	                .count = count,
-	                .scale = 1.0 / count,
-	                .budget = budget,
-	                .update = update};
+	StepPart all = step_whole(dataset, drawn, count, budget, update);
 	Arena *arena = arena_create();
 	AdamW settings;
 	bool done;

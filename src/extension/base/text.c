@@ -1,6 +1,7 @@
 /*
  * text.c
- *		Text between the database's encoding and the engine's UTF-8.
+ *		Text between the database's encoding and the engine's UTF-8, and in
+ *		messages.
  */
 #include "alol.h"
 
@@ -9,6 +10,9 @@
 
 /* U+FFFD, what takes the place of bytes that are no character. */
 static const char REPLACEMENT[] = "\xEF\xBF\xBD";
+
+/* Bytes of a text that messages show. */
+#define CLIPPED 400
 
 /* What every encoding agrees on needs no conversion, so no transaction. */
 static bool
@@ -119,4 +123,15 @@ text_from_utf8(const char *utf8, size_t length)
 	result = cstring_to_text(converted);
 	pfree(clean.data);
 	return result;
+}
+
+char *
+text_clip(char *text)
+{
+	int length = (int) strlen(text);
+
+	if (length <= CLIPPED)
+		return text;
+	strcpy(text + pg_mbcliplen(text, length, CLIPPED - 3), "...");
+	return text;
 }

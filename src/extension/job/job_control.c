@@ -157,7 +157,7 @@ checked_device(char *device)
 	if (!device_spec_parse(device, &spec))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 		                errmsg("device must be %s, not \"%s\"",
-		                       DEVICE_SPEC_FORMS, device)));
+		                       DEVICE_SPEC_FORMS, text_clip(device))));
 	return device;
 }
 

@@ -53,6 +53,11 @@ scratch_end(MemoryContext scratch, MemoryContext saved)
 	MemoryContextDelete(scratch);
 }
 
+/* The phase under way, and what is known of it and not written, as it came too
+ * soon after what was; phase NULL: nothing is. */
+static char phase_now[32];
+static JobProgress unwritten = JOB_PROGRESS_NONE;
+
 /* --------------------------------------------------------------- metrics */
 
 /* Metrics that wait to be written. */
@@ -182,6 +187,11 @@ job_record_metrics_frame(Job *job, EngineFrame *event)
 	int64 step = json_int(event->head, "step", 0);
 	uint32 count = wire_get_count(&event->items, 4 + 8);
 
+	if (strcmp(phase_now, "training") == 0)
+	{
+		unwritten.phase = phase_now;
+		unwritten.step = step;
+	}
 	for (uint32 i = 0; i < count; i++)
 	{
 		size_t length;
@@ -204,7 +214,6 @@ typedef struct Clock
 	int64 first; /* what was done when it started; -1: not started */
 } Clock;
 
-static char phase_now[32];
 static Clock phase_clock;
 static TimestampTz progress_written_at;
 
@@ -296,6 +305,7 @@ write_progress(Job *job, const JobProgress *progress, TimestampTz now)
 		"greatest(excluded.memory_bytes, p.memory_bytes)");
 	scratch_end(scratch, saved);
 	progress_written_at = now;
+	unwritten = (JobProgress) JOB_PROGRESS_NONE;
 }
 
 void
@@ -319,8 +329,19 @@ job_record_progress(Job *job, const JobProgress *progress)
 	else if (!TimestampDifferenceExceeds(progress_written_at, now,
 	                                     WRITE_INTERVAL_MS) &&
 	         progress->done != progress->total)
+	{
+		unwritten = *progress;
+		unwritten.phase = phase_now;
 		return;
+	}
 	write_progress(job, progress, now);
+}
+
+void
+job_record_last_progress(Job *job)
+{
+	if (unwritten.phase != NULL)
+		write_progress(job, &unwritten, GetCurrentTimestamp());
 }
 
 /* ----------------------------------------------------------------- state */

@@ -45,6 +45,10 @@ extern void job_record_phase(Job *job, const char *phase);
 /* Written at most once a second; what is unknown keeps its last value. */
 extern void job_record_progress(Job *job, const JobProgress *progress);
 
+/* Writes what was left out for being too soon, before the job ends or starts
+ * anew. */
+extern void job_record_last_progress(Job *job);
+
 /* Says something to the job's owner: severity is "notice" or "warning". */
 extern void job_record_notice(Job *job, const char *severity,
                               const char *message);

@@ -55,6 +55,24 @@ start_worker(int64 job, Oid owner)
 	return RegisterDynamicBackgroundWorker(&worker, NULL);
 }
 
+/* ------------------------------------------------------------ the slots */
+
+/* A slot that nobody holds is taken for a moment: how many there are. */
+static int
+free_slots(void)
+{
+	int slots[LOOK_MAX];
+	int count = 0;
+	int slot;
+
+	while (count < LOOK_MAX &&
+	       (slot = slot_acquire(LOCK_JOB_SLOT, alol_max_jobs)) >= 0)
+		slots[count++] = slot;
+	for (int i = 0; i < count; i++)
+		slot_release(LOCK_JOB_SLOT, slots[i]);
+	return count;
+}
+
 /* ------------------------------------------------------------ at commit */
 
 /* What is to be done at commit; lives in the top transaction's context. */
@@ -69,6 +87,10 @@ typedef struct Pending
 
 static Pending *pending = NULL;
 
+/* How many of these jobs the server has place for: the others are started in
+ * their order when one has ended.  The first is told where there is none. */
+static int places;
+
 static void
 transaction_event(XactEvent event, void *argument)
 {
@@ -80,10 +102,14 @@ transaction_event(XactEvent event, void *argument)
 				                errmsg("cannot PREPARE a transaction that has "
 				                       "started, resumed or dropped a job")));
 			break;
+		case XACT_EVENT_PRE_COMMIT:
+			if (pending != NULL)
+				places = Max(free_slots(), 1);
+			break;
 		case XACT_EVENT_COMMIT:
 			for (Pending *at = pending; at != NULL; at = at->next)
 			{
-				if (at->job != 0)
+				if (at->job != 0 && places-- > 0)
 					(void) start_worker(at->job, at->owner);
 				/* Plain system calls, none of which raises. */
 				if (at->directory != NULL)
@@ -208,22 +234,6 @@ job_check_owner(Oid owner)
 }
 
 /* ------------------------------------------------------------ the queue */
-
-/* A slot that nobody holds is taken for a moment: how many there are. */
-static int
-free_slots(void)
-{
-	int slots[LOOK_MAX];
-	int count = 0;
-	int slot;
-
-	while (count < LOOK_MAX &&
-	       (slot = slot_acquire(LOCK_JOB_SLOT, alol_max_jobs)) >= 0)
-		slots[count++] = slot;
-	for (int i = 0; i < count; i++)
-		slot_release(LOCK_JOB_SLOT, slots[i]);
-	return count;
-}
 
 typedef struct Waiting
 {

@@ -21,6 +21,7 @@
 #include "model/model.h"
 #include "options.h"
 #include "base/statement.h"
+#include "wire/device_spec.h"
 
 /* Defaults of training all weights, and of training an adapter. */
 #define LEARNING_RATE 2e-5
@@ -138,6 +139,42 @@ resolve_settings(const JobCall *call, const Model *policy, const Method *method)
 		jsonb_concat, JsonbPGetDatum(options),
 		DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
 	return DatumGetJsonbP(merged);
+}
+
+/* Raises where there is no such GPU now. */
+static void
+check_gpu(const char *device)
+{
+	Engine *engine = engine_start_to_look(CurrentMemoryContext);
+	StringInfoData json;
+	EngineFrame reply;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	json_add_text(&json, "device", device);
+	appendStringInfoChar(&json, '}');
+	engine_ask(engine, WIRE_DEVICES, engine_payload(json.data), &reply);
+	engine_stop(engine);
+}
+
+static void
+check_device(const JobCall *call, const Method *method, Jsonb *settings)
+{
+	char *device = json_text(settings, "device");
+	DeviceSpec spec;
+
+	if (device == NULL || strcmp(device, "auto") == 0)
+		device = alol_device;
+	if (!device_spec_parse(device, &spec))
+		return;
+	if (spec.kind == DEVICE_GPU || spec.kind == DEVICE_GPU_ALL)
+		check_gpu(device);
+	/* Rollouts need all of the model at one place. */
+	if (method != NULL && method_rolls_out(method) && spec.count > 1)
+		ereport(ERROR,
+		        (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+		         errmsg("method \"%s\" trains on one device, not on \"%s\"",
+		                call->method, device)));
 }
 
 /* The others that the call names. */
@@ -277,6 +314,7 @@ job_submit(JobCall *call)
 	models.policy = model_get(call->model, GetUserId());
 	used = find_method(call, models.policy, &method);
 	settings = resolve_settings(call, models.policy, used);
+	check_device(call, used, settings);
 	find_models(call, settings, &models);
 	if (call->output != NULL)
 		model_check_new_name(call->output);

@@ -221,6 +221,7 @@ run(Job *job)
 	}
 	if (error != NULL && is_engine_gone)
 	{
+		job_record_last_progress(job);
 		job_record_notice(
 			job, "warning",
 			psprintf("%s; the job goes on from %s " INT64_FORMAT,
@@ -234,6 +235,7 @@ run(Job *job)
 	free_device();
 	if (error == NULL)
 		return;
+	job_record_last_progress(job);
 	job_record_flush(job);
 	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 		job_record_end(job, "cancelled", NULL);

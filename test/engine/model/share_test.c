@@ -21,7 +21,7 @@ static const char *const configs[] = {
 static int
 tokens_of(Arena *arena, const Batch *batch)
 {
-	SharedBatch shared = batch_share(arena, batch);
+	SharedBatch shared = batch_share(arena, batch, false);
 
 	return shared.batch.offset[shared.batch.sequences];
 }
@@ -32,7 +32,7 @@ equal_prompts_are_computed_once(void **state)
 	static const Recipe pair[] = {{1, 20, 20, 9}, {1, 20, 20, 5}};
 	Arena *arena = arena_create();
 	Batch batch = cook(arena, 2, pair);
-	SharedBatch shared = batch_share(arena, &batch);
+	SharedBatch shared = batch_share(arena, &batch, false);
 
 	(void) state;
 	/* All but the last token of the prompt, and each one's own. */
