@@ -4,6 +4,7 @@
  *		handshake, replies, cancelling, and everything that breaks the rules.
  */
 #include "serve/peer.h"
+#include "tiny.h"
 
 /* The head that names the classifier of the golden set. */
 static const char *
@@ -278,6 +279,31 @@ models_are_asked_what_their_kind_answers(void **state)
 }
 
 static void
+what_cannot_be_kept_is_told_once_before_the_result(void **state)
+{
+	WireBuffer items = {.resize = resize};
+	const char *directory, *head;
+
+	(void) state;
+	greet();
+	directory = tiny_directory(peer.arena, TINY_LLAMA(""), 3);
+	head = arena_printf(peer.arena,
+	                    "{\"model\": {\"path\": \"%s\", \"dtype\": \"bf16\", "
+	                    "\"forms\": \"%s/none\"}}",
+	                    directory, directory);
+	wire_put_u32(&items, 1);
+	wire_put_text(&items, "a", 1);
+	wire_put_text(&items, "b", 1);
+	assert_int_equal(ask(WIRE_LOGPROB, head, &items), WIRE_NOTICE);
+	assert_string_equal(word("severity"), "log");
+	assert_non_null(strstr(word("message"), "none/bf16.form.tmp"));
+	assert_int_equal(receive(), WIRE_RESULT);
+	assert_int_equal(ask(WIRE_LOGPROB, head, &items), WIRE_RESULT);
+	free(items.data);
+	assert_int_equal(end(), 0);
+}
+
+static void
 long_work_is_cancelled_and_the_engine_lives_on(void **state)
 {
 	WireBuffer items = {.resize = resize};
@@ -342,6 +368,7 @@ main(void)
 		cmocka_unit_test(texts_become_tokens_and_come_back),
 		cmocka_unit_test(a_classifier_answers_with_its_outputs),
 		cmocka_unit_test(models_are_asked_what_their_kind_answers),
+		cmocka_unit_test(what_cannot_be_kept_is_told_once_before_the_result),
 		cmocka_unit_test(long_work_is_cancelled_and_the_engine_lives_on),
 		cmocka_unit_test(a_closed_socket_ends_work),
 	};
