@@ -226,27 +226,6 @@ check_places(const Shard *shard, Failure *failure)
 	return true;
 }
 
-/* Data of a header without padding may lie crooked: such tensors are copied. */
-static bool
-align_tensors(Arena *arena, Shard *shard, Failure *failure)
-{
-	for (int i = 0; i < shard->count; i++)
-	{
-		StoredTensor *tensor = &shard->tensors[i];
-		size_t size = dtype_size(tensor->dtype);
-		void *copy;
-
-		if (size == 0 || (uintptr_t) tensor->data % size == 0)
-			continue;
-		copy = arena_try(arena, (size_t) tensor->bytes, 1, failure);
-		if (copy == NULL)
-			return false;
-		tensor->data = memcpy(copy, tensor->data, (size_t) tensor->bytes);
-		tensor->is_copy = true;
-	}
-	return true;
-}
-
 /* Maps the file and parses its header. */
 static bool
 open_header(Arena *arena, Shard *shard, Failure *failure)
@@ -303,7 +282,7 @@ open_shard(Arena *arena, Shard *shard, Failure *failure)
 	}
 	qsort(shard->tensors, (size_t) shard->count, sizeof(StoredTensor),
 	      compare_places);
-	return check_places(shard, failure) && align_tensors(arena, shard, failure);
+	return check_places(shard, failure);
 }
 
 static int
@@ -369,14 +348,55 @@ join_shards(Arena *arena, const Shard *shards, int shard_count,
 }
 
 bool
-stored_file_open(Arena *arena, const char *path, StoredModel **model,
-                 Failure *failure)
+stored_tensor_is_crooked(const StoredTensor *tensor)
+{
+	size_t size = dtype_size(tensor->dtype);
+
+	return size > 0 && (uintptr_t) tensor->data % size != 0;
+}
+
+void
+stored_model_move(StoredModel *model, int i, const void *data, bool is_copy)
+{
+	model->tensors[i].data = data;
+	model->tensors[i].is_copy = is_copy;
+}
+
+bool
+stored_model_align(Arena *arena, StoredModel *model, Failure *failure)
+{
+	for (int i = 0; i < model->count; i++)
+	{
+		const StoredTensor *tensor = &model->tensors[i];
+		void *copy;
+
+		if (!stored_tensor_is_crooked(tensor))
+			continue;
+		copy = arena_try(arena, (size_t) tensor->bytes, 1, failure);
+		if (copy == NULL)
+			return false;
+		memcpy(copy, tensor->data, (size_t) tensor->bytes);
+		stored_model_move(model, i, copy, true);
+	}
+	return true;
+}
+
+static bool
+map_file(Arena *arena, const char *path, StoredModel **model, Failure *failure)
 {
 	Shard shard = {0};
 
 	shard.path = arena_strdup(arena, path);
 	return open_shard(arena, &shard, failure) &&
 	       join_shards(arena, &shard, 1, model, failure);
+}
+
+bool
+stored_file_open(Arena *arena, const char *path, StoredModel **model,
+                 Failure *failure)
+{
+	return map_file(arena, path, model, failure) &&
+	       stored_model_align(arena, *model, failure);
 }
 
 /* A shard is a file of the same directory. */
@@ -460,7 +480,7 @@ stored_model_open(Arena *arena, const char *directory, StoredModel **model,
 	char *index = arena_printf(arena, "%s.index.json", single);
 
 	if (file_exists(single))
-		return stored_file_open(arena, single, model, failure);
+		return map_file(arena, single, model, failure);
 	if (file_exists(index))
 		return open_index(arena, directory, index, model, failure);
 	return fail(failure, FAILURE_NOT_FOUND,

@@ -38,7 +38,16 @@ typedef struct StoredModel StoredModel;
 extern bool stored_model_open(Arena *arena, const char *directory,
                               StoredModel **model, Failure *failure);
 
-/* Opens one file, for example an adapter or a value head. */
+/* Data behind a header without padding may lie crooked: it is to be put
+ * straight elsewhere by stored_model_move(), or by stored_model_align(), which
+ * copies into arena what is left of it. */
+extern bool stored_tensor_is_crooked(const StoredTensor *tensor);
+extern void stored_model_move(StoredModel *model, int i, const void *data,
+                              bool is_copy);
+extern bool stored_model_align(Arena *arena, StoredModel *model,
+                               Failure *failure);
+
+/* Opens one file, for example an adapter or a value head, all straight. */
 extern bool stored_file_open(Arena *arena, const char *path,
                              StoredModel **model, Failure *failure);
 

@@ -8,6 +8,7 @@
 #include "formats/gguf_config.h"
 #include "model/files/gguf_files.h"
 #include "model/files/gguf_weights.h"
+#include "model/files/straight.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -443,10 +444,11 @@ open_weights(Model *model, const char *forms, Failure *failure)
 	Arena *arena = model->arena;
 	const char *prefix = names->prefixes[0];
 
-	if (!stored_model_open(model->arena, model->directory, &model->stored,
-	                       failure))
+	if (!stored_model_open(arena, model->directory, &model->stored, failure))
 		return false;
 	model->forms = forms_open(arena, forms, stored_model_source(model->stored));
+	if (!straighten(arena, model->forms, model->stored, failure))
+		return false;
 	for (int i = 0; i < 2; i++)
 		if (has_tensor(model, arena_printf(arena, "%s%s", names->prefixes[i],
 		                                   names->embedding)))

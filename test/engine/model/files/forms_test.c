@@ -8,6 +8,7 @@
 #include "weighted_sum.h"
 
 #include "base/log.h"
+#include "model/layers.h"
 #include "model/lora/lora.h"
 
 #define SEQUENCES 6
@@ -361,6 +362,53 @@ rows_of_gguf_files_are_put_in_order_once(void **state)
 	arena_destroy(arena);
 }
 
+/* Adds a byte to the header of the model's file: all its data lies crooked. */
+static void
+make_crooked(Arena *arena, const char *directory)
+{
+	char *path = arena_printf(arena, "%s/model.safetensors", directory);
+	Failure failure = {0};
+	size_t size;
+	char *file = file_read(arena, path, (size_t) 64 << 20, &size, &failure);
+	uint64_t header;
+	char *crooked;
+
+	assert_non_null(file);
+	memcpy(&header, file, sizeof(header));
+	crooked = arena_alloc(arena, size + 1);
+	memcpy(crooked, file, 8 + header);
+	crooked[8 + header] = ' ';
+	memcpy(crooked + 9 + header, file + 8 + header, size - 8 - header);
+	header++;
+	memcpy(crooked, &header, sizeof(header));
+	test_write(arena, directory, "model.safetensors", crooked, size + 1);
+}
+
+static void
+data_that_lies_crooked_is_put_straight_once(void **state)
+{
+	char *directory, *forms;
+	Arena *arena = begin(TINY_GPT2, &directory, &forms);
+	float expected[SEQUENCES * 32];
+	ino_t made = 0;
+
+	(void) state;
+	score(open_with(arena, directory, NULL, DTYPE_F32), expected);
+	make_crooked(arena, directory);
+	assert_scores(open_with(arena, directory, NULL, DTYPE_F32), expected);
+	for (int i = 0; i < 2; i++)
+	{
+		Model *model = open_with(arena, directory, forms, DTYPE_F32);
+
+		assert_scores(model, expected);
+		assert_false(model->embedding->stored->is_copy);
+		assert_int_not_equal(form_of(forms, "aligned"), 0);
+		assert_true(i == 0 || form_of(forms, "aligned") == made);
+		made = form_of(forms, "aligned");
+	}
+	arena_destroy(arena);
+}
+
 static void
 what_cannot_be_kept_is_made_in_memory_with_a_line_in_the_log(void **state)
 {
@@ -399,6 +447,7 @@ main(void)
 		cmocka_unit_test(a_quantized_model_has_forms_of_its_own),
 		cmocka_unit_test(quantized_weights_are_mapped_by_the_next),
 		cmocka_unit_test(rows_of_gguf_files_are_put_in_order_once),
+		cmocka_unit_test(data_that_lies_crooked_is_put_straight_once),
 		cmocka_unit_test(
 			what_cannot_be_kept_is_made_in_memory_with_a_line_in_the_log),
 	};
