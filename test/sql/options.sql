@@ -106,9 +106,9 @@ SELECT refused('{"dtype": "fp16"}',
 SELECT refused('{"device": "gpu"}', 'option "device" must be auto, cpu, '
 	'cpu:N for N ranks, cuda, cuda:N, cuda:N-M or cuda:all, not "gpu"');
 
-SELECT refused(jsonb_build_object('device', repeat('x', 500)),
+SELECT refused(jsonb_build_object('device', repeat('x', 600)),
 	'option "device" must be auto, cpu, cpu:N for N ranks, cuda, cuda:N, '
-	'cuda:N-M or cuda:all, not "' || repeat('x', 396) || '...');
+	'cuda:N-M or cuda:all, not "' || repeat('x', 496) || '...');
 
 SELECT refused('{"quantize": "nf4"}',
 	'quantize "nf4" needs an adapter to train');

@@ -12,7 +12,7 @@
 static const char REPLACEMENT[] = "\xEF\xBF\xBD";
 
 /* Bytes of a text that messages show. */
-#define CLIPPED 400
+#define CLIPPED 500
 
 /* What every encoding agrees on needs no conversion, so no transaction. */
 static bool
