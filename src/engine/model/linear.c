@@ -48,11 +48,17 @@ linear_backward(Pass *pass, const Linear *linear, Tensor dx, float beta,
 {
 	Model *model = pass->model;
 	Matrix weight = parameter_matrix(linear->weight);
+	/* Slices add to gradients of weights in turn: who is not the first has
+	 * something else to do before. */
+	bool is_first = pass->first == 0;
 
-	accumulate_gradient(model, linear, dout, x);
+	if (is_first)
+		accumulate_gradient(model, linear, dout, x);
 	if (dx.data != NULL)
 		model->device->matmul_input_grad(model->device, dx, dout, &weight,
 		                                 beta);
+	if (!is_first)
+		accumulate_gradient(model, linear, dout, x);
 	if (linear->lora != NULL)
 		lora_backward(pass, linear->lora, dx, dout, x);
 }

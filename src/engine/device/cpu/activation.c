@@ -127,9 +127,10 @@ cpu_activation(Device *device, Activation kind, Tensor out, Tensor gate,
 	}
 }
 
-/* slope[j] = act'(x[j]) */
+/* active[j] = act(x[j]) and slope[j] = act'(x[j]) */
 CPU_KERNEL static void
-slope_row(Activation kind, int64_t n, float *slope, const float *x)
+slope_row(Activation kind, int64_t n, float *active, float *slope,
+          const float *x)
 {
 	switch (kind)
 	{
@@ -139,6 +140,7 @@ slope_row(Activation kind, int64_t n, float *slope, const float *x)
 			{
 				float s = sigmoid_f32(x[j]);
 
+				active[j] = x[j] * s;
 				slope[j] = s * (1 + x[j] * (1 - s));
 			}
 			break;
@@ -149,25 +151,35 @@ slope_row(Activation kind, int64_t n, float *slope, const float *x)
 				float s = sigmoid_f32(gelu_tanh_inner(x[j]));
 				float inner = 1.5957691216f * (1 + 3 * 0.044715f * x[j] * x[j]);
 
+				active[j] = x[j] * s;
 				slope[j] = s + x[j] * s * (1 - s) * inner;
 			}
 			break;
 		case ACTIVATION_GELU:
 #pragma omp simd
 			for (int64_t j = 0; j < n; j++)
-				slope[j] = normal_f32(x[j]) +
-				           x[j] * 0.39894228f * exp_f32(-0.5f * x[j] * x[j]);
+			{
+				float below = normal_f32(x[j]);
+
+				active[j] = x[j] * below;
+				slope[j] =
+					below + x[j] * 0.39894228f * exp_f32(-0.5f * x[j] * x[j]);
+			}
 			break;
 		case ACTIVATION_RELU:
 #pragma omp simd
 			for (int64_t j = 0; j < n; j++)
+			{
+				active[j] = x[j] > 0 ? x[j] : 0;
 				slope[j] = x[j] > 0 ? 1 : 0;
+			}
 			break;
 		case ACTIVATION_TANH:
 			for (int64_t j = 0; j < n; j++)
 			{
 				float y = tanhf(x[j]);
 
+				active[j] = y;
 				slope[j] = 1 - y * y;
 			}
 			break;
@@ -208,10 +220,9 @@ cpu_activation_grad(Device *device, Activation kind, Tensor dgate,
 
 		if (slope == NULL)
 			continue;
-		slope_row(kind, n, slope, x);
+		slope_row(kind, n, active, slope, x);
 		if (up != NULL)
 		{
-			activate_row(kind, n, active, x);
 			gated_grad_row(n, to, piece_at(*dup, first), from, slope, active,
 			               piece_at(*up, first));
 			continue;

@@ -108,8 +108,12 @@ lora_backward(Pass *pass, const Lora *lora, Tensor dx, Tensor dout, Tensor x)
 	Matrix da = gradient_matrix(model, lora->a);
 	Matrix db = gradient_matrix(model, lora->b);
 
-	device->matmul_weight_grad(device, &db, NULL, dout, low_of(pass, lora));
+	/* As in linear_backward(): slices take turns. */
+	if (pass->first == 0)
+		device->matmul_weight_grad(device, &db, NULL, dout, low_of(pass, lora));
 	device->matmul_input_grad(device, dlow, dout, &b, 0);
+	if (pass->first > 0)
+		device->matmul_weight_grad(device, &db, NULL, dout, low_of(pass, lora));
 	device->scale(device, dlow, lora->scale);
 	device->matmul_weight_grad(device, &da, NULL, dlow, dropped);
 	if (dx.data == NULL)
