@@ -319,6 +319,38 @@ check_packed(DType dtype, int rows, int cols, bool transposed)
 	arena_destroy(arena);
 }
 
+/* FNV-1a of what is packed of weights that are always the same. */
+static uint32_t
+sum_of_packed(bool transposed, bool is_for_input_grad)
+{
+	Arena *arena = arena_create();
+	Matrix w = {random_tensor(arena, 70, 1100, 1), transposed, NULL, NULL};
+	size_t bytes = device->packed_bytes(device, &w);
+	uint8_t *packed = arena_alloc(arena, bytes);
+	uint32_t sum = 2166136261u;
+
+	device->pack(device, packed, &w, is_for_input_grad);
+	for (size_t i = 0; i < bytes; i++)
+		sum = (sum ^ packed[i]) * 16777619u;
+	arena_destroy(arena);
+	return sum;
+}
+
+/* Files of packed weights are believed by this number: raise BF16_PACKING with
+ * every change of these. */
+static void
+what_is_packed_is_what_its_number_says(void **state)
+{
+	(void) state;
+	if (device->packing == NULL || strcmp(cpu_isa(), "avx512_bf16") != 0)
+		skip();
+	assert_int_equal(BF16_PACKING, 2);
+	assert_int_equal(sum_of_packed(false, false), 0xc1a32bd);
+	assert_int_equal(sum_of_packed(true, false), 0x8b73bc57);
+	assert_int_equal(sum_of_packed(false, true), 0xac056984);
+	assert_int_equal(sum_of_packed(true, true), 0xb46868c8);
+}
+
 static void
 packed_weights_give_the_same_bits(void **state)
 {
@@ -380,6 +412,7 @@ main(void)
 		cmocka_unit_test(products_are_those_of_rounded_factors),
 		cmocka_unit_test(products_of_many_blocks_are_whole),
 		cmocka_unit_test(stored_weights_are_rounded_likewise),
+		cmocka_unit_test(what_is_packed_is_what_its_number_says),
 		cmocka_unit_test(packed_weights_give_the_same_bits),
 		cmocka_unit_test(a_row_depends_on_no_other),
 	};
