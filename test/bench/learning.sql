@@ -2,12 +2,16 @@
 -- alol_train on stories sampled from the model itself, with a reward that
 -- counts happy words.  Needs the model and the data beside the project:
 --
---   psql -v shared=/path/to/shared -f test/bench/learning.sql
+--   psql -v shared=/path/to/shared [-v dtype=bf16] -f test/bench/learning.sql
 --
 -- Prints the mean reward of one sampled response to each of 617 unseen
 -- prompts, its standard error, and distinct-2 of all responses.
 \set ON_ERROR_STOP on
 \set QUIET on
+\if :{?dtype}
+\else
+\set dtype auto
+\endif
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS alol;
 
@@ -39,7 +43,8 @@ SELECT m, 'learned_' || m,
                   steps => 192, learning_rate => 3e-4,
                   options => '{"schedule": "constant", "weight_decay": 0,
                                "keep_best": false, "evaluate_every": 192,
-                               "generation": {"max_tokens": 64, "temperature": 1}}')
+                               "generation": {"max_tokens": 64, "temperature": 1}}'
+                             || jsonb_build_object('dtype', :'dtype'))
 FROM unnest('{nll,wbc,r_lol,a_lol,a_lol_ref_free,a_lol_kl,a_lol_seq,r_gold}'::text[])
      WITH ORDINALITY AS method(m, n)
 ORDER BY n;
