@@ -306,6 +306,36 @@ the_first_step_is_exact(void **state)
 	arena_destroy(arena);
 }
 
+/* Of what is far below its block's largest, and has a gradient now and then. */
+static void
+steps_stay_short_where_gradients_are_rare(void **state)
+{
+	Arena *arena = arena_create();
+	Numbers x = numbers_of(arena, 5120);
+	float *before = arena_alloc(arena, 5120 * sizeof(float));
+
+	(void) state;
+	for (int k = 1; k <= 60; k++)
+	{
+		AdamW s = settings_of(0.001, 0, 0.9, 0.999, 1e-8, 1, k);
+
+		for (int i = 0; i < 5120; i++)
+		{
+			uint64_t at = (uint64_t) i;
+			double size = pow(10, -5 * random_uniform(1, 1, at));
+
+			before[i] = x.p[i];
+			x.g[i] = random_uniform((uint64_t) k, 2, at) < 0.3
+			             ? 0
+			             : (float) (size * random_normal((uint64_t) k, 3, at));
+		}
+		step(device, &s, &x);
+		for (int i = 0; i < 5120; i++)
+			assert_near(x.p[i], before[i], 0.005);
+	}
+	arena_destroy(arena);
+}
+
 /* Gradients whose squares underflow or overflow leave numbers. */
 static void
 extreme_gradients_leave_numbers(void **state)
@@ -341,6 +371,7 @@ main(void)
 		cmocka_unit_test(steps_do_not_depend_on_threads),
 		cmocka_unit_test(blocks_do_not_meet),
 		cmocka_unit_test(the_first_step_is_exact),
+		cmocka_unit_test(steps_stay_short_where_gradients_are_rare),
 		cmocka_unit_test(extreme_gradients_leave_numbers),
 	};
 
