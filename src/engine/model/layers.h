@@ -593,6 +593,8 @@ extern size_t rows_size(const Model *model, int rows, bool is_training);
 /* Fails unless the device has memory for the weights that were found. */
 extern bool reserve_weights(Model *model, Failure *failure);
 
+/* Bytes of weights, gradients and moments of what is trained. */
+extern uint64_t state_bytes(const Model *model);
 /* Bytes that model_make_trainable() needs more than there are now. */
 extern uint64_t state_to_come(const Model *model);
 

@@ -40,11 +40,17 @@ reserve_weights(Model *model, Failure *failure)
 }
 
 uint64_t
+state_bytes(const Model *model)
+{
+	return 2 * sizeof(float) *
+	       ((uint64_t) trained_parameters(model).total +
+	        (uint64_t) model_moment_size(model));
+}
+
+uint64_t
 state_to_come(const Model *model)
 {
-	uint64_t bytes = 2 * sizeof(float) *
-	                 ((uint64_t) trained_parameters(model).total +
-	                  (uint64_t) model_moment_size(model));
+	uint64_t bytes = state_bytes(model);
 	uint64_t given_back = 0;
 
 	/* Copies of stored weights go as theirs come. */

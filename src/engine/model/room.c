@@ -12,12 +12,12 @@
 #define TOKENS_MIN 256
 
 /* Bytes of passes and logits that we want to hold at most.  Products run at
- * full speed from a few hundred rows a thread on.  Beside gradients and moments
- * of all weights more of them are little; beside an adapter's the pass is what
- * training takes. */
+ * full speed from a few hundred rows a thread on.  In training they may take a
+ * quarter of what trained weights, gradients and moments take beside them,
+ * which of an adapter is little, within these bounds. */
 #define BLOCK_BYTES ((uint64_t) 512 << 20)
-#define TRAINING_BLOCK_BYTES ((uint64_t) 1 << 30)
-#define ADAPTER_BLOCK_BYTES ((uint64_t) 400 << 20)
+#define TRAINING_BLOCK_LEAST ((uint64_t) 400 << 20)
+#define TRAINING_BLOCK_MOST ((uint64_t) 1 << 30)
 
 /* Budgets above TOKENS_MIN are multiples of this. */
 #define TOKENS_STEP 64
@@ -69,9 +69,14 @@ model_limit_passes(Model *model, uint64_t bytes)
 static uint64_t
 block_bytes(const Model *model, bool is_training)
 {
+	uint64_t share;
+
 	if (!is_training)
 		return BLOCK_BYTES;
-	return model->adapter == NULL ? TRAINING_BLOCK_BYTES : ADAPTER_BLOCK_BYTES;
+	share = state_bytes(model) / 4;
+	if (share < TRAINING_BLOCK_LEAST)
+		return TRAINING_BLOCK_LEAST;
+	return share < TRAINING_BLOCK_MOST ? share : TRAINING_BLOCK_MOST;
 }
 
 int

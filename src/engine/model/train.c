@@ -26,7 +26,7 @@ state_of(const Model *model, ModelState state)
 }
 
 static size_t
-state_bytes(const Model *model)
+array_bytes(const Model *model)
 {
 	return (size_t) trained_parameters(model).total * sizeof(float);
 }
@@ -111,7 +111,7 @@ model_make_trainable(Model *model, const LoraOptions *lora, Failure *failure)
 		token_values_list(model);
 	/* Earlier passes may have taken what was kept for this. */
 	pass_give_back(model);
-	numbers = state_bytes(model);
+	numbers = array_bytes(model);
 	moments = (size_t) model_moment_size(model) * sizeof(float);
 	if (!device->reserve(device, state_to_come(model), failure) ||
 	    !allocate_state(model, (void **) &model->weights, numbers, failure))
@@ -139,7 +139,7 @@ void
 model_zero_gradients(Model *model)
 {
 	model->device->fill_zero(model->device, model->gradients,
-	                         state_bytes(model));
+	                         array_bytes(model));
 }
 
 bool
