@@ -137,7 +137,8 @@ struct Device
 	 * How matmul, matmul_input_grad and matmul_weight_grad multiply from now
 	 * on: DTYPE_F32, or DTYPE_BF16, where both factors are rounded to bf16
 	 * (to nearest, ties to even) and summed in fp32; matmul may round them
-	 * to other numbers of 16 bits that are nearer.  A row of a result depends
+	 * to other numbers of 16 bits that are nearer, and attention_grad may
+	 * round probabilities and gradients alike.  A row of a result depends
 	 * on neither the number nor the contents of the other rows, but for
 	 * roundings of the sum.  Whoever begins a pass sets it, pass.c for its
 	 * model.

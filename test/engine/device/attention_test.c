@@ -429,6 +429,74 @@ gradients_do_not_depend_on_threads(void **state)
 	check_threads(alone);
 }
 
+/* The length of a - b as a part of b's. */
+static double
+distance(Tensor a, Tensor b)
+{
+	double difference = 0;
+	double length = 0;
+
+	for (int i = 0; i < b.rows; i++)
+		for (int j = 0; j < b.cols; j++)
+		{
+			double x = (double) *at(b, i, j);
+			double more = (double) *at(a, i, j) - x;
+
+			difference += more * more;
+			length += x * x;
+		}
+	return sqrt(difference / length);
+}
+
+static void
+check_rounded(AttentionShape shape)
+{
+	Arena *arena = arena_create();
+	AttentionCase exact = attention_case(arena, shape);
+	AttentionCase rounded = attention_case(arena, shape);
+
+	attention_value(&exact);
+	attention_grad(&exact);
+	device->products = DTYPE_BF16;
+	attention_value(&rounded);
+	attention_grad(&rounded);
+	device->products = DTYPE_F32;
+	assert_memory_equal(exact.out.data, rounded.out.data,
+	                    sizeof(float) *
+	                        (size_t) (exact.out.rows * exact.out.cols));
+	/* Both factors are off by 2^-9 at most, mostly by half of that; and what
+	 * is taken from a score's gradient is about as large as it. */
+	assert_true(distance(rounded.dq, exact.dq) < 8e-3);
+	assert_true(distance(rounded.dk, exact.dk) < 8e-3);
+	assert_true(distance(rounded.dv, exact.dv) < 4e-3);
+	arena_destroy(arena);
+}
+
+static void
+products_of_bf16_give_nearly_the_same_gradients(void **state)
+{
+	static const int32_t offset[] = {0, 500};
+	AttentionShape alone = long_texts(6, 3, 20, 0);
+
+	(void) state;
+	check_rounded(shared(6, 3, 64, 0));
+	check_rounded(shared(5, 1, 9, 3));
+	check_rounded(long_texts(2, 2, 70, 0));
+	check_rounded(long_texts(4, 2, 16, 257));
+	check_rounded(long_texts(4, 4, 33, 33));
+	alone.sequences = 1;
+	alone.offset = offset;
+	alone.max_length = 500;
+	check_rounded(alone);
+	alone.prefix = NULL;
+	alone.is_bidirectional = true;
+	check_rounded(alone);
+	device->products = DTYPE_BF16;
+	check_threads(shared(6, 3, 64, 0));
+	check_threads(long_texts(6, 3, 20, 0));
+	device->products = DTYPE_F32;
+}
+
 /* ------------------------------------------------------------- the cache */
 
 /* One token against a cache gives what the packed pass gives. */
@@ -475,6 +543,7 @@ main(void)
 		cmocka_unit_test(shared_prompts_change_nothing),
 		cmocka_unit_test(long_texts_differentiate),
 		cmocka_unit_test(gradients_do_not_depend_on_threads),
+		cmocka_unit_test(products_of_bf16_give_nearly_the_same_gradients),
 		cmocka_unit_test(cached_attention_equals_packed),
 	};
 

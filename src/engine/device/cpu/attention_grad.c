@@ -8,6 +8,7 @@
  * their order; how many follows from the shape alone, so that threads change
  * no bit.
  */
+#include "device/cpu/attention_pairs.h"
 #include "device/cpu/attention_task.h"
 #include "device/cpu/exp.h"
 
@@ -40,6 +41,7 @@ typedef struct Backward
 	float *lse;     /* [rows] */
 	float *delta;   /* [rows] sum of p dp */
 	float *scale;   /* [rows] all the same */
+	AttentionPairs pairs;
 } Backward;
 
 /* LANES scores to probabilities p, and their gradients dp to the scores',
@@ -106,9 +108,14 @@ static void
 backward_keys(Backward *b, int start, int end)
 {
 	const AttentionTask *task = &b->task;
+	const AttentionPairs *pairs = &b->pairs;
+	bool is_rounded = pairs->kernels != NULL;
 
 	multiply_tiles(task, b->score, b->queries, b->key_tiles, start, end);
-	multiply_tiles(task, b->dscore, b->dout, b->value_tiles, start, end);
+	if (is_rounded)
+		pairs_multiply_values(pairs, task, b->dscore, start, end);
+	else
+		multiply_tiles(task, b->dscore, b->dout, b->value_tiles, start, end);
 	if (task->shape->relative != NULL)
 		add_relative(task, b->score, start, end);
 	for (int r = 0; r < task->rows; r += task->tiles->rows)
@@ -120,6 +127,15 @@ backward_keys(Backward *b, int start, int end)
 	}
 	if (task->shape->relative != NULL)
 		add_relative_grad(task, b->dscore, start, end);
+	if (is_rounded)
+	{
+		pairs_multiply_keys(pairs, task, b->dquery, b->dscore, start, end);
+		pairs_add_to_panel(pairs, task, b->dkeys, b->dscore, pairs->queries,
+		                   start, end);
+		pairs_add_to_panel(pairs, task, b->dvalues, b->score, pairs->dout,
+		                   start, end);
+		return;
+	}
 	multiply_panel(task, b->dquery, b->dscore, b->keys, start, end);
 	add_to_panel(task, b->dkeys, b->dscore, b->queries, start, end);
 	add_to_panel(task, b->dvalues, b->score, b->dout, start, end);
@@ -157,6 +173,8 @@ backward_block(Backward *b)
 	load_rows(task, b->queries, g->q, task->shape->scale);
 	load_rows(task, b->dout, g->dout, 1);
 	memset(b->dquery, 0, panel_size(task, task->rows) * sizeof(float));
+	if (b->pairs.kernels != NULL)
+		pairs_set_block(&b->pairs, task, b->queries, b->dout);
 	for (int r = 0; r < task->rows; r++)
 	{
 		int64_t row = query_row(task, task->first + r / task->group);
@@ -204,6 +222,8 @@ backward_queries(Backward *b, int sequence, int first, int last)
 	pack_panel(task, b->keys, g->k);
 	pack_tiles(task, b->key_tiles, g->k);
 	pack_tiles(task, b->value_tiles, g->v);
+	if (b->pairs.kernels != NULL)
+		pairs_set_sequence(&b->pairs, task, b->keys, b->value_tiles);
 	memset(b->dkeys + panel_size(task, task->before), 0, own * sizeof(float));
 	memset(b->dvalues + panel_size(task, task->before), 0, own * sizeof(float));
 	for (int i = first; i < last; i += task->queries)
@@ -242,9 +262,11 @@ backward_begin(Backward *b, Device *device, const AttentionShape *shape,
 	panel = panel_size(task, task->length);
 	size = 2 * tiles + 3 * panel +
 	       rows * (3 * (size_t) task->width + 2 * SCORE_STRIDE + 3);
-	at = cpu_scratch(device, size);
+	b->pairs = attention_pairs(device, task);
+	at = cpu_scratch(device, size + pairs_size(&b->pairs, task));
 	if (at == NULL || tokens == 0)
 		return false;
+	pairs_place(&b->pairs, task, at + size);
 	b->key_tiles = at;
 	b->value_tiles = at += tiles;
 	b->keys = at += tiles;

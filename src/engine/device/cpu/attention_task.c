@@ -203,10 +203,9 @@ store_rows(const AttentionTask *task, Tensor x, const float *rows,
 
 /* -------------------------------------------------------------- products */
 
-/* The rows [first, end) whose chunks are computed with the tile that begins at
- * key j: up to j + KEYS - 1 a query may begin, and from j on it may end. */
-static void
-rows_of_tile(const AttentionTask *task, int j, int *first, int *end)
+/* Up to key j + KEYS - 1 a query may begin, and from j on it may end. */
+void
+task_rows_of_tile(const AttentionTask *task, int j, int *first, int *end)
 {
 	int step = task->tiles->rows;
 	int queries = j + ATTENTION_KEYS - 1 + task->window - task->first;
@@ -231,7 +230,7 @@ multiply_tiles(const AttentionTask *task, float *score, const float *rows,
 	{
 		int first, last;
 
-		rows_of_tile(task, j, &first, &last);
+		task_rows_of_tile(task, j, &first, &last);
 		task->tiles->multiply(
 			score + (size_t) first * SCORE_STRIDE + j - start, SCORE_STRIDE,
 			(TileLeft){rows + panel_size(task, first), task->width, 1},
@@ -271,7 +270,7 @@ add_to_panel(const AttentionTask *task, float *panel, const float *score,
 		{
 			int first, last;
 
-			rows_of_tile(task, j, &first, &last);
+			task_rows_of_tile(task, j, &first, &last);
 			task->tiles->multiply(
 				panel + panel_size(task, j) + column, task->width,
 				(TileLeft){score + (size_t) first * SCORE_STRIDE + j - start, 1,

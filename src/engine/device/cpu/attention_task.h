@@ -112,6 +112,11 @@ extern void task_set_block(AttentionTask *task, int first, int end);
 /* The chunk that begins with this row, and its keys among [start, end). */
 extern Chunk task_chunk(const AttentionTask *task, int row, int start, int end);
 
+/* The rows [first, end) whose chunks are computed with the tile that begins at
+ * key j. */
+extern void task_rows_of_tile(const AttentionTask *task, int j, int *first,
+                              int *end);
+
 /* panel[length][width] = the sequence's rows of x, and zeros */
 extern void pack_panel(const AttentionTask *task, float *panel, Tensor x);
 /* The same by tiles of keys: panel[length / KEYS][head_dim][KEYS] */
