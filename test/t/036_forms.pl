@@ -74,6 +74,9 @@ my $probe = "SELECT alol_logprob('file', 'say 1: ', 'bbb 1');";
 $node->safe_psql('postgres',
 	qq(SELECT alol_model_export('tiny', '$gguf', 'gguf', '{"dtype": "f16"}')));
 $node->safe_psql('postgres', "SELECT alol_model_load('file', '$gguf')");
+my $old = "$cache/path-" . '0' x 64;
+mkdir $old or die "$old: $!";
+utime time - 40 * 86400, time - 40 * 86400, $old;
 my @sessions;
 foreach my $i (1 .. 2)
 {
@@ -103,6 +106,7 @@ foreach my $session (@sessions)
 	$session->{handle}->finish;
 }
 my ($rows) = glob "$cache/path-*/rows.form";
+ok(!-e $old, 'what nobody has used for long is swept when another place is made');
 my $answer = $node->safe_psql('postgres', $probe);
 is("$answer\n", ${ $sessions[0]{out} }, 'as does a third');
 truncate $rows, 10;
