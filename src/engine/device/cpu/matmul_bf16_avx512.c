@@ -8,8 +8,6 @@
 #ifdef __x86_64__
 #include "device/cpu/pairs_avx512.h"
 
-#define ROWS 14 /* whose sums fill the registers */
-
 #define AVX512_BF16                                                            \
 	__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
 #define AVX512_BF16_PART                                                       \
@@ -103,85 +101,33 @@ panel_across(uint32_t *to, const float *source, int64_t stride, int cols,
 			                                      p < depth ? cols - half : 0));
 }
 
-/* The tile of `rows` rows, a constant, and one or two times 16 columns. */
-AVX512_BF16_PART void
-tile_of(int rows, int halves, float *c, int64_t c_stride, const uint32_t *a,
-        int64_t a_stride, const uint32_t *b, int64_t pairs, int cols,
-        float beta)
+typedef __m512 Sums;
+
+AVX512_BF16_PART Sums
+no_sums(void)
 {
-	__m512 sum[ROWS][2];
-
-#pragma GCC unroll 14
-	for (int i = 0; i < rows; i++)
-		for (int h = 0; h < halves; h++)
-		{
-			sum[i][h] = _mm512_setzero_ps();
-			_mm_prefetch(c + i * c_stride + 16 * h, _MM_HINT_T0);
-		}
-	for (int64_t p = 0; p < pairs; p++)
-	{
-		__m512bh panel[2];
-
-		for (int h = 0; h < halves; h++)
-			panel[h] = (__m512bh) _mm512_loadu_si512(b + 16 * h);
-#pragma GCC unroll 14
-		for (int i = 0; i < rows; i++)
-		{
-			__m512bh pair = (__m512bh) _mm512_set1_epi32((int) a[i * a_stride]);
-
-			for (int h = 0; h < halves; h++)
-				sum[i][h] = _mm512_dpbf16_ps(sum[i][h], pair, panel[h]);
-		}
-		a++;
-		b += BF16_COLS;
-	}
-#pragma GCC unroll 14
-	for (int i = 0; i < rows; i++)
-		for (int h = 0; h < halves; h++)
-		{
-			float *at = c + i * c_stride + 16 * h;
-			__mmask16 mask = lanes(cols - 16 * h);
-			__m512 before = _mm512_maskz_loadu_ps(beta == 0 ? 0 : mask, at);
-
-			_mm512_mask_storeu_ps(
-				at, mask,
-				_mm512_fmadd_ps(before, _mm512_set1_ps(beta), sum[i][h]));
-		}
+	return _mm512_setzero_ps();
 }
 
-#define TILE(ROWS)                                                             \
-	case ROWS:                                                                 \
-		if (cols > 16)                                                         \
-			tile_of(ROWS, 2, c, c_stride, a, a_stride, b, pairs, cols, beta);  \
-		else                                                                   \
-			tile_of(ROWS, 1, c, c_stride, a, a_stride, b, pairs, cols, beta);  \
-		break
-
-AVX512_BF16 static void
-tile(float *c, int64_t c_stride, const uint32_t *a, int64_t a_stride,
-     const uint32_t *b, int64_t pairs, int rows, int cols, float beta)
+AVX512_BF16_PART Sums
+add_products(Sums sums, __m512i a, __m512i b)
 {
-	switch (rows)
-	{
-		TILE(1);
-		TILE(2);
-		TILE(3);
-		TILE(4);
-		TILE(5);
-		TILE(6);
-		TILE(7);
-		TILE(8);
-		TILE(9);
-		TILE(10);
-		TILE(11);
-		TILE(12);
-		TILE(13);
-		TILE(14);
-	}
+	return _mm512_dpbf16_ps(sums, (__m512bh) a, (__m512bh) b);
 }
+
+AVX512_BF16_PART __m512
+result(Sums sums, const uint32_t *row_end, const uint32_t *panel_end)
+{
+	(void) row_end;
+	(void) panel_end;
+	return sums;
+}
+
+#define TILE_TARGET AVX512_BF16
+#include "device/cpu/pairs_tile.h"
 
 static const PairKernels kernels = {
-	.rows = ROWS,
+	.rows = TILE_ROWS,
 	.rows_along = rows_along,
 	.rows_across = rows_across,
 	.panel_along = panel_along,

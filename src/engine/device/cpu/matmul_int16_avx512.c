@@ -10,8 +10,6 @@
 
 #include <math.h>
 
-#define ROWS 14
-
 #define VNNI __attribute__((target("avx512f,avx512bw,avx512vnni")))
 #define VNNI_PART VNNI static inline __attribute__((always_inline))
 
@@ -208,101 +206,37 @@ panel_across(uint32_t *to, const float *source, int64_t stride, int cols,
 	}
 }
 
-/* sum += the products of 16 pairs.  GCC 12 keeps sums of the intrinsic in
- * memory. */
-VNNI_PART void
-add_products(__m512i *sum, __m512i a, __m512i b)
+typedef __m512i Sums;
+
+VNNI_PART Sums
+no_sums(void)
 {
-	__asm__("vpdpwssd %2, %1, %0" : "+v"(*sum) : "v"(a), "v"(b));
+	return _mm512_setzero_si512();
 }
 
-/* The tile of `rows` rows, a constant, and one or two times 16 columns. */
-VNNI_PART void
-tile_of(int rows, int halves, float *c, int64_t c_stride, const uint32_t *a,
-        int64_t a_stride, const uint32_t *b, int64_t pairs, int cols,
-        float beta)
+/* GCC 12 keeps sums of the intrinsic in memory. */
+VNNI_PART Sums
+add_products(Sums sums, __m512i a, __m512i b)
 {
-	__m512i sum[ROWS][2];
-	__m512 scale[2];
-
-#pragma GCC unroll 14
-	for (int i = 0; i < rows; i++)
-		for (int h = 0; h < halves; h++)
-		{
-			sum[i][h] = _mm512_setzero_si512();
-			_mm_prefetch(c + i * c_stride + 16 * h, _MM_HINT_T0);
-		}
-	for (int64_t p = 0; p < pairs; p++)
-	{
-		__m512i panel[2];
-
-		for (int h = 0; h < halves; h++)
-			panel[h] = _mm512_loadu_si512(b + 16 * h);
-#pragma GCC unroll 14
-		for (int i = 0; i < rows; i++)
-		{
-			__m512i pair = _mm512_set1_epi32((int) a[i * a_stride]);
-
-			for (int h = 0; h < halves; h++)
-				add_products(&sum[i][h], pair, panel[h]);
-		}
-		a++;
-		b += BF16_COLS;
-	}
-	/* Behind the pairs there are the scales. */
-	for (int h = 0; h < halves; h++)
-		scale[h] = _mm512_loadu_ps(b + 16 * h);
-#pragma GCC unroll 14
-	for (int i = 0; i < rows; i++)
-		for (int h = 0; h < halves; h++)
-		{
-			float *at = c + i * c_stride + 16 * h;
-			__mmask16 mask = lanes(cols - 16 * h);
-			__m512 before = _mm512_maskz_loadu_ps(beta == 0 ? 0 : mask, at);
-			__m512 unit = _mm512_mul_ps(
-				scale[h],
-				_mm512_castsi512_ps(_mm512_set1_epi32((int) a[i * a_stride])));
-
-			_mm512_mask_storeu_ps(
-				at, mask,
-				_mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[i][h]), unit,
-			                    _mm512_mul_ps(before, _mm512_set1_ps(beta))));
-		}
+	__asm__("vpdpwssd %2, %1, %0" : "+v"(sums) : "v"(a), "v"(b));
+	return sums;
 }
 
-#define TILE(ROWS)                                                             \
-	case ROWS:                                                                 \
-		if (cols > 16)                                                         \
-			tile_of(ROWS, 2, c, c_stride, a, a_stride, b, pairs, cols, beta);  \
-		else                                                                   \
-			tile_of(ROWS, 1, c, c_stride, a, a_stride, b, pairs, cols, beta);  \
-		break
-
-VNNI static void
-tile(float *c, int64_t c_stride, const uint32_t *a, int64_t a_stride,
-     const uint32_t *b, int64_t pairs, int rows, int cols, float beta)
+/* Behind the pairs there are the scales. */
+VNNI_PART __m512
+result(Sums sums, const uint32_t *row_end, const uint32_t *panel_end)
 {
-	switch (rows)
-	{
-		TILE(1);
-		TILE(2);
-		TILE(3);
-		TILE(4);
-		TILE(5);
-		TILE(6);
-		TILE(7);
-		TILE(8);
-		TILE(9);
-		TILE(10);
-		TILE(11);
-		TILE(12);
-		TILE(13);
-		TILE(14);
-	}
+	__m512 row = _mm512_castsi512_ps(_mm512_set1_epi32((int) *row_end));
+
+	return _mm512_mul_ps(_mm512_cvtepi32_ps(sums),
+	                     _mm512_mul_ps(row, _mm512_loadu_ps(panel_end)));
 }
+
+#define TILE_TARGET VNNI
+#include "device/cpu/pairs_tile.h"
 
 static const PairKernels kernels = {
-	.rows = ROWS,
+	.rows = TILE_ROWS,
 	.has_scales = true,
 	.rows_along = rows_along,
 	.panel_along = panel_along,

@@ -1,0 +1,93 @@
+/*
+ * pairs_tile.h
+ *		The tile of a product by AVX-512, at the end of a file that has defined
+ *		how pairs are multiplied.
+ *
+ * Sums are those of 16 columns: no_sums(), add_products(), which adds the
+ * products of 16 pairs, and result(), which makes numbers of them by what is
+ * behind the pairs of the row and of the panel.  TILE_TARGET is the attribute
+ * of what may use the file's instructions.
+ */
+
+/* Rows that are summed at once: 28 registers of sums, two of a panel, one of a
+ * row. */
+#define TILE_ROWS 14
+
+/* The tile of `rows` rows, a constant, and one or two times 16 columns. */
+TILE_TARGET static inline __attribute__((always_inline)) void
+tile_of(int rows, int halves, float *c, int64_t c_stride, const uint32_t *a,
+        int64_t a_stride, const uint32_t *b, int64_t pairs, int cols,
+        float beta)
+{
+	Sums sum[TILE_ROWS][2];
+
+#pragma GCC unroll 14
+	for (int i = 0; i < rows; i++)
+		for (int h = 0; h < halves; h++)
+		{
+			sum[i][h] = no_sums();
+			_mm_prefetch(c + i * c_stride + 16 * h, _MM_HINT_T0);
+		}
+	for (int64_t p = 0; p < pairs; p++)
+	{
+		__m512i panel[2];
+
+		for (int h = 0; h < halves; h++)
+			panel[h] = _mm512_loadu_si512(b + 16 * h);
+#pragma GCC unroll 14
+		for (int i = 0; i < rows; i++)
+		{
+			__m512i pair = _mm512_set1_epi32((int) a[i * a_stride]);
+
+			for (int h = 0; h < halves; h++)
+				sum[i][h] = add_products(sum[i][h], pair, panel[h]);
+		}
+		a++;
+		b += BF16_COLS;
+	}
+#pragma GCC unroll 14
+	for (int i = 0; i < rows; i++)
+		for (int h = 0; h < halves; h++)
+		{
+			float *at = c + i * c_stride + 16 * h;
+			__mmask16 mask = lanes(cols - 16 * h);
+			__m512 before = _mm512_maskz_loadu_ps(beta == 0 ? 0 : mask, at);
+
+			_mm512_mask_storeu_ps(
+				at, mask,
+				_mm512_fmadd_ps(
+					before, _mm512_set1_ps(beta),
+					result(sum[i][h], a + i * a_stride, b + 16 * h)));
+		}
+}
+
+#define TILE(ROWS)                                                             \
+	case ROWS:                                                                 \
+		if (cols > 16)                                                         \
+			tile_of(ROWS, 2, c, c_stride, a, a_stride, b, pairs, cols, beta);  \
+		else                                                                   \
+			tile_of(ROWS, 1, c, c_stride, a, a_stride, b, pairs, cols, beta);  \
+		break
+
+TILE_TARGET static void
+tile(float *c, int64_t c_stride, const uint32_t *a, int64_t a_stride,
+     const uint32_t *b, int64_t pairs, int rows, int cols, float beta)
+{
+	switch (rows)
+	{
+		TILE(1);
+		TILE(2);
+		TILE(3);
+		TILE(4);
+		TILE(5);
+		TILE(6);
+		TILE(7);
+		TILE(8);
+		TILE(9);
+		TILE(10);
+		TILE(11);
+		TILE(12);
+		TILE(13);
+		TILE(14);
+	}
+}
