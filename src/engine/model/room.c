@@ -14,7 +14,8 @@
 /* Bytes of passes and logits that we want to hold at most.  Products run at
  * full speed from a few hundred rows a thread on.  In training they may take a
  * quarter of what trained weights, gradients and moments take beside them,
- * which of an adapter is little, within these bounds. */
+ * which of an adapter is little, within these bounds; on devices of their own,
+ * which want many more rows, the most. */
 #define BLOCK_BYTES ((uint64_t) 512 << 20)
 #define TRAINING_BLOCK_LEAST ((uint64_t) 400 << 20)
 #define TRAINING_BLOCK_MOST ((uint64_t) 1 << 30)
@@ -74,6 +75,8 @@ block_bytes(const Model *model, bool is_training)
 	if (!is_training)
 		return BLOCK_BYTES;
 	share = state_bytes(model) / 4;
+	if (model->device->threads == 0)
+		return TRAINING_BLOCK_MOST;
 	if (share < TRAINING_BLOCK_LEAST)
 		return TRAINING_BLOCK_LEAST;
 	return share < TRAINING_BLOCK_MOST ? share : TRAINING_BLOCK_MOST;
