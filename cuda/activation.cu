@@ -3,6 +3,7 @@
  *		The MLP's pointwise functions, plain and gated, and their derivatives.
  */
 #include "cuda/launch.h"
+#include "cuda/rounded.h"
 
 static __device__ __forceinline__ float
 sigmoid_of(float x)
@@ -73,7 +74,8 @@ slope_of(Activation kind, float x)
 /* up.data is NULL where there is no gate. */
 static __global__ void
 __launch_bounds__(ELEMENT_THREADS)
-	activation_kernel(Activation kind, Tensor out, Tensor gate, Tensor up)
+	activation_kernel(Activation kind, Tensor out, RoundedCopy copy,
+                      Tensor gate, Tensor up)
 {
 	int64_t row = blockIdx.x;
 	int64_t j = column();
@@ -84,21 +86,24 @@ __launch_bounds__(ELEMENT_THREADS)
 	value = activate(kind, row_of(gate, row)[j]);
 	if (up.data != NULL)
 		value *= row_of(up, row)[j];
-	row_of(out, row)[j] = value;
+	store_both(row_of(out, row), copy, row, j, value);
 }
 
 void
 cuda_activation(Device *device, Activation kind, Tensor out, Tensor gate,
                 const Tensor *up)
 {
+	RoundedCopy copy = cuda_also_rounded(device, out);
+
 	LAUNCH(device, activation_kernel, grid_of(out), ELEMENT_THREADS, 0, kind,
-	       out, gate, up == NULL ? Tensor{} : *up);
+	       out, copy, gate, up == NULL ? Tensor{} : *up);
 }
 
 static __global__ void
 __launch_bounds__(ELEMENT_THREADS)
-	activation_grad_kernel(Activation kind, Tensor dgate, Tensor dup,
-                           Tensor dout, Tensor gate, Tensor up)
+	activation_grad_kernel(Activation kind, Tensor dgate, RoundedCopy gate_copy,
+                           Tensor dup, RoundedCopy up_copy, Tensor dout,
+                           Tensor gate, Tensor up)
 {
 	int64_t row = blockIdx.x;
 	int64_t j = column();
@@ -113,10 +118,10 @@ __launch_bounds__(ELEMENT_THREADS)
 	{
 		float other = row_of(up, row)[j];
 
-		row_of(dup, row)[j] = d * activate(kind, x);
+		store_both(row_of(dup, row), up_copy, row, j, d * activate(kind, x));
 		d *= other;
 	}
-	row_of(dgate, row)[j] = d * slope_of(kind, x);
+	store_both(row_of(dgate, row), gate_copy, row, j, d * slope_of(kind, x));
 }
 
 void
@@ -124,7 +129,12 @@ cuda_activation_grad(Device *device, Activation kind, Tensor dgate,
                      const Tensor *dup, Tensor dout, Tensor gate,
                      const Tensor *up)
 {
+	RoundedCopy gate_copy = cuda_also_rounded(device, dgate);
+	RoundedCopy up_copy = {};
+
+	if (up != NULL)
+		up_copy = cuda_also_rounded(device, *dup);
 	LAUNCH(device, activation_grad_kernel, grid_of(gate), ELEMENT_THREADS, 0,
-	       kind, dgate, dup == NULL ? Tensor{} : *dup, dout, gate,
-	       up == NULL ? Tensor{} : *up);
+	       kind, dgate, gate_copy, dup == NULL ? Tensor{} : *dup, up_copy, dout,
+	       gate, up == NULL ? Tensor{} : *up);
 }

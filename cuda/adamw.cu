@@ -50,6 +50,7 @@ cuda_add_squares(Device *device, double *sum, Tensor x)
 
 	if (count == 0)
 		return;
+	cuda_wrote_bytes(device, sum, sizeof(*sum));
 	parts =
 		(double *) cuda_scratch(device, SCRATCH_SUMS, count * sizeof(double));
 	LAUNCH(device, square_parts_kernel, dim3(count), SUM_THREADS, 0, parts,
@@ -86,6 +87,9 @@ void
 cuda_adamw(Device *device, const AdamW *settings, Tensor parameter,
            Tensor gradient, Tensor m, Tensor v)
 {
+	cuda_wrote(device, parameter);
+	cuda_wrote(device, m);
+	cuda_wrote(device, v);
 	LAUNCH(device, adamw_kernel, dim3(pieces_of(parameter.cols, STEP_PIECE)),
 	       ELEMENT_THREADS, 0, adamw_factors(settings),
 	       (float *) parameter.data, (const float *) gradient.data,
@@ -185,6 +189,7 @@ cuda_adamw_coded(Device *device, const AdamW *settings, Tensor parameter,
 	unsigned blocks = pieces_of(parameter.cols, DYNAMIC8_BLOCK);
 	unsigned most = (unsigned) cuda->processors * CODED_BLOCKS;
 
+	cuda_wrote(device, parameter);
 	LAUNCH(device, adamw_coded_kernel, dim3(blocks < most ? blocks : most),
 	       DYNAMIC8_BLOCK, 0, adamw_factors(settings), search,
 	       cuda->moment_levels, (float *) parameter.data,

@@ -33,6 +33,8 @@ cuda_attention(Device *device, const AttentionShape *shape, Tensor out,
 {
 	if (shape->sequences == 0 || !check_shape(device, shape))
 		return;
+	cuda_wrote(device, out);
+	cuda_wrote(device, lse);
 	if (takes_tiles(device, shape))
 		attention_tiles(device, shape, out, q, k, v, lse);
 	else
@@ -67,6 +69,14 @@ cuda_attention_grad(Device *device, const AttentionShape *shape, Tensor dq,
 
 	if (shape->sequences == 0 || !check_shape(device, shape))
 		return;
+	cuda_wrote(device, dq);
+	cuda_wrote(device, dk);
+	cuda_wrote(device, dv);
+	if (shape->relative != NULL)
+	{
+		cuda_wrote(device, shape->relative->dquery);
+		cuda_wrote(device, shape->relative->dkey);
+	}
 	grad.delta.stride = shape->heads;
 	grad.delta.data = cuda_scratch(
 		device, SCRATCH_SUMS, (size_t) (q.rows * shape->heads) * sizeof(float));
@@ -182,6 +192,7 @@ cuda_attention_cached(Device *device, const AttentionShape *shape, Tensor out,
 {
 	if (!check_shape(device, shape))
 		return;
+	cuda_wrote(device, out);
 	LAUNCH(device, attention_cached_kernel,
 	       dim3((unsigned) q.rows, (unsigned) shape->heads), ATTENTION_THREADS,
 	       0, *shape, out, q, k_cache, v_cache, first, length);

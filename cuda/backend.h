@@ -29,15 +29,25 @@ extern "C"
 #define CUDA_SCRATCH_MOST ((size_t) 64 << 20)
 #endif
 
+/* Inputs of products that are kept in bf16: of a map's backward pass two, and
+ * two more of what is about to be multiplied. */
+#define ROUNDED_COUNT 4
+
 /* What cuda_scratch() keeps apart. */
 typedef enum CudaScratch
 {
-	SCRATCH_INPUT, /* a product's input, shortened */
-	SCRATCH_OTHER, /* its other input, likewise */
-	SCRATCH_PANEL, /* rows of stored weights, widened */
-	SCRATCH_SUMS,  /* parts of sums */
+	SCRATCH_ROUNDED,                                 /* the first of them */
+	SCRATCH_PANEL = SCRATCH_ROUNDED + ROUNDED_COUNT, /* rows of weights */
+	SCRATCH_SUMS,                                    /* parts of sums */
 	SCRATCH_COUNT
 } CudaScratch;
+
+/* Whose copy such a scratch has. */
+typedef struct Rounded
+{
+	Tensor of; /* data is NULL: nothing's */
+	uint64_t used;
+} Rounded;
 
 typedef struct CudaDevice
 {
@@ -47,13 +57,16 @@ typedef struct CudaDevice
 	Failure failure; /* the first, until sync reports it */
 	bool has_failed;
 	int index;
-	int processors; /* multiprocessors */
+	int processors;      /* multiprocessors */
+	bool reads_pageable; /* the host's memory by itself, and when it likes */
 	cudaStream_t stream;
 	cublasHandle_t cublas;
 	void *cublas_memory;
 	struct CudaBlock *blocks; /* of reserved memory */
 	void *scratch[SCRATCH_COUNT];
 	size_t scratch_bytes[SCRATCH_COUNT];
+	Rounded rounded[ROUNDED_COUNT];
+	uint64_t rounded_clock;
 	float *nf4_tables;    /* device: 16 codes, 256 levels (base/quant.h) */
 	float *moment_levels; /* device: 256 of moments, 256 of their squares
 	                       * (base/dynamic8.h) */
@@ -76,6 +89,14 @@ extern bool cuda_check(Device *device, cudaError_t error, const char *what);
  * (failure kept). */
 extern void *cuda_scratch(Device *device, CudaScratch purpose, size_t bytes);
 
+/* ------------------------------------------------------------ rounded.cu */
+
+/* What an operation writes: every one says so before it asks for its kernels,
+ * as copies of what was there are no longer true. */
+extern void cuda_wrote(Device *device, const Tensor &x);
+extern void cuda_wrote_bytes(Device *device, const void *memory, size_t bytes);
+extern void cuda_forget_rounded(Device *device);
+
 /* --------------------------------------------------------- collective.cu */
 
 extern bool cuda_make_id(uint8_t id[COLLECTIVE_ID_SIZE], Failure *failure);
@@ -96,6 +117,8 @@ extern const void *cuda_adopt(Device *device, const void *mapped, size_t bytes);
 extern void cuda_release(Device *device, const void *adopted);
 extern uint64_t cuda_room(Device *device);
 extern bool cuda_reserve(Device *device, uint64_t bytes, Failure *failure);
+/* Gives back reserves of which nothing is used. */
+extern void cuda_drop_unused(Device *device);
 
 /* ------------------------------------------------------------ the operations */
 

@@ -184,6 +184,7 @@ nccl_all_reduce(Collective *collective, float *data, int64_t count,
 {
 	NcclCollective *self = (NcclCollective *) collective;
 
+	cuda_wrote_bytes(collective->device, data, (size_t) count * sizeof(float));
 	return begin(self, failure) &&
 	       finish(self, "add up",
 	              nccl.all_reduce(data, data, (size_t) count, NCCL_FLOAT32,
@@ -198,6 +199,7 @@ nccl_broadcast(Collective *collective, void *data, size_t bytes,
 {
 	NcclCollective *self = (NcclCollective *) collective;
 
+	cuda_wrote_bytes(collective->device, data, bytes);
 	return begin(self, failure) &&
 	       finish(self, "copy to all",
 	              nccl.broadcast(data, data, bytes, NCCL_UINT8, 0, self->comm,

@@ -35,6 +35,8 @@ cuda_fail(Device *device, FailureCode code, const char *what, const char *why)
 	else
 		fail(&cuda->failure, code, "%s: %s failed: %s", cuda->name, what, why);
 	cuda->has_failed = true;
+	/* What should have filled them may not have run. */
+	cuda_forget_rounded(device);
 }
 
 static FailureCode
@@ -98,6 +100,7 @@ cuda_close(Device *device)
 	cuda_free(device, cuda->cublas_memory);
 	if (cuda->stream != NULL)
 		cudaStreamDestroy(cuda->stream);
+	cuda_drop_unused(device);
 	open_index = -1;
 	free(cuda);
 }
@@ -295,6 +298,7 @@ open_device(int index, Device **device, Failure *failure)
 		            index);
 	cuda->index = index;
 	cuda->processors = properties.multiProcessorCount;
+	cuda->reads_pageable = properties.pageableMemoryAccess != 0;
 	snprintf(cuda->name, sizeof(cuda->name), "cuda:%d", index);
 	snprintf(cuda->description, sizeof(cuda->description),
 	         "%.100s, compute capability %d.%d, CUDA %d.%d", properties.name,
@@ -303,6 +307,7 @@ open_device(int index, Device **device, Failure *failure)
 	cuda->device.name = cuda->name;
 	cuda->device.products = DTYPE_F32;
 	cuda->device.has_bf16 = true;
+	cuda->device.packs_once = true;
 	cuda->device.description = cuda->description;
 	fill_operations(&cuda->device);
 	open_index = index;

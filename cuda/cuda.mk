@@ -110,7 +110,7 @@ $(SHIM_BUILD)/test/collective_test: ENGINE_LIBS += -rdynamic
 
 # Suites of the engine, with the same kernels as their device.
 CUDA_TESTS += $(patsubst %,$(SHIM_BUILD)/test/model/%,training_test moments_test \
-	lora/quantize_test lora/adapter_test)
+	classifier_test lora/quantize_test lora/adapter_test)
 $(SHIM_BUILD)/test/%: test/engine/%.c $(SHIM_OBJECTS) $(ENGINE_LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) $(ENGINE_CFLAGS) -DON_MODULE -Itest/engine -o $@ $< \

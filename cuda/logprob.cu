@@ -3,6 +3,7 @@
  *		Log-probabilities of chosen tokens from logits, and their gradient: a
  *		block for each row.
  */
+#include "cuda/rounded.h"
 #include "cuda/sums.h"
 
 /* The largest number of the block's threads, for all of them. */
@@ -56,14 +57,16 @@ void
 cuda_logprob(Device *device, Tensor logp, Tensor lse, Tensor logits,
              const int32_t *target)
 {
+	cuda_wrote(device, logp);
+	cuda_wrote(device, lse);
 	LAUNCH(device, logprob_kernel, dim3((unsigned) logits.rows), SUM_THREADS, 0,
 	       (float *) logp.data, (float *) lse.data, logits, target);
 }
 
 static __global__ void
 __launch_bounds__(ELEMENT_THREADS)
-	logprob_grad_kernel(Tensor logits, const float *lse, const int32_t *target,
-                        const float *coefficient)
+	logprob_grad_kernel(Tensor logits, RoundedCopy copy, const float *lse,
+                        const int32_t *target, const float *coefficient)
 {
 	int64_t row = blockIdx.x;
 	int64_t j = column();
@@ -73,14 +76,17 @@ __launch_bounds__(ELEMENT_THREADS)
 	if (j >= logits.cols)
 		return;
 	value = -coefficient[row] * expf(*at - lse[row]);
-	*at = j == target[row] ? value + coefficient[row] : value;
+	store_both(row_of(logits, row), copy, row, j,
+	           j == target[row] ? value + coefficient[row] : value);
 }
 
 void
 cuda_logprob_grad(Device *device, Tensor logits, Tensor lse,
                   const int32_t *target, Tensor coefficient)
 {
+	RoundedCopy copy = cuda_also_rounded(device, logits);
+
 	LAUNCH(device, logprob_grad_kernel, grid_of(logits), ELEMENT_THREADS, 0,
-	       logits, (const float *) lse.data, target,
+	       logits, copy, (const float *) lse.data, target,
 	       (const float *) coefficient.data);
 }

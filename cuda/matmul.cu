@@ -8,12 +8,11 @@
  * larger factors are multiplied in pieces, always the same ones for a shape.
  */
 #include "cuda/matmul.h"
+#include "cuda/rounded.h"
 
 #include <limits.h>
 
-/* Rows in scratch begin at multiples of this many numbers, and panels at
- * multiples of this many rows: tensor cores load 16 bytes. */
-#define GRAIN 8
+/* Panels begin at multiples of this many rows. */
 #define PANEL_GRAIN 64
 
 /* One thread writes two neighbours. */
@@ -26,12 +25,6 @@ typedef struct Factor
 	cudaDataType type;
 	int64_t stride;
 } Factor;
-
-static int64_t
-padded(int64_t cols)
-{
-	return (cols + GRAIN - 1) / GRAIN * GRAIN;
-}
 
 static Factor
 factor_at(Factor x, int64_t row, int64_t col)
@@ -99,16 +92,14 @@ __launch_bounds__(ELEMENT_THREADS)
 		((float2 *) to)[at / 2] = float2{x, y};
 }
 
-/* Rows [first, first + rows) in scratch, as the device multiplies now. */
-static Factor
-read_rows(Device *device, CudaScratch purpose, const Tensor &stored,
+/* to = rows [first, first + rows) as fp32 or bf16, a stride apart that
+ * rounded_stride() gives. */
+static void
+read_rows(Device *device, void *to, bool is_bf16, const Tensor &stored,
           int64_t first, int64_t rows)
 {
 	const float *tables = cuda_of(device)->nf4_tables;
-	bool is_bf16 = device->products == DTYPE_BF16;
-	int64_t stride = padded(stored.cols);
-	size_t size = is_bf16 ? sizeof(Bf16) : sizeof(float);
-	void *to = cuda_scratch(device, purpose, (size_t) (rows * stride) * size);
+	int64_t stride = rounded_stride(stored.cols);
 	dim3 grid((unsigned) rows, pieces_of(stored.cols, PAIR_WIDTH));
 
 	if (is_bf16)
@@ -117,7 +108,35 @@ read_rows(Device *device, CudaScratch purpose, const Tensor &stored,
 	else
 		LAUNCH(device, read_rows_kernel<false>, grid, ELEMENT_THREADS, 0, to,
 		       stride, stored, first, tables);
+}
+
+/* Rows of weights in scratch, as the device multiplies now. */
+static Factor
+read_panel(Device *device, const Tensor &stored, int64_t first, int64_t rows)
+{
+	bool is_bf16 = device->products == DTYPE_BF16;
+	int64_t stride = rounded_stride(stored.cols);
+	size_t size = is_bf16 ? sizeof(Bf16) : sizeof(float);
+	void *to =
+		cuda_scratch(device, SCRATCH_PANEL, (size_t) (rows * stride) * size);
+
+	read_rows(device, to, is_bf16, stored, first, rows);
 	return Factor{to, is_bf16 ? CUDA_R_16BF : CUDA_R_32F, stride};
+}
+
+/* Rows of an input in bf16, from the last product of them if there was one. */
+static Factor
+round_rows(Device *device, const Tensor &x, int64_t first, int64_t rows)
+{
+	Tensor part = tensor_rows(x, first, rows);
+	RoundedCopy copy = cuda_find_rounded(device, part);
+
+	if (copy.data == NULL)
+	{
+		copy = cuda_make_rounded(device, part);
+		read_rows(device, copy.data, true, x, first, rows);
+	}
+	return Factor{copy.data, CUDA_R_16BF, copy.stride};
 }
 
 /* Can cuBLAS read the numbers where they lie? */
@@ -139,7 +158,7 @@ static int64_t
 rows_in_scratch(Device *device, int64_t cols)
 {
 	size_t size = device->products == DTYPE_BF16 ? sizeof(Bf16) : sizeof(float);
-	int64_t rows = (int64_t) (CUDA_SCRATCH_MOST / size) / padded(cols);
+	int64_t rows = (int64_t) (CUDA_SCRATCH_MOST / size) / rounded_stride(cols);
 
 	return rows > PANEL_GRAIN ? rows / PANEL_GRAIN * PANEL_GRAIN : PANEL_GRAIN;
 }
@@ -162,10 +181,9 @@ multiply_panels(Device *device, Tensor out, Factor x, int64_t width,
 	for (int64_t first = 0; first < stored.rows; first += most)
 	{
 		int64_t rows = smaller(most, stored.rows - first);
-		Factor panel =
-			is_ready(device, stored)
-				? as_it_lies(stored)
-				: read_rows(device, SCRATCH_PANEL, stored, first, rows);
+		Factor panel = is_ready(device, stored)
+		                   ? as_it_lies(stored)
+		                   : read_panel(device, stored, first, rows);
 
 		if (sums_rows)
 			gemm(device, out.rows, out.cols, rows, factor_at(x, 0, first),
@@ -192,7 +210,7 @@ multiply(Device *device, Tensor out, Tensor x, const Tensor &stored,
 		int64_t rows = smaller(most, x.rows - first);
 		Factor factor = is_ready(device, x)
 		                    ? as_it_lies(x)
-		                    : read_rows(device, SCRATCH_INPUT, x, first, rows);
+		                    : round_rows(device, x, first, rows);
 
 		multiply_panels(device, tensor_rows(out, first, rows), factor, x.cols,
 		                stored, sums_rows, beta);
@@ -209,32 +227,51 @@ __launch_bounds__(ELEMENT_THREADS)
 		row_of(out, blockIdx.x)[j] += bias[j];
 }
 
-/* Weights are rounded on their way: there is no other order that is better. */
+/*
+ * Packed are weights of fp32 and fp16: in bf16, in the order that they have,
+ * for products of either kind.  What was quantized to be small stays so, and
+ * is widened on its way.
+ */
 size_t
 cuda_packed_bytes(Device *device, const Matrix *w)
 {
+	const Tensor &x = w->tensor;
+	bool is_wide = x.dtype == DTYPE_F32 || x.dtype == DTYPE_F16;
+
 	(void) device;
-	(void) w;
-	return 0;
+	return is_wide ? (size_t) (x.rows * rounded_stride(x.cols)) * sizeof(Bf16)
+	               : 0;
 }
 
 void
 cuda_pack(Device *device, void *target, const Matrix *w, bool is_for_input_grad)
 {
-	(void) device;
-	(void) target;
-	(void) w;
 	(void) is_for_input_grad;
+	read_rows(device, target, true, w->tensor, 0, w->tensor.rows);
+}
+
+/* The weights where products read them best. */
+static Tensor
+weights_of(const Device *device, const Matrix *w)
+{
+	Tensor packed = {(void *) (uintptr_t) w->packed, DTYPE_BF16, w->tensor.rows,
+	                 w->tensor.cols, rounded_stride(w->tensor.cols)};
+
+	return w->packed != NULL && device->products == DTYPE_BF16 ? packed
+	                                                           : w->tensor;
 }
 
 void
 cuda_matmul(Device *device, Tensor out, Tensor x, const Matrix *w,
             const Tensor *bias, float beta)
 {
+	Tensor weights = weights_of(device, w);
+
+	cuda_wrote(device, out);
 	if (out.rows <= CUDA_FEW_ROWS && !w->transposed && !device->rows_alike)
-		cuda_multiply_few(device, out, x, w->tensor, beta);
+		cuda_multiply_few(device, out, x, weights, beta);
 	else
-		multiply(device, out, x, w->tensor, w->transposed, beta);
+		multiply(device, out, x, weights, w->transposed, beta);
 	if (bias != NULL)
 		LAUNCH(device, add_bias_kernel, grid_of(out), ELEMENT_THREADS, 0, out,
 		       (const float *) bias->data);
@@ -244,7 +281,8 @@ void
 cuda_matmul_input_grad(Device *device, Tensor dx, Tensor dout, const Matrix *w,
                        float beta)
 {
-	multiply(device, dx, dout, w->tensor, !w->transposed, beta);
+	cuda_wrote(device, dx);
+	multiply(device, dx, dout, weights_of(device, w), !w->transposed, beta);
 }
 
 void
@@ -257,16 +295,17 @@ cuda_matmul_weight_grad(Device *device, const Matrix *dw, const Tensor *dbias,
 	bool is_direct = is_ready(device, x);
 	int64_t most = is_direct ? x.rows : rows_in_scratch(device, wide);
 
+	cuda_wrote(device, dw->tensor);
+	if (dbias != NULL)
+		cuda_wrote(device, *dbias);
 	/* Tokens are summed a piece after the other. */
 	for (int64_t first = 0; first < x.rows; first += most)
 	{
 		int64_t count = smaller(most, x.rows - first);
-		Factor a = is_direct
-		               ? as_it_lies(rows)
-		               : read_rows(device, SCRATCH_INPUT, rows, first, count);
-		Factor b = is_direct
-		               ? as_it_lies(cols)
-		               : read_rows(device, SCRATCH_OTHER, cols, first, count);
+		Factor a = is_direct ? as_it_lies(rows)
+		                     : round_rows(device, rows, first, count);
+		Factor b = is_direct ? as_it_lies(cols)
+		                     : round_rows(device, cols, first, count);
 
 		gemm(device, rows.cols, cols.cols, count, a, true, b, false, 1,
 		     dw->tensor);

@@ -158,6 +158,7 @@ cuda_alloc(Device *device, size_t bytes)
 void
 cuda_free(Device *device, void *memory)
 {
+	cuda_forget_rounded(device);
 	if (memory != NULL && !give_back(cuda_of(device), memory))
 		cuda_check(device, cudaFree(memory), "freeing memory");
 }
@@ -167,11 +168,17 @@ cuda_upload(Device *device, void *target, const void *source, size_t bytes)
 {
 	CudaDevice *cuda = cuda_of(device);
 
-	/* Source is pageable: when this returns it has been read. */
-	if (!cuda->has_failed && bytes > 0)
-		cuda_check(device,
-		           cudaMemcpyAsync(target, source, bytes,
-		                           cudaMemcpyHostToDevice, cuda->stream),
+	cuda_wrote_bytes(device, target, bytes);
+	if (cuda->has_failed || bytes == 0)
+		return;
+	cuda_check(device,
+	           cudaMemcpyAsync(target, source, bytes, cudaMemcpyHostToDevice,
+	                           cuda->stream),
+	           "copying to the GPU");
+	/* Pageable memory has been copied aside when the call returns; but a GPU
+	 * that reads it by itself may do so later. */
+	if (!cuda->has_failed && cuda->reads_pageable)
+		cuda_check(device, cudaStreamSynchronize(cuda->stream),
 		           "copying to the GPU");
 }
 
@@ -199,6 +206,7 @@ cuda_fill_zero(Device *device, void *target, size_t bytes)
 {
 	CudaDevice *cuda = cuda_of(device);
 
+	cuda_wrote_bytes(device, target, bytes);
 	if (!cuda->has_failed && bytes > 0)
 		cuda_check(device, cudaMemsetAsync(target, 0, bytes, cuda->stream),
 		           "clearing memory");
@@ -304,10 +312,10 @@ is_reserved(const CudaDevice *cuda, size_t bytes)
 	return false;
 }
 
-/* Earlier reserves of which nothing is used. */
-static void
-drop_unused(CudaDevice *cuda)
+void
+cuda_drop_unused(Device *device)
 {
+	CudaDevice *cuda = cuda_of(device);
 	CudaBlock *next;
 
 	for (CudaBlock *block = cuda->blocks; block != NULL; block = next)
@@ -323,7 +331,7 @@ reserve_block(CudaDevice *cuda, size_t bytes)
 {
 	if (is_reserved(cuda, bytes))
 		return true;
-	drop_unused(cuda);
+	cuda_drop_unused(&cuda->device);
 	return add_block(cuda, bytes);
 }
 

@@ -2,6 +2,7 @@
  * norm.cu
  *		LayerNorm and RMSNorm, forward and backward: a warp for each row.
  */
+#include "cuda/rounded.h"
 #include "cuda/sums.h"
 
 #define NORM_THREADS 256
@@ -9,8 +10,8 @@
 
 static __global__ void
 __launch_bounds__(NORM_THREADS)
-	norm_kernel(NormKind kind, float eps, Tensor out, Tensor x,
-                const float *weight, const float *bias, Tensor stat)
+	norm_kernel(NormKind kind, float eps, Tensor out, RoundedCopy copy,
+                Tensor x, const float *weight, const float *bias, Tensor stat)
 {
 	int64_t row = (int64_t) blockIdx.x * NORM_ROWS + warp_number();
 	const float *from = row_of(x, row);
@@ -31,8 +32,9 @@ __launch_bounds__(NORM_THREADS)
 		squares += (from[j] - mean) * (from[j] - mean);
 	scale = 1.0f / sqrtf(warp_sum(squares) / (float) x.cols + eps);
 	for (int64_t j = warp_lane(); j < x.cols; j += WARP)
-		to[j] =
-			(from[j] - mean) * scale * weight[j] + (bias == NULL ? 0 : bias[j]);
+		store_both(to, copy, row, j,
+		           (from[j] - mean) * scale * weight[j] +
+		               (bias == NULL ? 0 : bias[j]));
 	if (warp_lane() < 2)
 		row_of(stat, row)[warp_lane()] = warp_lane() == 0 ? mean : scale;
 }
@@ -41,8 +43,12 @@ void
 cuda_norm(Device *device, NormKind kind, float eps, Tensor out, Tensor x,
           Tensor weight, const Tensor *bias, Tensor stat)
 {
+	RoundedCopy copy = cuda_also_rounded(device, out);
+
+	cuda_wrote(device, stat);
 	LAUNCH(device, norm_kernel, dim3(pieces_of(x.rows, NORM_ROWS)),
-	       NORM_THREADS, 0, kind, eps, out, x, (const float *) weight.data,
+	       NORM_THREADS, 0, kind, eps, out, copy, x,
+	       (const float *) weight.data,
 	       bias == NULL ? NULL : (const float *) bias->data, stat);
 }
 
@@ -52,8 +58,8 @@ cuda_norm(Device *device, NormKind kind, float eps, Tensor out, Tensor x,
  */
 static __global__ void
 __launch_bounds__(NORM_THREADS)
-	norm_grad_kernel(NormKind kind, Tensor dx, float beta, Tensor dout,
-                     Tensor x, const float *weight, Tensor stat)
+	norm_grad_kernel(NormKind kind, Tensor dx, RoundedCopy copy, float beta,
+                     Tensor dout, Tensor x, const float *weight, Tensor stat)
 {
 	int64_t row = (int64_t) blockIdx.x * NORM_ROWS + warp_number();
 	const float *d = row_of(dout, row);
@@ -84,7 +90,8 @@ __launch_bounds__(NORM_THREADS)
 		float change = scale * (d[j] * weight[j] -
 		                        (from[j] - mean) * scale * along - total);
 
-		to[j] = beta == 0 ? change : beta * to[j] + change;
+		store_both(to, copy, row, j,
+		           beta == 0 ? change : beta * to[j] + change);
 	}
 }
 
@@ -109,6 +116,12 @@ cuda_norm_grad(Device *device, NormKind kind, Tensor dx, float beta,
                const Tensor *dweight, const Tensor *dbias, Tensor dout,
                Tensor x, Tensor weight, Tensor stat)
 {
+	RoundedCopy copy = cuda_also_rounded(device, dx);
+
+	if (dweight != NULL)
+		cuda_wrote(device, *dweight);
+	if (dbias != NULL)
+		cuda_wrote(device, *dbias);
 	/* Before dx is written, which may be dout. */
 	if (dweight != NULL)
 		add_column_sums(device, (float *) dweight->data,
@@ -117,6 +130,6 @@ cuda_norm_grad(Device *device, NormKind kind, Tensor dx, float beta,
 		add_column_sums(device, (float *) dbias->data, NumberOf{dout}, x.rows,
 		                x.cols);
 	LAUNCH(device, norm_grad_kernel, dim3(pieces_of(x.rows, NORM_ROWS)),
-	       NORM_THREADS, 0, kind, dx, beta, dout, x,
+	       NORM_THREADS, 0, kind, dx, copy, beta, dout, x,
 	       (const float *) weight.data, stat);
 }

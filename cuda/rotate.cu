@@ -36,6 +36,7 @@ cuda_rotate(Device *device, Tensor x, int heads, int rotary, Tensor table,
 {
 	int pairs = rotary / 2;
 
+	cuda_wrote(device, x);
 	LAUNCH(device, rotate_kernel,
 	       dim3((unsigned) x.rows,
 	            pieces_of((int64_t) heads * pairs, ELEMENT_THREADS)),

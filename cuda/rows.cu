@@ -26,6 +26,7 @@ void
 cuda_gather_rows(Device *device, Tensor out, Tensor table, const int32_t *index,
                  float beta)
 {
+	cuda_wrote(device, out);
 	LAUNCH(device, gather_rows_kernel, grid_of(out), ELEMENT_THREADS, 0, out,
 	       table, index, beta, cuda_of(device)->nf4_tables);
 }
@@ -45,6 +46,7 @@ void
 cuda_scatter_rows(Device *device, Tensor target, Tensor source,
                   const int32_t *index)
 {
+	cuda_wrote(device, target);
 	LAUNCH(device, scatter_rows_kernel, grid_of(source), ELEMENT_THREADS, 0,
 	       target, source, index);
 }
@@ -106,6 +108,7 @@ void
 cuda_scatter_add_rows(Device *device, Tensor table, Tensor source,
                       const int32_t *index)
 {
+	cuda_wrote(device, table);
 	LAUNCH(device, scatter_add_rows_kernel,
 	       dim3((unsigned) source.rows, pieces_of(source.cols, ADD_WIDTH)),
 	       ELEMENT_THREADS, 0, table, source, index);
@@ -132,6 +135,7 @@ void
 cuda_regroup_heads(Device *device, Tensor out, Tensor x, int heads, int parts,
                    bool inverse)
 {
+	cuda_wrote(device, out);
 	LAUNCH(device, regroup_heads_kernel, grid_of(x), ELEMENT_THREADS, 0, out, x,
 	       heads, parts, inverse);
 }
@@ -149,6 +153,7 @@ __launch_bounds__(ELEMENT_THREADS) add_kernel(Tensor out, Tensor a, Tensor b)
 void
 cuda_add(Device *device, Tensor out, Tensor a, Tensor b)
 {
+	cuda_wrote(device, out);
 	LAUNCH(device, add_kernel, grid_of(out), ELEMENT_THREADS, 0, out, a, b);
 }
 
@@ -164,5 +169,6 @@ __launch_bounds__(ELEMENT_THREADS) scale_kernel(Tensor x, float factor)
 void
 cuda_scale(Device *device, Tensor x, float factor)
 {
+	cuda_wrote(device, x);
 	LAUNCH(device, scale_kernel, grid_of(x), ELEMENT_THREADS, 0, x, factor);
 }

@@ -5,8 +5,9 @@
     gpu_model.py --detail    and for each case its dearest operations
 
 Counts the bytes and the FLOPs of every operation of a step as cuda/ computes
-it: activations in fp32, factors of products rounded to bf16 in front of
-cuBLAS, frozen NF4 weights widened in front of each product, attention in one
+it: activations in fp32, inputs of products rounded to bf16 once, by what makes
+them or in front of the first product, trained weights packed in bf16 once a
+step, frozen NF4 weights widened in front of each product, attention in one
 pass forward and two backward.  An operation takes the longer of its bytes
 over the memory's speed and its FLOPs over the tensor cores', each times the
 share that is assumed below, and a launch at least.  The first real run is to
@@ -128,48 +129,56 @@ class Step:
         )
 
     def weights(self, n, k, trained, times):
-        if trained or self.model.stored == "fp32":
-            self.round("weights to bf16", n * k, times)
-        else:
+        """Of a product; those of fp32 are packed."""
+        if not trained and self.model.stored == "nf4":
             self.add("NF4 to bf16", 0, (NF4_BYTES + 2) * n * k, times=times)
 
     def forward(self, m, n, k, trained, times):
-        self.round("inputs to bf16", m * k, times)
         self.weights(n, k, trained, times)
         self.product(m, n, k, times)
 
-    def backward(self, m, n, k, trained, times, wants_input=True):
-        if wants_input:
-            self.round("inputs to bf16", m * n, times)
-            self.weights(n, k, trained, times)
-            self.product(m, k, n, times)
+    def backward(self, m, n, k, trained, times):
+        self.weights(n, k, trained, times)
+        self.product(m, k, n, times)
         if trained:
-            self.round("inputs to bf16", m * (n + k), times)
             self.product(n, k, m, times)
 
-    def linear(self, n, k):
+    def linear(self, name, n, k):
         model, m, times = self.model, self.tokens, self.model.layers
         trained = model.rank == 0
         self.forward(m, n, k, trained, times)
         self.backward(m, n, k, trained, times)
+        # Norms and activations leave their results rounded, backward too.
+        if name == "o":
+            self.round("inputs to bf16", m * k, (2 if trained else 1) * times)
+        if name in "qkv":
+            self.round("inputs to bf16", m * n, times)
         if trained:
+            self.round("weights to bf16", n * k, times)
             return
-        self.add("dropout", 0, 8 * m * k, times=3 * times)
+        # Both passes leave what is dropped rounded, the gradient is added.
+        self.add("dropout", 0, 10 * m * k, times=2 * times)
+        self.add("dropout, backward", 0, 12 * m * k, times=times)
+        self.round("weights to bf16", model.rank * (n + k), times)
+        self.round("inputs to bf16", m * model.rank, 3 * times)
+        self.add("scale", 0, 8 * m * model.rank, times=2 * times)
         for rows, cols in ((model.rank, k), (n, model.rank)):
             self.forward(m, rows, cols, True, times)
             self.backward(m, rows, cols, True, times)
 
     def layers(self):
         model, m, times = self.model, self.tokens, self.model.layers
-        for _, n, k in model.maps():
-            self.linear(n, k)
-        self.add("norm", 0, 8 * m * model.hidden, times=2 * times)
-        self.add("norm, backward", 0, 16 * m * model.hidden, times=2 * times)
+        for name, n, k in model.maps():
+            self.linear(name, n, k)
+        # Each makes 2 bytes besides: its result in bf16.  Backward the norms'
+        # results are made again.
+        self.add("norm", 0, 10 * m * model.hidden, times=4 * times)
+        self.add("norm, backward", 0, 18 * m * model.hidden, times=2 * times)
         self.add("residual sums", 0, 12 * m * model.hidden, times=4 * times)
         self.add("rotation", 0, 8 * m * (model.queries + model.keys), times=2 * times)
-        self.add("activation", 0, 12 * m * model.feed_forward, times=2 * times)
+        self.add("activation", 0, 14 * m * model.feed_forward, times=2 * times)
         self.add(
-            "activation, backward", 0, 20 * m * model.feed_forward, times=times
+            "activation, backward", 0, 24 * m * model.feed_forward, times=times
         )
         length = PROMPT + RESPONSE
         product = 2.0 * m * length / 2 * model.queries
@@ -187,12 +196,13 @@ class Step:
         model, m = self.model, self.targets
         n, k = model.vocabulary, model.hidden
         trained = model.rank == 0
-        self.forward(m, n, k, True, 1)
-        self.backward(m, n, k, trained, 1)
-        if not trained:
-            self.weights(n, k, True, 1)
-        self.add("log-probabilities", 0, 4 * m * n)
-        self.add("log-probabilities, backward", 0, 8 * m * n)
+        self.product(m, n, k)
+        self.product(m, k, n)
+        if trained:
+            self.product(n, k, m)
+            self.round("weights to bf16", n * k)
+        self.add("log-probabilities", 0, 8 * m * n)
+        self.add("log-probabilities, backward", 0, 10 * m * n)
 
     def update(self):
         model = self.model
@@ -226,7 +236,8 @@ class Step:
 
     def memory(self, tokens):
         """Bytes: weights, gradients and moments, and the activations that are
-        kept of a micro-batch of so many tokens."""
+        kept of a micro-batch of so many tokens.  Copies of weights in bf16 are
+        made only where there is room besides."""
         model = self.model
         trained = model.adapter_numbers() if model.rank else model.numbers()
         frozen = 0.0

@@ -220,6 +220,48 @@ memory_begins_with_zeros(void **state)
 	device->close(device);
 }
 
+/* Also where the GPU reads the host's memory by itself. */
+static void
+uploads_have_been_read_when_they_return(void **state)
+{
+	Failure failure = {0};
+	Device *device;
+
+	(void) state;
+	for (int pageable = 0; pageable < 2; pageable++)
+	{
+		uint8_t data[100];
+		void *memory;
+
+		set("ALOL_SHIM_PAGEABLE", pageable);
+		assert_ok(module->open(0, &device, &failure), failure);
+		memory = device->alloc(device, sizeof(data));
+		memset(data, 7, sizeof(data));
+		device->upload(device, memory, data, sizeof(data));
+		memset(data, 8, sizeof(data));
+		device->download(device, data, memory, sizeof(data));
+		for (size_t i = 0; i < sizeof(data); i++)
+			assert_int_equal(data[i], 7);
+		device->free(device, memory);
+		device->close(device);
+	}
+	shim_reset();
+}
+
+static void
+a_reserve_that_nobody_used_goes_back(void **state)
+{
+	Failure failure = {0};
+	Device *device;
+
+	(void) state;
+	shim_reset();
+	assert_ok(module->open(0, &device, &failure), failure);
+	assert_ok(device->reserve(device, 100000, &failure), failure);
+	device->close(device);
+	assert_int_equal(shim_memory_in_use(), 0);
+}
+
 static void
 devices_are_listed(void **state)
 {
@@ -274,6 +316,8 @@ main(void)
 		cmocka_unit_test(memory_ends_in_words),
 		cmocka_unit_test(reserved_memory_is_kept),
 		cmocka_unit_test(memory_begins_with_zeros),
+		cmocka_unit_test(uploads_have_been_read_when_they_return),
+		cmocka_unit_test(a_reserve_that_nobody_used_goes_back),
 		cmocka_unit_test(devices_are_listed),
 		cmocka_unit_test(machines_without_gpus_say_so),
 	};

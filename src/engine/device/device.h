@@ -201,9 +201,11 @@ struct Device
 	 * matmul_input_grad, at w->packed_grad until the weights change.  0 bytes:
 	 * the device reads all weights as they are stored.  packing names the
 	 * form: what pack fills is a matter of it and of the weights alone, for
-	 * packed weights may be kept in files.  NULL: they may not.
+	 * packed weights may be kept in files.  NULL: they may not.  packs_once:
+	 * matmul_input_grad reads w->packed too, and nothing is packed for it.
 	 */
 	const char *packing;
+	bool packs_once;
 	size_t (*packed_bytes)(Device *device, const Matrix *w);
 	void (*pack)(Device *device, void *target, const Matrix *w,
 	             bool is_for_input_grad);

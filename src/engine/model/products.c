@@ -294,7 +294,8 @@ pack_matrices(Arena *arena, Matrices forward, bool with_gradient,
 	Matrices backward = forward;
 
 	backward.is_for_input_grad = true;
-	with_gradient = with_gradient || has_packed_gradients(&forward);
+	with_gradient = !forward.model->device->packs_once &&
+	                (with_gradient || has_packed_gradients(&forward));
 	if (is_frozen)
 	{
 		pack_in_file(arena, &forward);

@@ -101,6 +101,7 @@ typedef struct cudaDeviceProp
 	int major;
 	int minor;
 	int multiProcessorCount;
+	int pageableMemoryAccess;
 } cudaDeviceProp;
 
 #define CUDART_VERSION 13000

@@ -58,6 +58,11 @@ static struct
 	int kernel_bytes[MAX_KERNELS];
 	int kernel_count;
 	const char *kernel_name; /* of the next launch */
+	bool is_pageable;
+	/* A copy from the host that is still to come. */
+	void *target;
+	const void *source;
+	size_t bytes; /* 0: none */
 	bool (*is_busy)(void *argument);
 	void *busy_argument;
 } machine;
@@ -75,6 +80,7 @@ shim_reset(void)
 {
 	machine.is_ready = true;
 	machine.devices = (int) setting("ALOL_SHIM_DEVICES", 1);
+	machine.is_pageable = setting("ALOL_SHIM_PAGEABLE", 0) != 0;
 	machine.driver = (int) setting("ALOL_SHIM_DRIVER", 13000);
 	if (machine.devices > MAX_DEVICES)
 		machine.devices = MAX_DEVICES;
@@ -136,22 +142,6 @@ shim_draw(void)
 	return z ^ (z >> 31);
 }
 
-bool
-shim_count_call(void)
-{
-	if (!machine.is_ready)
-		shim_reset();
-	machine.calls++;
-	if (machine.fail_call > 0 && machine.calls >= machine.fail_call &&
-	    machine.error == cudaSuccess)
-	{
-		snprintf(machine.fault, sizeof(machine.fault),
-		         "the GPU is lost at call %d", machine.calls);
-		machine.error = cudaErrorUnknown;
-	}
-	return machine.error == cudaSuccess;
-}
-
 void
 shim_open_memory(void)
 {
@@ -164,6 +154,35 @@ shim_close_memory(void)
 {
 	for (const Piece *p = machine.pieces; p != NULL; p = p->next)
 		__asan_poison_memory_region(p->data, p->bytes);
+}
+
+/* Whatever is asked next comes after it. */
+static void
+finish_copy(void)
+{
+	if (machine.bytes == 0)
+		return;
+	shim_open_memory();
+	memcpy(machine.target, machine.source, machine.bytes);
+	shim_close_memory();
+	machine.bytes = 0;
+}
+
+bool
+shim_count_call(void)
+{
+	if (!machine.is_ready)
+		shim_reset();
+	finish_copy();
+	machine.calls++;
+	if (machine.fail_call > 0 && machine.calls >= machine.fail_call &&
+	    machine.error == cudaSuccess)
+	{
+		snprintf(machine.fault, sizeof(machine.fault),
+		         "the GPU is lost at call %d", machine.calls);
+		machine.error = cudaErrorUnknown;
+	}
+	return machine.error == cudaSuccess;
 }
 
 /* ---------------------------------------------------------------- devices */
@@ -201,6 +220,7 @@ cudaGetDeviceProperties(cudaDeviceProp *properties, int device)
 	properties->major = 8;
 	properties->minor = 0;
 	properties->multiProcessorCount = 4;
+	properties->pageableMemoryAccess = machine.is_pageable;
 	return cudaSuccess;
 }
 
@@ -313,6 +333,13 @@ cudaMemcpyAsync(void *target, const void *source, size_t bytes,
 	{
 		shim_fault("a copy of %zu bytes leaves device memory", bytes);
 		return machine.error;
+	}
+	if (kind == cudaMemcpyHostToDevice && machine.is_pageable)
+	{
+		machine.target = target;
+		machine.source = source;
+		machine.bytes = bytes;
+		return cudaSuccess;
 	}
 	shim_open_memory();
 	memmove(target, source, bytes);

@@ -13,6 +13,8 @@
  *	ALOL_SHIM_DEVICES    GPUs of this machine (1)
  *	ALOL_SHIM_DRIVER     version of its driver, 0: none (13000)
  *	ALOL_SHIM_MEMORY     bytes of each (1 GiB)
+ *	ALOL_SHIM_PAGEABLE   they read the host's memory by themselves, as late as
+ *	                     they may (0)
  *	ALOL_SHIM_SEED       of the order of blocks and threads (0)
  *	ALOL_SHIM_FAIL_CALL  the number of the first call that fails, from 1, as
  *	                     all after it: a device that is lost (none)
