@@ -114,6 +114,26 @@ pair_random(int64_t rows, int64_t cols, int64_t stride, uint64_t seed)
 	return pair;
 }
 
+/* On the CPU the numbers to bf16 and back: what the GPU multiplies then. */
+static inline void
+pair_round_on_cpu(Pair pair)
+{
+	Device *cpu = pair_device[0];
+	int64_t count = pair.on[0].rows * pair.on[0].stride;
+	size_t bytes = (size_t) count * sizeof(float);
+	float *numbers = malloc(bytes + 1);
+	uint16_t half;
+
+	cpu->download(cpu, numbers, pair.on[0].data, bytes);
+	for (int64_t i = 0; i < count; i++)
+	{
+		dtype_from_f32(&half, &numbers[i], DTYPE_BF16, 1);
+		dtype_to_f32(&numbers[i], &half, DTYPE_BF16, 1);
+	}
+	cpu->upload(cpu, pair.on[0].data, numbers, bytes);
+	free(numbers);
+}
+
 /* Integers of [0, below). */
 static inline PairBytes
 pair_indexes(int64_t count, int below, uint64_t seed)
