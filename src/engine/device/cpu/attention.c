@@ -227,15 +227,17 @@ cpu_attention(Device *device, const AttentionShape *shape, Tensor out, Tensor q,
               Tensor k, Tensor v, Tensor lse)
 {
 	int pieces = pieces_of(shape, cpu_threads(device));
-	int64_t tasks = (int64_t) shape->sequences * shape->kv_heads * pieces;
+	int64_t whole = (int64_t) shape->sequences * shape->kv_heads;
+	int64_t tasks = whole * pieces;
 
 #pragma omp parallel for schedule(dynamic) if (q.rows * q.cols >               \
                                                CPU_PARALLEL_MIN / 8)
 	for (int64_t number = 0; number < tasks; number++)
 	{
-		int piece = (int) (number % pieces);
-		int head = (int) (number / pieces % shape->kv_heads);
-		int sequence = (int) (number / pieces / shape->kv_heads);
+		/* The last queries see most: who comes late shall find little. */
+		int piece = pieces - 1 - (int) (number / whole);
+		int head = (int) (number % whole % shape->kv_heads);
+		int sequence = (int) (number % whole / shape->kv_heads);
 		int64_t own = sequence_tokens(shape, sequence);
 		int cut = pieces < most_pieces(own) ? pieces : most_pieces(own);
 		int first = (int) (own * piece / cut);
