@@ -86,6 +86,25 @@ $node->psql('postgres', "SELECT alol_cancel($job)", stdout => \$out, stderr => \
 wait_until($node, "SELECT state NOT IN ('running', 'queued') FROM alol_jobs WHERE job = $job", 20);
 $node->psql('postgres', "SELECT alol_resume($job)", stdout => \$out, stderr => \$err);
 wait_until($node, "SELECT state NOT IN ('running', 'queued') FROM alol_jobs WHERE job = $job", 30);
-pass('a job whose owner is gone does not run');
+like($err, qr/role "\d+" cannot run a job.*the role that owns the job does not exist any more/s,
+	'a job whose owner is gone is not resumed, and says why');
+
+# Nor is a model stored for nobody.
+$node->safe_psql('postgres', <<'SQL');
+CREATE ROLE alol_passing LOGIN;
+GRANT SELECT ON pairs TO alol_passing;
+SELECT alol_allow('alol_passing');
+SELECT alol_model_grant('tiny', 'alol_passing');
+SQL
+$job = start_held($node, 30, "alol_sft('pairs', 'tiny', 'orphan', steps => 60, options => '{\"checkpoint_every\": 20}')",
+	'alol_passing');
+wait_held($node, $job);
+$node->safe_psql('postgres', 'DROP OWNED BY alol_passing; DROP ROLE alol_passing');
+hold_at($node, $job);
+wait_until($node, "SELECT state = 'failed' FROM alol_jobs WHERE job = $job", 60);
+is($node->safe_psql('postgres', "SELECT error FROM alol_jobs WHERE job = $job"),
+	'the role that owns the job does not exist any more', 'a job that ends after its owner fails');
+is($node->safe_psql('postgres', "SELECT count(*) FROM alol_model WHERE name = 'orphan'"), '0',
+	'without a model');
 $node->stop;
 done_testing();

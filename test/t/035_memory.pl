@@ -77,6 +77,15 @@ reaches($first, 'succeeded');
 reaches($second, 'succeeded');
 is(column($second, 'detail'), '', 'and has nothing to complain of');
 
+# So does one that only generates.
+$first = begin('before', 15);
+wait_held($node, $first);
+my $measured = sql(q(SELECT alol_evaluate('SELECT * FROM pairs LIMIT 4', 'tiny', 'length(response)',
+	options => '{"device": "cuda:0", "max_response_tokens": 8}')));
+waits($measured);
+hold_at($node, $first);
+reaches($_, 'succeeded') foreach $first, $measured;
+
 # It can be cancelled, resumed, and moved.
 $first = begin('long', 15);
 wait_held($node, $first);

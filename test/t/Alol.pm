@@ -107,13 +107,14 @@ sub start_job
 # Starts a job that is held: whoever is to do something in the midst of it has
 # time for that, however fast the machine is.  Its worker waits before it
 # records the losses of this step and later ones, and with it, at its next
-# checkpoint at the latest, the engine.
+# checkpoint at the latest, the engine.  As this role, if one is named.
 sub start_held
 {
-	my ($node, $step, $call) = @_;
+	my ($node, $step, $call, $role) = @_;
 	my $is_there = $node->safe_psql('postgres', q(SELECT to_regclass('hold') IS NOT NULL));
 	$node->safe_psql('postgres', <<'SQL') if $is_there eq 'f';
 CREATE TABLE hold (job bigint PRIMARY KEY, step bigint NOT NULL);
+GRANT SELECT, INSERT ON hold TO PUBLIC;
 CREATE FUNCTION hold_on() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
 	WHILE EXISTS (SELECT FROM public.hold AS h
@@ -125,8 +126,8 @@ END $$;
 CREATE TRIGGER hold BEFORE INSERT ON alol_metric FOR EACH ROW
 	WHEN (NEW.metric = 'loss') EXECUTE FUNCTION hold_on();
 SQL
-	return $node->safe_psql('postgres',
-		"INSERT INTO hold SELECT $call, $step RETURNING job");
+	return (split /\n/, $node->safe_psql('postgres', ($role ? "SET SESSION AUTHORIZATION $role; " : '')
+		  . "INSERT INTO hold SELECT $call, $step RETURNING job"))[-1];
 }
 
 # From now on it is held at another step, or (undef) not any more.

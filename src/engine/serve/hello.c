@@ -145,10 +145,7 @@ open_device(Request *request, int threads, const char **name, Failure *failure)
 		device_use(claims, &serve->devices, choice);
 	*name = device_choice_name(request->arena, &serve->devices, choice);
 	if (!open_chosen(serve, choice, threads, failure))
-	{
-		device_judge(&serve->devices, choice, serve->memory_most, failure);
 		return fail_while(failure, "opening device \"%s\"", *name);
-	}
 	sandbox_enter();
 	return true;
 }

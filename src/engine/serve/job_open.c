@@ -355,8 +355,6 @@ handle_job_open(Request *request, Failure *failure)
 	if (!open_job(request, serve->job, &reply, failure))
 	{
 		close_job(serve);
-		device_judge(&serve->devices, &serve->choice, serve->memory_most,
-		             failure);
 		return fail_while(failure, "opening the job");
 	}
 	return reply_send(request, WIRE_RESULT, reply, failure);

@@ -336,6 +336,10 @@ serve_request(Serve *serve, Frame *frame)
 	serve->depth++;
 	if (!run_handler(&request, frame, &failure))
 	{
+		/* Who trains has what was planned. */
+		if (request.outer == NULL && request.type != WIRE_JOB_TRAIN)
+			device_judge(&serve->devices, &serve->choice, serve->memory_most,
+			             &failure);
 		/* A device that failed once answers nothing more. */
 		if (failure.code == FAILURE_PROTOCOL || failure.code == FAILURE_DEVICE)
 			die(serve, &request, &failure);

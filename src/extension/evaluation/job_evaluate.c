@@ -94,7 +94,7 @@ generate_responses(JobRun *run, const Generating *how, const int64 *rows,
 	for (int i = 0; i < count; i++)
 		rows_put_prompt(run->validation, rows[i], &call.payload);
 	job_commit(saved);
-	engine_call(run->engine, &call, &result);
+	job_call_for_room(run, &call, &result);
 	read_responses(&result, rows, count, responses);
 }
 

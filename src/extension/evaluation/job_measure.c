@@ -173,7 +173,7 @@ refer_chunk(Measuring *measuring)
 	JobRun *run = measuring->run;
 	MeasuredChunk *chunk = measuring->chunk;
 	MeasuredRow *referred[MEASURE_CHUNK];
-	WireBuffer payload;
+	EngineCall call = {.type = WIRE_LOGPROB};
 	EngineFrame result;
 	MemoryContext saved;
 	int count = 0;
@@ -185,16 +185,16 @@ refer_chunk(Measuring *measuring)
 	}
 	if (count == 0)
 		return;
-	payload = job_payload(logprob_head(run));
-	wire_put_u32(&payload, (uint32) count);
+	call.payload = job_payload(logprob_head(run));
+	wire_put_u32(&call.payload, (uint32) count);
 	saved = job_begin_read();
 	for (int i = 0; i < count; i++)
 	{
-		rows_put_prompt(run->rows, referred[i]->number - 1, &payload);
-		put_response(run->rows, referred[i]->number - 1, &payload);
+		rows_put_prompt(run->rows, referred[i]->number - 1, &call.payload);
+		put_response(run->rows, referred[i]->number - 1, &call.payload);
 	}
 	job_commit(saved);
-	engine_ask(run->engine, WIRE_LOGPROB, payload, &result);
+	job_call_for_room(run, &call, &result);
 	if (wire_get_count(&result.items, 8 + 4) != (uint32) count)
 		result.items.broken = true;
 	for (int i = 0; i < count && !result.items.broken; i++)
@@ -244,6 +244,7 @@ job_measure(JobRun *run)
 
 		CHECK_FOR_INTERRUPTS();
 		measure_chunk(run, next);
+		job_found_room(run);
 		MemoryContextSwitchTo(saved);
 		MemoryContextDelete(context);
 	}

@@ -66,6 +66,32 @@ job_lacked_room(const ErrorData *error)
 	return looks_for_room && error->sqlerrcode == ERRCODE_NO_ROOM_NOW;
 }
 
+/* This job has what it needs: others that wait may see what is left. */
+static void
+let_others_look(void)
+{
+	MemoryContext saved = job_begin_write();
+
+	job_start_waiting();
+	job_commit(saved);
+}
+
+void
+job_found_room(JobRun *run)
+{
+	if (!run->has_room)
+		let_others_look();
+	run->has_room = true;
+}
+
+void
+job_call_for_room(JobRun *run, EngineCall *call, EngineFrame *result)
+{
+	looks_for_room = !run->has_room;
+	engine_call(run->engine, call, result);
+	looks_for_room = false;
+}
+
 static void
 start_engine(JobRun *run)
 {
@@ -125,29 +151,18 @@ say_what_is_quantized(JobRun *run)
 		             quantize, run->is_critic ? "merged into" : "used over"));
 }
 
-/* This job has what it needs: others that wait may see what is left. */
-static void
-let_others_look(void)
-{
-	MemoryContext saved = job_begin_write();
-
-	job_start_waiting();
-	job_commit(saved);
-}
-
 /* Opens the job in the engine; true when its rows are scored already. */
 static bool
 open_job(JobRun *run)
 {
 	EngineFrame result;
-	WireBuffer payload = job_payload(open_head(run));
+	EngineCall call = {.type = WIRE_JOB_OPEN,
+	                   .payload = job_payload(open_head(run))};
 	char *notice;
 	bool is_scored;
 
-	looks_for_room = true;
-	engine_ask(run->engine, WIRE_JOB_OPEN, payload, &result);
-	looks_for_room = false;
-	let_others_look();
+	job_call_for_room(run, &call, &result);
+	job_found_room(run);
 	notice = json_text(result.head, "notice");
 	if (notice != NULL)
 		job_record_notice(run->job, "warning", notice);
@@ -210,6 +225,16 @@ inspect(JobRun *run, const char *ref)
 	return description;
 }
 
+/* A model must belong to somebody. */
+static void
+check_owner_exists(const Job *job)
+{
+	if (GetUserNameFromId(job->owner, true) == NULL)
+		ereport(ERROR,
+		        (errcode(ERRCODE_UNDEFINED_OBJECT),
+		         errmsg("the role that owns the job does not exist any more")));
+}
+
 /* Model (directory NULL: there is none) and final state in one transaction:
  * both are there or neither. */
 static void
@@ -225,6 +250,7 @@ save(JobRun *run, const char *directory)
 	engine_lend(NULL);
 	engine_stop(run->engine);
 	saved = job_begin_write();
+	check_owner_exists(job);
 	if (directory != NULL)
 		(void) model_store(job->output, job->owner, directory, description,
 		                   run->base, job->id);

@@ -34,6 +34,7 @@ typedef struct JobRun
 	bool can_evaluate;        /* rewards of new responses can be had */
 	bool can_sample;          /* there are prompts to sample responses for */
 	bool measures_validation; /* its rows are like those trained on */
+	bool has_room;            /* its engine has the memory to begin with */
 	JobRows *rows;            /* of the source */
 	JobRows *validation;      /* the same as rows where a part is held out */
 	char *policy_ref;         /* ModelRef, JSON */
@@ -76,6 +77,12 @@ extern void job_hold_locks(void);
  * in TopMemoryContext. */
 extern void job_run(Job *job, MemoryContext context, Engine **engine,
                     char **device);
+
+/* engine_call() of what may show that there is not enough memory to begin
+ * with, and that there is. */
+extern void job_call_for_room(JobRun *run, EngineCall *call,
+                              EngineFrame *result);
+extern void job_found_room(JobRun *run);
 
 /* After job_run() has raised this: other jobs have memory that this one needs,
  * and it has not begun. */

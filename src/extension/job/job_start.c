@@ -223,12 +223,13 @@ void
 job_check_owner(Oid owner)
 {
 	const char *trouble = owner_trouble(owner);
+	const char *name = GetUserNameFromId(owner, true);
 
 	if (trouble != NULL)
 		ereport(ERROR,
 		        (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 		         errmsg("role \"%s\" cannot run a job",
-		                GetUserNameFromId(owner, false)),
+		                name == NULL ? psprintf("%u", owner) : name),
 		         errdetail("A job runs as a session of its owner, but %s.",
 		                   trouble)));
 }

@@ -334,7 +334,8 @@ fit(JobRun *run, const Targets *targets, const char *directory)
 		wire_put_f64(&call.payload, targets->target[i]);
 	}
 	job_commit(saved);
-	engine_call(run->engine, &call, &result);
+	job_call_for_room(run, &call, &result);
+	job_found_room(run);
 	report_fit(run, result.head);
 }
 
