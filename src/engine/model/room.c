@@ -17,7 +17,8 @@
  * which of an adapter is little, within these bounds; on devices of their own,
  * which want many more rows, the most. */
 #define BLOCK_BYTES ((uint64_t) 512 << 20)
-#define TRAINING_BLOCK_LEAST ((uint64_t) 400 << 20)
+#define TRAINING_BLOCK_LEAST ((uint64_t) 512 << 20)
+#define ADAPTER_BLOCK_LEAST ((uint64_t) 400 << 20)
 #define TRAINING_BLOCK_MOST ((uint64_t) 1 << 30)
 
 /* Budgets above TOKENS_MIN are multiples of this. */
@@ -70,15 +71,16 @@ model_limit_passes(Model *model, uint64_t bytes)
 static uint64_t
 block_bytes(const Model *model, bool is_training)
 {
-	uint64_t share;
+	uint64_t least =
+		model->adapter == NULL ? TRAINING_BLOCK_LEAST : ADAPTER_BLOCK_LEAST;
+	uint64_t share = state_bytes(model) / 4;
 
 	if (!is_training)
 		return BLOCK_BYTES;
-	share = state_bytes(model) / 4;
 	if (model->device->threads == 0)
 		return TRAINING_BLOCK_MOST;
-	if (share < TRAINING_BLOCK_LEAST)
-		return TRAINING_BLOCK_LEAST;
+	if (share < least)
+		return least;
 	return share < TRAINING_BLOCK_MOST ? share : TRAINING_BLOCK_MOST;
 }
 
