@@ -100,6 +100,14 @@ $(SHIM_BUILD)/test/%: test/cuda/%.c $(SHIM_OBJECTS) $(ENGINE_LIBRARY)
 		-Itest/engine -o $@ $< $(SHIM_OBJECTS) $(ENGINE_LIBRARY) \
 		$(ENGINE_LIBS) -lstdc++ -lcmocka
 
+# The module that an engine loads, with a GPU in software.
+$(SHIM_BUILD)/module/alol_cuda.so: $(SHIM_OBJECTS) \
+		$(patsubst src/engine/base/%.c,$(ENGINE_BUILD)/module/src/engine/base/%.o,$(wildcard src/engine/base/*.c))
+	@mkdir -p $(@D)
+	$(CC) $(ENGINE_CFLAGS) -shared -Wl,-Bsymbolic -o $@ $^ -lstdc++ -lm
+$(SHIM_BUILD)/test/lost_test: | $(SHIM_BUILD)/module/alol_cuda.so \
+	$(ENGINE_BUILD)/alol-engine
+
 # What stands in for NCCL, a library as that is.
 $(SHIM_BUILD)/test/libnccl.so.2: test/cuda/nccl/nccl.c
 	@mkdir -p $(@D)

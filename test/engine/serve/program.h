@@ -12,10 +12,18 @@
 /* The directory that it is installed in. */
 static const char *program_directory;
 
+/* The module that goes beside it, below BUILD. */
+#ifndef PROGRAM_MODULE
+#define PROGRAM_MODULE "test/module/alol_cuda.so"
+#endif
+
+/* A variable that a test may choose. */
+static char program_variable[64] = "ALOL_NOTHING=";
+
 /* Descriptors of a sanitizer are gone after exec; and see is_engine. */
 static char *const program_environment[] = {
 	"OMP_NUM_THREADS=1", "GOMP_SPINCOUNT=2000", "ASAN_OPTIONS=detect_leaks=0",
-	NULL};
+	program_variable, NULL};
 
 static inline void
 copy_file(Arena *arena, const char *from, const char *name)
@@ -47,7 +55,7 @@ install_program(void **state)
 	snprintf(directory, sizeof(directory), "%s", test_directory(arena));
 	program_directory = directory;
 	copy_file(arena, arena_printf(arena, "%s/alol-engine", own), "alol-engine");
-	copy_file(arena, arena_printf(arena, "%s/test/module/alol_cuda.so", own),
+	copy_file(arena, arena_printf(arena, "%s/" PROGRAM_MODULE, own),
 	          "alol_cuda.so");
 	arena_destroy(arena);
 	return 0;
