@@ -110,12 +110,16 @@ typedef struct Products
 	int count;
 } Products;
 
+/* Of both signs: zeros are not packed as other numbers are. */
 static Tensor
 numbers(Device *device, int64_t rows, int64_t cols)
 {
-	return tensor_at(
-		device->alloc(device, sizeof(float) * (size_t) rows * (size_t) cols),
-		rows, cols);
+	size_t count = (size_t) rows * (size_t) cols;
+	float *data = device->alloc(device, sizeof(float) * count);
+
+	for (size_t i = 0; i < count; i++)
+		data[i] = (float) (i * 7919 % 1009) / 1009 - 0.5f;
+	return tensor_at(data, rows, cols);
 }
 
 /* As models have their weights. */
