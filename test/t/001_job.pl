@@ -54,8 +54,8 @@ is(sql("SELECT count(*) FROM alol_advantages WHERE job = $whole"), '240',
 # Cancelled and resumed.
 my $job = begin_and_reach('cancelled');
 is(sql("SELECT alol_cancel($job)"), 't', 'cancelled');
-wait_until($node, "SELECT state = 'cancelled' FROM alol_jobs WHERE job = $job", 5);
 hold_at($node, $job);
+wait_until($node, "SELECT state = 'cancelled' FROM alol_jobs WHERE job = $job", 5);
 is(sql("SELECT alol_resume($job)"), 't', 'resumed');
 finish($job);
 

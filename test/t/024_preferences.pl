@@ -52,8 +52,8 @@ foreach my $case ([ 'dpo', 'preferred' ], [ 'dpo', 'ranked' ], [ 'pro', 'ranked'
 
 	my $job = begin_and_reach(@$case, 'cancelled');
 	is(sql("SELECT alol_cancel($job)"), 't', "@$case is cancelled");
-	wait_until($node, "SELECT state = 'cancelled' FROM alol_jobs WHERE job = $job", 5);
 	hold_at($node, $job);
+	wait_until($node, "SELECT state = 'cancelled' FROM alol_jobs WHERE job = $job", 5);
 	sql("SELECT alol_resume($job)");
 	finish($job);
 

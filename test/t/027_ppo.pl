@@ -90,8 +90,8 @@ foreach my $case ([ 'all', $long ], [ 'lora', "$long, lora_rank => 4" ])
 	finish(begin('tiny', "${name}_whole", $arguments, $options));
 	my $job = $reached->("${name}_cancelled", $arguments, $options);
 	is(sql("SELECT alol_cancel($job)"), 't', 'a job is cancelled');
-	wait_until($node, "SELECT state = 'cancelled' FROM alol_jobs WHERE job = $job", 5);
 	hold_at($node, $job);
+	wait_until($node, "SELECT state = 'cancelled' FROM alol_jobs WHERE job = $job", 5);
 	sql("SELECT alol_resume($job)");
 	finish($job);
 	$job = $reached->("${name}_killed", $arguments, $options);

@@ -203,8 +203,9 @@ sub break_off_and_resume
 	pass(join ', ', 'a job whose engine is killed goes on', $what // ());
 	let_run($node, $job, 400);
 	$node->safe_psql('postgres', "SELECT alol_cancel($job)");
-	wait_until($node, "SELECT state = 'cancelled' FROM alol_jobs WHERE job = $job", 5);
+	# What a cancelled job has measured is recorded, too, and would be held.
 	hold_at($node, $job);
+	wait_until($node, "SELECT state = 'cancelled' FROM alol_jobs WHERE job = $job", 5);
 	$node->restart;
 	is($node->safe_psql('postgres', "SELECT alol_resume($job)"), 't', 'a cancelled one is resumed');
 	wait_until($node, "SELECT state = 'succeeded' FROM alol_jobs WHERE job = $job");

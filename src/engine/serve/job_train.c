@@ -265,7 +265,6 @@ static bool
 save(Training *training, const TrainResult *result, const char *directory,
      Failure *failure)
 {
-	training->request->progress_ms = 0; /* this one must not be dropped */
 	reply_progress(training->request, "saving", result->steps, result->steps, 0,
 	               NAN);
 	return job_save_model(training->job, result->weights, directory, failure);

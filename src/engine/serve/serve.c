@@ -153,9 +153,11 @@ reply_progress(Request *request, const char *phase, int64_t done, int64_t total,
 	Failure ignored;
 	json_t *head;
 
-	if (now - request->progress_ms < PROGRESS_INTERVAL_MS)
+	if (now - request->progress_ms < PROGRESS_INTERVAL_MS &&
+	    strcmp(request->phase, phase) == 0)
 		return;
 	request->progress_ms = now;
+	snprintf(request->phase, sizeof(request->phase), "%s", phase);
 	head = json_pack("{s:s, s:I, s:I, s:I}", "phase", phase, "done",
 	                 (json_int_t) done, "total", (json_int_t) total, "memory",
 	                 (json_int_t) memory_used());

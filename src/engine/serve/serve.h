@@ -50,7 +50,8 @@ struct Request
 	json_t *head;        /* a JSON object */
 	WireReader items;    /* what follows it */
 	size_t frame;        /* where the reply being built begins in the outbox */
-	int64_t progress_ms; /* when the last WIRE_PROGRESS went out */
+	int64_t progress_ms; /* when the last WIRE_PROGRESS went out, */
+	char phase[32];      /* and of what */
 };
 
 typedef bool (*RequestHandler)(Request *request, Failure *failure);
@@ -75,7 +76,7 @@ extern void reply_drop(Request *request);
 extern bool reply_send(Request *request, WireType type, json_t *head,
                        Failure *failure);
 
-/* WIRE_PROGRESS, at most ten a second; those in between are dropped.
+/* WIRE_PROGRESS, at most ten a second of a phase; those in between are dropped.
  * loss NaN and a speed of 0 are left out. */
 extern void reply_progress(Request *request, const char *phase, int64_t done,
                            int64_t total, double tokens_per_second,
