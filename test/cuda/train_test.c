@@ -5,6 +5,7 @@
  */
 #include "pair.h"
 #include "stories.h"
+#include "train_log.h"
 
 #include "train/trainer.h"
 
@@ -91,24 +92,6 @@ log_metrics(void *argument, int64_t step, const TrainMetric *metric, int count,
 	return true;
 }
 
-static bool
-log_checkpoint(void *argument, int64_t step, Failure *failure)
-{
-	(void) argument;
-	(void) step;
-	(void) failure;
-	return true;
-}
-
-static bool
-log_warning(void *argument, const char *message, Failure *failure)
-{
-	(void) argument;
-	(void) failure;
-	print_message("%s\n", message);
-	return true;
-}
-
 /* Rows of 6 to 30 tokens, the shortest with one to learn. */
 static Dataset
 make_rows(Arena *arena)
@@ -183,8 +166,8 @@ train(Arena *arena, Device *device, const char *directory, const Way *way,
 	TrainEvents events = {.argument = &run,
 	                      .progress = log_progress,
 	                      .metrics = log_metrics,
-	                      .checkpoint = log_checkpoint,
-	                      .warning = log_warning};
+	                      .checkpoint = ignore_checkpoint,
+	                      .warning = refuse_warning};
 	Model *model = open_stories(life, device, directory, way->products);
 	TrainResult result;
 	Failure failure = {0};

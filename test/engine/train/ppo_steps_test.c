@@ -4,6 +4,7 @@
  *		weights are those that PyTorch finds (test/golden/make_ppo_steps.py).
  */
 #include "on_cpu.h"
+#include "train_log.h"
 
 #include "train/trainer.h"
 
@@ -31,24 +32,6 @@ ignore_progress(void *argument, int64_t step, int64_t steps, double speed,
 	(void) speed;
 	(void) loss;
 	(void) failure;
-	return true;
-}
-
-static bool
-ignore_checkpoint(void *argument, int64_t step, Failure *failure)
-{
-	(void) argument;
-	(void) step;
-	(void) failure;
-	return true;
-}
-
-static bool
-refuse_warning(void *argument, const char *message, Failure *failure)
-{
-	(void) argument;
-	(void) failure;
-	fail_msg("%s", message);
 	return true;
 }
 

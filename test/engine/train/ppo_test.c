@@ -5,6 +5,7 @@
  *		crash and five, byte for byte.
  */
 #include "tiny.h"
+#include "train_log.h"
 #include "on_cpu.h"
 
 #include "base/streams.h"
@@ -68,24 +69,6 @@ log_metrics(void *argument, int64_t step, const TrainMetric *metric, int count,
 		for (size_t j = 0; j < sizeof(known) / sizeof(known[0]); j++)
 			if (strcmp(metric[i].name, known[j].name) == 0)
 				*known[j].target = metric[i].value;
-	return true;
-}
-
-static bool
-log_checkpoint(void *argument, int64_t step, Failure *failure)
-{
-	(void) argument;
-	(void) step;
-	(void) failure;
-	return true;
-}
-
-static bool
-log_warning(void *argument, const char *message, Failure *failure)
-{
-	(void) argument;
-	(void) failure;
-	fail_msg("%s", message);
 	return true;
 }
 
@@ -187,8 +170,8 @@ run(Arena *arena, const char *files, const char *directory,
 	TrainEvents events = {.argument = log,
 	                      .progress = log_progress,
 	                      .metrics = log_metrics,
-	                      .checkpoint = log_checkpoint,
-	                      .warning = log_warning,
+	                      .checkpoint = ignore_checkpoint,
+	                      .warning = refuse_warning,
 	                      .rollout = roll_out,
 	                      .reference = tiny_open(life, device, files)};
 	TrainResult result;
