@@ -340,18 +340,22 @@ static bool
 fail_full(CudaDevice *cuda, uint64_t bytes, Failure *failure)
 {
 	size_t used = 0, unused = 0, total = 0;
+	uint64_t room;
 
 	for (const CudaBlock *block = cuda->blocks; block != NULL;
 	     block = block->next)
 		for (const Span *span = block->spans; span != NULL; span = span->next)
 			used += span->is_used ? span->bytes : 0;
+	room = cuda_room(&cuda->device);
 	cuda_check(&cuda->device, cudaMemGetInfo(&unused, &total),
 	           "asking for free memory");
+	/* A GPU that does not answer is not full. */
+	if (cuda->has_failed)
+		return cuda->device.sync(&cuda->device, failure);
 	fail(
 		failure, FAILURE_OUT_OF_MEMORY,
 		"needs %.1f MiB more memory on %s, which has %.1f MiB free of %.1f MiB",
-		(double) bytes / MEBIBYTE, cuda->name,
-		(double) cuda_room(&cuda->device) / MEBIBYTE,
+		(double) bytes / MEBIBYTE, cuda->name, (double) room / MEBIBYTE,
 		(double) total / MEBIBYTE);
 	return fail_needing(failure, used, bytes, false);
 }
