@@ -61,19 +61,6 @@ typedef struct Run
 } Run;
 
 static bool
-log_progress(void *argument, int64_t step, int64_t steps, double speed,
-             double loss, Failure *failure)
-{
-	(void) argument;
-	(void) step;
-	(void) steps;
-	(void) speed;
-	(void) loss;
-	(void) failure;
-	return true;
-}
-
-static bool
 log_metrics(void *argument, int64_t step, const TrainMetric *metric, int count,
             Failure *failure)
 {
@@ -164,7 +151,7 @@ train(Arena *arena, Device *device, const char *directory, const Way *way,
 	Dataset dataset = make_rows(life);
 	Run run = {0};
 	TrainEvents events = {.argument = &run,
-	                      .progress = log_progress,
+	                      .progress = ignore_progress,
 	                      .metrics = log_metrics,
 	                      .checkpoint = ignore_checkpoint,
 	                      .warning = refuse_warning};

@@ -142,13 +142,18 @@ open_engine(MemoryContext owner, int slot, int idle_timeout_s,
 	return engine;
 }
 
+const char *
+engine_device(const char *device)
+{
+	return device == NULL || strcmp(device, "auto") == 0 ? alol_device : device;
+}
+
 Engine *
 engine_start(MemoryContext owner, const char *device, bool trains)
 {
-	Purpose purpose = {.is_job = true, .trains = trains};
+	Purpose purpose = {
+		.device = engine_device(device), .is_job = true, .trains = trains};
 
-	if (device != NULL && strcmp(device, "auto") != 0)
-		purpose.device = device;
 	return open_engine(owner, -1, 0, &purpose);
 }
 

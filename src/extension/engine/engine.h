@@ -55,9 +55,12 @@ extern Engine *engine_session(void);
  * calls of the reward too); NULL: again one of its own. */
 extern void engine_lend(Engine *engine);
 
+/* What a job computes on whose option device (or NULL) this is: that, or
+ * alol.device where it is "auto". */
+extern const char *engine_device(const char *device);
+
 /* A job's engine, which dies with owner (a memory context) and claims what it
- * computes on: device, or alol.device where that is "auto" or NULL.  One that
- * trains has ranks where these are several devices, else it takes the first. */
+ * computes on, engine_device(device).  One that trains has ranks where these are several devices, else it takes the first. */
 extern Engine *engine_start(MemoryContext owner, const char *device,
                             bool trains);
 

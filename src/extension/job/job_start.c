@@ -244,6 +244,10 @@ typedef struct Waiting
 	int64 waits_since;
 } Waiting;
 
+/* How a query for list_jobs() begins. */
+#define LISTED                                                                 \
+	"SELECT id, owner::oid, waits_for, waits_since FROM @schema@.alol_job "
+
 /* The oldest jobs that query (on $1) finds and no worker holds. */
 static int
 list_jobs(const char *query, Waiting *waiting)
@@ -330,8 +334,7 @@ job_start_queued(void)
 {
 	if (cannot_start())
 		return;
-	(void) start_listed("SELECT id, owner::oid, waits_for, waits_since "
-	                    "FROM @schema@.alol_job "
+	(void) start_listed(LISTED
 	                    "WHERE state = 'queued' AND $1 > 0 AND created_at <= "
 	                    "clock_timestamp() - make_interval(secs => $2) "
 	                    "ORDER BY id LIMIT 64");
@@ -342,8 +345,7 @@ job_restart_interrupted(void)
 {
 	if (cannot_start())
 		return 0;
-	return start_listed("SELECT id, owner::oid, waits_for, waits_since "
-	                    "FROM @schema@.alol_job "
+	return start_listed(LISTED
 	                    "WHERE (state = 'queued' AND created_at <= "
 	                    "clock_timestamp() - make_interval(secs => $2)) OR "
 	                    "(state = 'running' AND starts < $1) "
@@ -353,10 +355,9 @@ job_restart_interrupted(void)
 void
 job_start_waiting(void)
 {
-	(void) start_listed("SELECT id, owner::oid, waits_for, waits_since "
-	                    "FROM @schema@.alol_job WHERE state = 'queued' AND "
-	                    "waits_for IS NOT NULL AND $1 > 0 AND $2 >= 0 "
-	                    "ORDER BY id LIMIT 64");
+	(void) start_listed(LISTED "WHERE state = 'queued' AND "
+	                           "waits_for IS NOT NULL AND $1 > 0 AND $2 >= 0 "
+	                           "ORDER BY id LIMIT 64");
 }
 
 bool

@@ -160,11 +160,9 @@ check_gpu(const char *device)
 static void
 check_device(const JobCall *call, const Method *method, Jsonb *settings)
 {
-	char *device = json_text(settings, "device");
+	const char *device = engine_device(json_text(settings, "device"));
 	DeviceSpec spec;
 
-	if (device == NULL || strcmp(device, "auto") == 0)
-		device = alol_device;
 	if (!device_spec_parse(device, &spec))
 		return;
 	if (spec.kind == DEVICE_GPU || spec.kind == DEVICE_GPU_ALL)

@@ -190,15 +190,6 @@ free_device(void)
 	job_device = NULL;
 }
 
-/* What the job is to compute on. */
-static const char *
-device_spec_of(const Job *job)
-{
-	char *device = json_text(job->settings, "device");
-
-	return device == NULL || strcmp(device, "auto") == 0 ? alol_device : device;
-}
-
 /*
  * Runs the job and writes down how it ended.  A second cancel must not cancel
  * that: from the end on cancels are held back, and as long as we write.
@@ -214,7 +205,8 @@ run(Job *job)
 	if (error != NULL && job_lacked_room(error))
 	{
 		queue_note();
-		job_record_wait(job, device_spec_of(job), looked_at, error);
+		job_record_wait(job, engine_device(json_text(job->settings, "device")),
+		                looked_at, error);
 		/* It had nothing that others could be waiting for. */
 		job_device = NULL;
 		return;

@@ -23,19 +23,6 @@ typedef struct Run
 } Run;
 
 static bool
-ignore_progress(void *argument, int64_t step, int64_t steps, double speed,
-                double loss, Failure *failure)
-{
-	(void) argument;
-	(void) step;
-	(void) steps;
-	(void) speed;
-	(void) loss;
-	(void) failure;
-	return true;
-}
-
-static bool
 compare_metrics(void *argument, int64_t step, const TrainMetric *metric,
                 int count, Failure *failure)
 {
