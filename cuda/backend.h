@@ -122,7 +122,8 @@ extern void cuda_drop_unused(Device *device);
 
 /* ------------------------------------------------------------ the operations */
 
-extern size_t cuda_packed_bytes(Device *device, const Matrix *w);
+extern size_t cuda_packed_bytes(Device *device, const Matrix *w,
+                                bool is_for_input_grad);
 extern void cuda_pack(Device *device, void *target, const Matrix *w,
                       bool is_for_input_grad);
 extern void cuda_matmul(Device *device, Tensor out, Tensor x, const Matrix *w,

@@ -233,12 +233,13 @@ __launch_bounds__(ELEMENT_THREADS)
  * is widened on its way.
  */
 size_t
-cuda_packed_bytes(Device *device, const Matrix *w)
+cuda_packed_bytes(Device *device, const Matrix *w, bool is_for_input_grad)
 {
 	const Tensor &x = w->tensor;
 	bool is_wide = x.dtype == DTYPE_F32 || x.dtype == DTYPE_F16;
 
 	(void) device;
+	(void) is_for_input_grad;
 	return is_wide ? (size_t) (x.rows * rounded_stride(x.cols)) * sizeof(Bf16)
 	               : 0;
 }

@@ -127,7 +127,7 @@ static void *
 packed(Device *device, Tensor w, bool is_for_input_grad)
 {
 	Matrix matrix = {w, false, NULL, NULL};
-	size_t bytes = device->packed_bytes(device, &matrix);
+	size_t bytes = device->packed_bytes(device, &matrix, is_for_input_grad);
 	void *target = bytes == 0 ? NULL : device->alloc(device, bytes);
 
 	if (target != NULL)

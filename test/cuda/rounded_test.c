@@ -270,7 +270,7 @@ packed_weights_multiply_alike(void **state)
 			Pair dx = pair_random(rows_of_x[i], 45, 45, 4);
 			Matrix plain = {w.on[1], transposed != 0, NULL, NULL};
 			Matrix packed = plain;
-			size_t bytes = gpu->packed_bytes(gpu, &plain);
+			size_t bytes = gpu->packed_bytes(gpu, &plain, false);
 
 			assert_true(bytes >= 45 * 45 * 2);
 			packed.packed = pair_bytes(NULL, bytes).on[1];

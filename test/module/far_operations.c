@@ -71,12 +71,12 @@ far_matmul(Device *device, Tensor out, Tensor x, const Matrix *w,
 }
 
 static size_t
-far_packed_bytes(Device *device, const Matrix *w)
+far_packed_bytes(Device *device, const Matrix *w, bool is_for_input_grad)
 {
 	Device *cpu = cpu_of(device);
 	Matrix weight = matrix(w);
 
-	return cpu->packed_bytes(cpu, &weight);
+	return cpu->packed_bytes(cpu, &weight, is_for_input_grad);
 }
 
 static void

@@ -197,16 +197,17 @@ struct Device
 
 	/*
 	 * Weights as products of bf16 read them best: pack fills target (device,
-	 * packed_bytes) with what may stand at w->packed or, for
-	 * matmul_input_grad, at w->packed_grad until the weights change.  0 bytes:
-	 * the device reads all weights as they are stored.  packing names the
+	 * packed_bytes of the same kind) with what may stand at w->packed or, for
+	 * matmul_input_grad, at w->packed_grad until the weights change.  0 bytes,
+	 * of both kinds: the device reads w as it is stored.  packing names the
 	 * form: what pack fills is a matter of it and of the weights alone, for
 	 * packed weights may be kept in files.  NULL: they may not.  packs_once:
 	 * matmul_input_grad reads w->packed too, and nothing is packed for it.
 	 */
 	const char *packing;
 	bool packs_once;
-	size_t (*packed_bytes)(Device *device, const Matrix *w);
+	size_t (*packed_bytes)(Device *device, const Matrix *w,
+	                       bool is_for_input_grad);
 	void (*pack)(Device *device, void *target, const Matrix *w,
 	             bool is_for_input_grad);
 

@@ -63,11 +63,13 @@ packed_of(Parameter *parameter, bool is_for_input_grad)
 }
 
 static size_t
-packed_bytes(const Model *model, const Parameter *parameter)
+packed_bytes(const Model *model, const Parameter *parameter,
+             bool is_for_input_grad)
 {
 	Matrix matrix = parameter_matrix(parameter);
 
-	return model->device->packed_bytes(model->device, &matrix);
+	return model->device->packed_bytes(model->device, &matrix,
+	                                   is_for_input_grad);
 }
 
 static void
@@ -78,7 +80,8 @@ unpack(Model *model, Parameter *parameter, bool is_for_input_grad)
 	if (packed->is_copy)
 		model->device->free(model->device, (void *) (uintptr_t) packed->data);
 	else if (packed->data != NULL)
-		file_forget(packed->data, packed_bytes(model, parameter));
+		file_forget(packed->data,
+		            packed_bytes(model, parameter, is_for_input_grad));
 	*packed = (Packed){NULL, false};
 }
 
@@ -111,10 +114,10 @@ list_matrices(Arena *arena, Model *model)
 		layer_linears(&model->layers[i], linears);
 		for (int j = 0; j < LAYER_LINEARS; j++)
 			if (linears[j] != NULL &&
-			    packed_bytes(model, linears[j]->weight) > 0)
+			    packed_bytes(model, linears[j]->weight, false) > 0)
 				matrices.parameter[matrices.count++] = linears[j]->weight;
 	}
-	if (model->head != NULL && packed_bytes(model, model->head) > 0)
+	if (model->head != NULL && packed_bytes(model, model->head, false) > 0)
 		matrices.parameter[matrices.count++] = model->head;
 	return matrices;
 }
@@ -128,7 +131,8 @@ missing_bytes(const Matrices *matrices)
 	for (int i = 0; i < matrices->count; i++)
 		if (packed_of(matrices->parameter[i], matrices->is_for_input_grad)
 		        ->data == NULL)
-			bytes += packed_bytes(matrices->model, matrices->parameter[i]);
+			bytes += packed_bytes(matrices->model, matrices->parameter[i],
+			                      matrices->is_for_input_grad);
 	return bytes;
 }
 
@@ -192,7 +196,8 @@ map_packed(Arena *arena, Matrices *matrices)
 		/* Quantized weights are others than those of the file. */
 		form.parts[i].name = arena_printf(arena, "%s %s", parameter->name,
 		                                  dtype_name(parameter->dtype));
-		form.parts[i].bytes = packed_bytes(model, parameter);
+		form.parts[i].bytes =
+			packed_bytes(model, parameter, matrices->is_for_input_grad);
 	}
 	if (!forms_map(model->forms, &form))
 		return false;
@@ -224,7 +229,9 @@ pack_in_memory(const Matrices *matrices, bool is_changed)
 		if (target != NULL && !is_changed)
 			continue;
 		if (target == NULL)
-			target = device->alloc(device, packed_bytes(model, parameter));
+			target = device->alloc(
+				device,
+				packed_bytes(model, parameter, matrices->is_for_input_grad));
 		if (target == NULL)
 			return;
 		device->pack(device, target, &matrix, matrices->is_for_input_grad);
@@ -280,7 +287,7 @@ list_adapter(Arena *arena, Model *model)
 	                     0, false};
 
 	for (int i = 0; i < 2 * adapter->loras; i++)
-		if (packed_bytes(model, &adapter->parameters[i]) > 0)
+		if (packed_bytes(model, &adapter->parameters[i], false) > 0)
 			matrices.parameter[matrices.count++] = &adapter->parameters[i];
 	return matrices;
 }

@@ -284,9 +284,10 @@ check_packed(DType dtype, int rows, int cols, bool transposed)
 	Matrix w = {{data, dtype, rows, cols, cols + GAP}, transposed, NULL, NULL};
 	int n = transposed ? cols : rows;
 	int k = transposed ? rows : cols;
-	size_t bytes = device->packed_bytes(device, &w);
-	void *packed = device->alloc(device, bytes);
-	void *packed_grad = device->alloc(device, bytes);
+	void *packed =
+		device->alloc(device, device->packed_bytes(device, &w, false));
+	void *packed_grad =
+		device->alloc(device, device->packed_bytes(device, &w, true));
 
 	if (dtype == DTYPE_F32)
 		w.tensor = wide;
@@ -325,7 +326,7 @@ sum_of_packed(bool transposed, bool is_for_input_grad)
 {
 	Arena *arena = arena_create();
 	Matrix w = {random_tensor(arena, 70, 1100, 1), transposed, NULL, NULL};
-	size_t bytes = device->packed_bytes(device, &w);
+	size_t bytes = device->packed_bytes(device, &w, is_for_input_grad);
 	uint8_t *packed = arena_alloc(arena, bytes);
 	uint32_t sum = 2166136261u;
 
@@ -393,7 +394,8 @@ a_row_depends_on_no_other(void **state)
 {
 	Arena *arena = arena_create();
 	Matrix w = {random_tensor(arena, 70, 577, 2), false, NULL, NULL};
-	void *packed = device->alloc(device, device->packed_bytes(device, &w));
+	void *packed =
+		device->alloc(device, device->packed_bytes(device, &w, false));
 
 	(void) state;
 	check_rows(&w, 9);

@@ -89,7 +89,8 @@ extern void cpu_matmul_input_grad(Device *device, Tensor dx, Tensor dout,
                                   const Matrix *w, float beta);
 extern void cpu_matmul_weight_grad(Device *device, const Matrix *dw,
                                    const Tensor *dbias, Tensor dout, Tensor x);
-extern size_t cpu_packed_bytes(Device *device, const Matrix *w);
+extern size_t cpu_packed_bytes(Device *device, const Matrix *w,
+                               bool is_for_input_grad);
 extern void cpu_pack(Device *device, void *target, const Matrix *w,
                      bool is_for_input_grad);
 extern void cpu_gather_rows(Device *device, Tensor out, Tensor table,

@@ -384,7 +384,7 @@ cpu_multiply_bf16_grad(Device *device, Tensor target, Tensor rows, Tensor cols)
 /* ---------------------------------------------- weights packed as a whole */
 
 size_t
-cpu_packed_bytes(Device *device, const Matrix *w)
+cpu_packed_bytes(Device *device, const Matrix *w, bool is_for_input_grad)
 {
 	int64_t rows = round_up(w->tensor.rows, BF16_COLS);
 	int64_t cols = round_up(w->tensor.cols, BF16_COLS);
@@ -392,6 +392,7 @@ cpu_packed_bytes(Device *device, const Matrix *w)
 	int64_t blocks = (depth + DEPTH - 1) / DEPTH;
 
 	(void) device;
+	(void) is_for_input_grad;
 	/* Every block may have scales. */
 	return (size_t) (rows * cols * 2 +
 	                 (w->transposed ? cols : rows) * blocks * 4);
