@@ -88,9 +88,11 @@ typedef enum WireType
 	 * and i. */
 	WIRE_GENERATE,
 	/* {"model", "max_prompt_tokens", "max_response_tokens": null refuses what
-	 * is beyond the context} n x (text prompt, text response) -> {} n x
-	 * (f64 sum of log-probabilities, u32 response tokens; 0 tokens and NaN
-	 * where the prompt encodes to nothing and the model has no BOS) */
+	 * is beyond the context, "value": ModelRef of a value model over this
+	 * model, or null} n x (text prompt, text response) -> {} n x (f64 sum of
+	 * log-probabilities, u32 response tokens; 0 tokens and NaN where the prompt
+	 * encodes to nothing and the model has no BOS; with a value model also f64
+	 * value of the prompt as it was cut, or NaN) */
 	WIRE_LOGPROB,
 	/* {"model"} (text prompt, text response) -> {} n x (u32 id, text token,
 	 * text bytes, f64 logprob), one a response token, EOS included */

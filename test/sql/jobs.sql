@@ -23,7 +23,7 @@ SELECT alol_model_create('jobs_policy', '{"model_type": "llama",
 	"num_hidden_layers": 1, "num_attention_heads": 4,
 	"max_position_embeddings": 64}') \gset
 
-SELECT plan(97);
+SELECT plan(98);
 
 -- Calls that cannot work.
 CREATE FUNCTION call(arguments text) RETURNS text LANGUAGE sql AS
@@ -232,6 +232,12 @@ SELECT is(alol_wait(:job), 'succeeded', 'a value model is used');
 SELECT is_empty('SELECT 1 FROM alol_advantages JOIN pairs ON row_number = key
 	WHERE job = ' || :job || $$ AND abs(alol_advantages.value - alol_value('jobs_value', prompt))
 		> 1e-6$$, 'and gives what alol_value gives');
+SELECT is_empty($$SELECT 1 FROM alol_score('SELECT * FROM pairs UNION ALL
+	SELECT key, prompt, NULL, NULL FROM pairs WHERE key < 4', 'jobs_policy',
+	value => 'jobs_value') WHERE value IS NULL
+	OR abs(value - alol_value('jobs_value', prompt)) > 1e-6
+	OR abs(logprob - alol_logprob('jobs_policy', prompt, response)) > 1e-4$$,
+	'as alol_score does, which has it with the log-probabilities');
 SELECT alol_train('SELECT prompt, response, reward, 0.4 AS value FROM pairs',
 	'jobs_policy', 'jobs_b', steps => 2) AS job \gset
 SELECT is(alol_wait(:job), 'succeeded', 'a value column replaces it');

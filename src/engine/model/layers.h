@@ -575,11 +575,6 @@ typedef bool (*PartFunction)(Model *model, Arena *arena, const Batch *part,
 extern bool batch_run_parts(Model *model, const Batch *batch, PartFunction run,
                             float *out, Failure *failure);
 
-/* Log-probabilities of all targets of the batch (host), each with its value
- * behind it where they are asked for. */
-extern bool score_batch(Model *model, const Batch *batch, bool is_valued,
-                        float *out, Failure *failure);
-
 /* False, described, if one of these logits or log-probabilities (host) is NaN
  * or infinite: the weights are damaged, or trained beyond numbers. */
 extern bool outputs_are_finite(const float *outputs, int64_t count,
@@ -635,6 +630,16 @@ extern void token_values_forward(Head *head, Model *model, float *value);
 /* From their gradient (host): adds to head->dnormed and the map's. */
 extern void token_values_backward(Head *head, Model *model,
                                   const float *dvalue);
+
+/* ----------------------------- values of prompts (prompt_value.c) */
+
+/*
+ * Those that are wanted, from hidden[T, C] (host) of a pass over the batch;
+ * once for equal prompts that follow each other.
+ */
+extern bool prompt_values_read(Arena *arena, const PromptValues *values,
+                               const Batch *batch, const SharedBatch *shared,
+                               const float *hidden, Failure *failure);
 
 /* --------------------------------------- what fits into memory (room.c) */
 

@@ -166,6 +166,27 @@ model_is_current(const Model *model)
 	       (model->adapter == NULL || adapter_is_current(model->adapter));
 }
 
+/* The same files, of which each weight is kept in the same way. */
+bool
+model_is_alike(const Model *model, const Model *other)
+{
+	const Adapter *a = model->adapter;
+	const Adapter *b = other->adapter;
+
+	if (model == other)
+		return true;
+	if (model->weights != NULL || other->weights != NULL ||
+	    model->identity != other->identity ||
+	    model->products != other->products || (a == NULL) != (b == NULL) ||
+	    (a != NULL && (a->directory == NULL || b->directory == NULL ||
+	                   a->identity != b->identity)))
+		return false;
+	for (int i = 0; i < model->parameter_count; i++)
+		if (model->parameters[i].dtype != other->parameters[i].dtype)
+			return false;
+	return true;
+}
+
 /* Shapes as the file has them must be those of the configuration. */
 static bool
 check_shape(const Parameter *parameter, const char *says, Failure *failure)

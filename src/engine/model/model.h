@@ -245,6 +245,25 @@ extern void model_limit_passes(Model *model, uint64_t bytes);
 extern bool model_logprobs(Model *model, const Batch *batch, float *logp,
                            Failure *failure);
 
+/* Values that are asked for together with log-probabilities: of a sequence what
+ * its prompt, the tokens before its targets, is worth (value_head.h). */
+typedef struct ValueHead ValueHead;
+typedef struct PromptValues
+{
+	const ValueHead *head; /* for the model's hidden size */
+	const bool *wanted;    /* [S] */
+	double *value;         /* [S]; only those that are wanted are written */
+} PromptValues;
+
+/* Both in one pass; the same numbers as apart. */
+extern bool model_score(Model *model, const Batch *batch,
+                        const PromptValues *values, float *logp,
+                        Failure *failure);
+
+/* Whether two models are sure to give the same numbers: of the same files,
+ * neither trained since, multiplying alike. */
+extern bool model_is_alike(const Model *model, const Model *other);
+
 /* The last layer's output after the final norm, hidden[T, C] (host); of
  * models of every kind. */
 extern bool model_hidden(Model *model, const Batch *batch, float *hidden,

@@ -4,6 +4,7 @@
  */
 #include "model/pair.h"
 
+#include <math.h>
 #include <string.h>
 
 PairLimits
@@ -195,22 +196,44 @@ check_size(size_t tokens, Failure *failure)
 	return true;
 }
 
-/* A batch of those pairs that have response tokens. */
+/* Pairs as a batch, and what is asked of each of its sequences. */
+typedef struct PairBatch
+{
+	Batch batch;
+	PromptValues values;
+	int *pair; /* [batch.sequences] which one a sequence is of */
+} PairBatch;
+
 static bool
-batch_of(Arena *arena, int count, const Pair *pairs, Batch *batch,
-         Failure *failure)
+wants_value(const Pair *pair, const PairValues *values, int i)
+{
+	return values != NULL && pair->prompt > 0 &&
+	       (values->wanted == NULL || values->wanted[i]);
+}
+
+/* A batch of those pairs that have response tokens or whose value is wanted.
+ */
+static bool
+batch_of(Arena *arena, int count, const Pair *pairs, const PairValues *values,
+         PairBatch *made, Failure *failure)
 {
 	size_t tokens = 0;
-	int32_t *offset =
-		arena_try(arena, (size_t) count + 1, sizeof(int32_t), failure);
-	int32_t *target =
-		arena_try(arena, (size_t) count + 1, sizeof(int32_t), failure);
-	int32_t *ids;
+	int32_t *offset, *target, *ids;
+	bool *wanted;
+	const ArenaTable tables[] = {
+		{(void **) &offset, (int64_t) count + 1, sizeof(int32_t)},
+		{(void **) &target, (int64_t) count + 1, sizeof(int32_t)},
+		{(void **) &wanted, count, sizeof(bool)},
+		{(void **) &made->values.value, count, sizeof(double)},
+		{(void **) &made->pair, count, sizeof(int)},
+	};
 	int n = 0;
 
 	for (int i = 0; i < count; i++)
 		tokens += (size_t) pairs[i].tokens;
-	if (offset == NULL || target == NULL || !check_size(tokens, failure))
+	if (!check_size(tokens, failure) ||
+	    !arena_try_tables(arena, tables, sizeof(tables) / sizeof(tables[0]),
+	                      failure))
 		return false;
 	ids = arena_try(arena, tokens, sizeof(int32_t), failure);
 	if (ids == NULL)
@@ -219,15 +242,51 @@ batch_of(Arena *arena, int count, const Pair *pairs, Batch *batch,
 	{
 		const Pair *pair = &pairs[i];
 
-		if (pair->tokens <= pair->prompt)
+		wanted[n] = wants_value(pair, values, i);
+		if (pair->tokens <= pair->prompt && !wanted[n])
 			continue;
 		memcpy(ids + offset[n], pair->ids,
 		       (size_t) pair->tokens * sizeof(int32_t));
 		target[n] = offset[n] + pair->prompt;
 		offset[n + 1] = offset[n] + pair->tokens;
-		n++;
+		made->pair[n++] = i;
 	}
-	*batch = (Batch){n, offset, target, ids, NULL};
+	made->batch = (Batch){n, offset, target, ids, NULL};
+	made->values.head = values == NULL ? NULL : values->head;
+	made->values.wanted = wanted;
+	return true;
+}
+
+/* In one pass; values may be NULL, logp where no pair has response tokens. */
+static bool
+score_together(Model *model, Arena *arena, int count, const Pair *pairs,
+               const PairValues *values, float **logp, Failure *failure)
+{
+	PairBatch made;
+	float *all;
+	size_t at = 0;
+
+	if (!batch_of(arena, count, pairs, values, &made, failure))
+		return false;
+	all = arena_try(
+		arena, (size_t) batch_targets(&made.batch, 0, made.batch.sequences),
+		sizeof(float), failure);
+	if (all == NULL ||
+	    !model_score(model, &made.batch, values == NULL ? NULL : &made.values,
+	                 all, failure))
+		return false;
+	for (int i = 0; logp != NULL && i < count; i++)
+	{
+		int targets = pairs[i].tokens - pairs[i].prompt;
+
+		logp[i] = targets > 0 ? all + at : NULL;
+		at += (size_t) targets;
+	}
+	for (int i = 0; values != NULL && i < count; i++)
+		values->value[i] = NAN;
+	for (int n = 0; values != NULL && n < made.batch.sequences; n++)
+		if (made.values.wanted[n])
+			values->value[made.pair[n]] = made.values.value[n];
 	return true;
 }
 
@@ -235,24 +294,35 @@ bool
 pair_logprobs(Model *model, Arena *arena, int count, const Pair *pairs,
               float **logp, Failure *failure)
 {
-	Batch batch;
-	float *all;
-	size_t at = 0;
+	return score_together(model, arena, count, pairs, NULL, logp, failure);
+}
 
-	if (!batch_of(arena, count, pairs, &batch, failure))
-		return false;
-	all = arena_try(arena, (size_t) batch_targets(&batch, 0, batch.sequences),
-	                sizeof(float), failure);
-	if (all == NULL || !model_logprobs(model, &batch, all, failure))
+bool
+pair_values(Arena *arena, int count, const Pair *pairs,
+            const PairValues *values, Failure *failure)
+{
+	Pair *prompt = arena_try(arena, (size_t) count, sizeof(Pair), failure);
+
+	if (prompt == NULL)
 		return false;
 	for (int i = 0; i < count; i++)
 	{
-		int targets = pairs[i].tokens - pairs[i].prompt;
-
-		logp[i] = targets > 0 ? all + at : NULL;
-		at += (size_t) targets;
+		prompt[i] = pairs[i];
+		prompt[i].tokens = prompt[i].prompt;
 	}
-	return true;
+	return score_together(values->policy, arena, count, prompt, values, NULL,
+	                      failure);
+}
+
+bool
+pair_score(Model *model, Arena *arena, int count, const Pair *pairs,
+           const PairValues *values, float **logp, Failure *failure)
+{
+	if (values == NULL || model_is_alike(values->policy, model))
+		return score_together(model, arena, count, pairs, values, logp,
+		                      failure);
+	return pair_values(arena, count, pairs, values, failure) &&
+	       pair_logprobs(model, arena, count, pairs, logp, failure);
 }
 
 bool

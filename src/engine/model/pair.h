@@ -71,6 +71,27 @@ extern bool prompt_encode(const Model *model, Arena *arena, int limit,
 extern bool pair_logprobs(Model *model, Arena *arena, int count,
                           const Pair *pairs, float **logp, Failure *failure);
 
+/* Values of prompts, as a value model over a policy has them. */
+typedef struct PairValues
+{
+	Model *policy;
+	const ValueHead *head;
+	const bool *wanted; /* [count]; NULL: all */
+	double *value;      /* [count]; NaN where there is none */
+} PairValues;
+
+/* Values alone: responses are not looked at. */
+extern bool pair_values(Arena *arena, int count, const Pair *pairs,
+                        const PairValues *values, Failure *failure);
+
+/*
+ * pair_logprobs() and, unless values is NULL, pair_values(): in one pass where
+ * the model and the policy are alike.
+ */
+extern bool pair_score(Model *model, Arena *arena, int count, const Pair *pairs,
+                       const PairValues *values, float **logp,
+                       Failure *failure);
+
 /*
  * Hidden states of the prompts of count token runs, one after the other:
  * hidden[sum of tokens, C], and offset[count + 1], both in arena.

@@ -154,44 +154,80 @@ sum(const float *x, int count)
 	return total;
 }
 
+/* Pairs on their way through a WIRE_LOGPROB request. */
+typedef struct Scored
+{
+	Model *model;
+	PairValues values; /* head NULL: not asked for */
+	int count;
+	Pair *pairs;  /* [count] */
+	float **logp; /* [count] */
+} Scored;
+
+static bool
+open_value(Request *request, Scored *scored, Failure *failure)
+{
+	json_t *object;
+	ModelRef ref;
+
+	if (!json_get_object(request->head, "value", &object, failure))
+		return false;
+	return object == NULL || (model_ref_read(object, &ref, failure) &&
+	                          value_use(request, &ref, &scored->values.policy,
+	                                    &scored->values.head, failure));
+}
+
+static bool
+read_pairs(Request *request, Scored *scored, Failure *failure)
+{
+	size_t count = wire_get_count(&request->items, 2 * TEXT_SIZE_MIN);
+	Arena *arena = request->arena;
+	PairLimits limits;
+
+	scored->count = (int) count;
+	scored->pairs = arena_try(arena, count, sizeof(Pair), failure);
+	scored->logp = arena_try(arena, count, sizeof(float *), failure);
+	scored->values.value = arena_try(arena, count, sizeof(double), failure);
+	if (scored->pairs == NULL || scored->logp == NULL ||
+	    scored->values.value == NULL ||
+	    !read_limits(request, scored->model, &limits, failure))
+		return false;
+	for (size_t i = 0; i < count; i++)
+		if (!read_pair(request, scored->model, &limits, &scored->pairs[i],
+		               failure))
+			return false;
+	return !request->items.broken || fail_items(request, failure);
+}
+
 bool
 handle_logprob(Request *request, Failure *failure)
 {
+	Scored scored = {0};
 	ModelRef ref;
-	Model *model;
-	PairLimits limits;
-	uint32_t count;
-	Pair *pairs;
-	float **logp;
 	WireBuffer *reply;
 
 	if (!model_ref_of(request, "model", &ref, failure) ||
-	    !model_use_kind(request, &ref, MODEL_LANGUAGE, &model, failure) ||
-	    !read_limits(request, model, &limits, failure))
-		return false;
-	count = wire_get_count(&request->items, 2 * TEXT_SIZE_MIN);
-	pairs = arena_try(request->arena, count, sizeof(Pair), failure);
-	logp = arena_try(request->arena, count, sizeof(float *), failure);
-	if (pairs == NULL || logp == NULL)
-		return false;
-	for (uint32_t i = 0; i < count; i++)
-		if (!read_pair(request, model, &limits, &pairs[i], failure))
-			return false;
-	if (request->items.broken)
-		return fail_items(request, failure);
-	if (!pair_logprobs(model, request->arena, (int) count, pairs, logp,
-	                   failure))
+	    !model_use_kind(request, &ref, MODEL_LANGUAGE, &scored.model,
+	                    failure) ||
+	    !open_value(request, &scored, failure) ||
+	    !read_pairs(request, &scored, failure) ||
+	    !pair_score(scored.model, request->arena, scored.count, scored.pairs,
+	                scored.values.head == NULL ? NULL : &scored.values,
+	                scored.logp, failure))
 		return false;
 	reply = reply_begin(request, WIRE_RESULT, NULL);
-	wire_put_u32(reply, count);
-	for (uint32_t i = 0; i < count; i++)
+	wire_put_u32(reply, (uint32_t) scored.count);
+	for (int i = 0; i < scored.count; i++)
 	{
-		int tokens = pairs[i].tokens - pairs[i].prompt;
+		const Pair *pair = &scored.pairs[i];
+		int tokens = pair->tokens - pair->prompt;
 
-		wire_put_f64(reply, pairs[i].status == PAIR_EMPTY_PROMPT
+		wire_put_f64(reply, pair->status == PAIR_EMPTY_PROMPT
 		                        ? NAN
-		                        : sum(logp[i], tokens));
+		                        : sum(scored.logp[i], tokens));
 		wire_put_u32(reply, (uint32_t) tokens);
+		if (scored.values.head != NULL)
+			wire_put_f64(reply, scored.values.value[i]);
 	}
 	return reply_end(request, failure);
 }

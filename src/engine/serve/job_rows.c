@@ -10,7 +10,6 @@
 #include "model/pair.h"
 #include "serve/job.h"
 #include "serve/requests.h"
-#include "serve/values.h"
 #include "train/checksum.h"
 
 #include <math.h>
@@ -187,35 +186,46 @@ take_given(const WireRow *row, WireRowResult *result, Failure *failure)
 	return true;
 }
 
-/* V by the value model, of rows that brought neither V nor A. */
+/* V by the value model is wanted of rows that brought neither V nor A. */
 static bool
-predict(Scoring *scoring, Failure *failure)
+want_values(const Scoring *scoring, PairValues *values, Failure *failure)
 {
+	const uint8_t given = WIRE_ROW_HAS_VALUE | WIRE_ROW_HAS_ADVANTAGE;
 	size_t count = (size_t) scoring->count;
-	const int32_t **ids =
-		arena_try(scoring->arena, count, sizeof(int32_t *), failure);
-	int32_t *tokens =
-		arena_try(scoring->arena, count, sizeof(int32_t), failure);
-	double *value = arena_try(scoring->arena, count, sizeof(double), failure);
+	bool *wanted = arena_try(scoring->arena, count, sizeof(bool), failure);
 
-	if (ids == NULL || tokens == NULL || value == NULL)
+	*values =
+		(PairValues){scoring->policy, scoring->head, wanted,
+	                 arena_try(scoring->arena, count, sizeof(double), failure)};
+	if (wanted == NULL || values->value == NULL)
 		return false;
 	for (size_t i = 0; i < count; i++)
-	{
-		uint8_t given = WIRE_ROW_HAS_VALUE | WIRE_ROW_HAS_ADVANTAGE;
+		wanted[i] = (scoring->row[i].flags & given) == 0;
+	return true;
+}
 
-		if (scoring->pair[i].status != PAIR_WHOLE ||
-		    scoring->row[i].flags & given)
-			continue;
-		ids[i] = scoring->pair[i].ids;
-		tokens[i] = scoring->pair[i].prompt;
-	}
-	if (!predict_values(scoring->policy, scoring->head, scoring->count, ids,
-	                    tokens, value, failure))
+/* V of the rows where it is wanted, and r of all. */
+static bool
+evaluate(Scoring *scoring, Failure *failure)
+{
+	bool has_values = scoring->head != NULL;
+	bool needs_reference = scoring->job->options.objective->needs_reference;
+	PairValues values;
+
+	if (has_values && !want_values(scoring, &values, failure))
 		return false;
-	for (size_t i = 0; i < count; i++)
-		if (tokens[i] > 0)
-			scoring->result[i].value = value[i];
+	if (needs_reference &&
+	    !pair_score(scoring->reference, scoring->arena, scoring->count,
+	                scoring->pair, has_values ? &values : NULL,
+	                scoring->ref_logp, failure))
+		return false;
+	if (!needs_reference && has_values &&
+	    !pair_values(scoring->arena, scoring->count, scoring->pair, &values,
+	                 failure))
+		return false;
+	for (int i = 0; has_values && i < scoring->count; i++)
+		if (!isnan(values.value[i]))
+			scoring->result[i].value = values.value[i];
 	return true;
 }
 
@@ -296,16 +306,12 @@ score(Scoring *scoring, Failure *failure)
 	for (int i = 0; i < scoring->count; i++)
 		if (!take_given(&scoring->row[i], &scoring->result[i], failure))
 			return false;
-	if (scoring->head != NULL && !predict(scoring, failure))
+	if (!evaluate(scoring, failure))
 		return false;
 	for (int i = 0; i < scoring->count; i++)
 		if (scoring->pair[i].status == PAIR_WHOLE &&
 		    !select_row(scoring, i, failure))
 			return false;
-	if (scoring->job->options.objective->needs_reference &&
-	    !pair_logprobs(scoring->reference, scoring->arena, scoring->count,
-	                   scoring->pair, scoring->ref_logp, failure))
-		return false;
 	for (int i = 0; i < scoring->count; i++)
 		finish_row(scoring, i);
 	return true;

@@ -8,7 +8,6 @@
 #include "model/pair.h"
 #include "serve/models.h"
 #include "serve/requests.h"
-#include "serve/values.h"
 
 #include <errno.h>
 #include <math.h>
@@ -67,78 +66,50 @@ make_prompts(Request *request, uint32_t count, Prompts *prompts,
 	return prompts->ids != NULL && prompts->tokens != NULL;
 }
 
-bool
-predict_values(Model *policy, const ValueHead *head, int count,
-               const int32_t *const *ids, const int32_t *tokens, double *value,
-               Failure *failure)
+/* values->value[prompts->count]; NaN where a prompt has no token. */
+static bool
+predict(Arena *arena, const Prompts *prompts, const PairValues *values,
+        Failure *failure)
 {
-	const int32_t *chunk_ids[CHUNK];
-	int32_t chunk_tokens[CHUNK];
-	double chunk_value[CHUNK];
-	int chunk_place[CHUNK];
-	bool done = true;
+	Pair *pairs =
+		arena_try(arena, (size_t) prompts->count, sizeof(Pair), failure);
 
-	for (int next = 0; done && next < count;)
-	{
-		Arena *arena = arena_create();
-		float *hidden;
-		int32_t *offset;
-		int n = 0;
-		int total = 0;
-
-		for (; next < count && n < CHUNK; next++)
-		{
-			value[next] = NAN;
-			if (tokens[next] == 0)
-				continue;
-			if (n > 0 && total + tokens[next] > CHUNK_TOKENS)
-				break;
-			total += tokens[next];
-			chunk_ids[n] = ids[next];
-			chunk_tokens[n] = tokens[next];
-			chunk_place[n++] = next;
-		}
-		if (n > 0)
-			done = prompt_hidden(policy, arena, n, chunk_ids, chunk_tokens,
-			                     &hidden, &offset, failure) &&
-			       value_predict(head, n, offset, hidden, chunk_value, failure);
-		for (int i = 0; done && i < n; i++)
-			value[chunk_place[i]] = chunk_value[i];
-		arena_destroy(arena);
-	}
-	return done;
+	if (pairs == NULL)
+		return false;
+	for (int i = 0; i < prompts->count; i++)
+		pairs[i] = (Pair){PAIR_EMPTY_RESPONSE, prompts->ids[i],
+		                  prompts->tokens[i], prompts->tokens[i]};
+	return pair_values(arena, prompts->count, pairs, values, failure);
 }
 
 bool
 handle_value(Request *request, Failure *failure)
 {
 	ModelRef ref;
-	Model *policy;
-	const ValueHead *head;
+	PairValues values = {0};
 	Prompts prompts;
-	double *value;
 	uint32_t count;
 	WireBuffer *reply;
 
 	if (!model_ref_of(request, "model", &ref, failure) ||
-	    !value_use(request, &ref, &policy, &head, failure))
+	    !value_use(request, &ref, &values.policy, &values.head, failure))
 		return false;
 	count = wire_get_count(&request->items, sizeof(uint32_t));
-	value = arena_try(request->arena, count, sizeof(double), failure);
-	if (value == NULL || !make_prompts(request, count, &prompts, failure))
+	values.value = arena_try(request->arena, count, sizeof(double), failure);
+	if (values.value == NULL ||
+	    !make_prompts(request, count, &prompts, failure))
 		return false;
 	for (uint32_t i = 0; i < count; i++)
-		if (!read_prompt(request, policy, &prompts, (int) i, failure))
+		if (!read_prompt(request, values.policy, &prompts, (int) i, failure))
 			return false;
 	if (request->items.broken)
 		return fail_items(request, failure);
-	if (!predict_values(policy, head, (int) count, prompts.ids, prompts.tokens,
-	                    value, failure))
+	if (!predict(request->arena, &prompts, &values, failure))
 		return false;
 	reply = reply_begin(request, WIRE_RESULT, NULL);
 	wire_put_u32(reply, count);
 	for (uint32_t i = 0; i < count; i++)
-		wire_put_f64(reply, value[i]);
+		wire_put_f64(reply, values.value[i]);
 	return reply_end(request, failure);
 }
 

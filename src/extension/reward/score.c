@@ -145,16 +145,19 @@ known(double number)
 	return (Figure){.number = number, .is_known = true};
 }
 
-/* A request for rows of this chunk: the model, and where texts are cut. */
+/* A request for rows of this chunk: the model (and a value model), and where
+ * texts are cut. */
 static WireBuffer
-begin_request(const Score *score, const Model *model, bool responses,
-              uint32 count)
+begin_request(const Score *score, const Model *model, const Model *value,
+              bool responses, uint32 count)
 {
 	static const char *const limits[] = {"max_prompt_tokens",
 	                                     "max_response_tokens"};
 	StringInfo head = inference_head(model);
 	WireBuffer payload;
 
+	if (value != NULL)
+		json_add_json(head, "value", model_ref(value));
 	for (int i = 0; i < (responses ? 2 : 1); i++)
 	{
 		int64 limit = json_int(score->settings, limits[i], 0);
@@ -191,9 +194,18 @@ has_pair(const ScoredRow *row)
 	return row->prompt != NULL && row->response != NULL;
 }
 
+/* Of the policy itself, so that one pass gives both. */
+static bool
+value_comes_along(const Score *score)
+{
+	return score->value != NULL && score->value->base == score->policy->id;
+}
+
+/* And values, where they come along. */
 static void
 fetch_logprobs(Score *score)
 {
+	bool has_values = value_comes_along(score);
 	uint32 count = 0;
 	WireBuffer payload;
 	EngineFrame reply;
@@ -202,7 +214,8 @@ fetch_logprobs(Score *score)
 		count += has_pair(&score->rows[i]);
 	if (count == 0)
 		return;
-	payload = begin_request(score, score->policy, true, count);
+	payload = begin_request(score, score->policy,
+	                        has_values ? score->value : NULL, true, count);
 	for (int i = 0; i < score->count; i++)
 	{
 		if (!has_pair(&score->rows[i]))
@@ -210,7 +223,7 @@ fetch_logprobs(Score *score)
 		put_prompt(score, &score->rows[i], &payload);
 		prompt_put(&payload, score->rows[i].response, false);
 	}
-	ask(WIRE_LOGPROB, payload, count, 8 + 4, &reply);
+	ask(WIRE_LOGPROB, payload, count, 8 + 4 + (has_values ? 8 : 0), &reply);
 	for (int i = 0; i < score->count; i++)
 	{
 		double logprob;
@@ -221,8 +234,17 @@ fetch_logprobs(Score *score)
 		/* No tokens: nothing to begin with, so no probability either. */
 		if (wire_get_u32(&reply.items) > 0)
 			score->rows[i].logprob = known(logprob);
+		if (has_values)
+			score->rows[i].value = known(wire_get_f64(&reply.items));
 	}
 	inference_check(&reply);
+}
+
+/* Its value is not there yet. */
+static bool
+lacks_value(const ScoredRow *row)
+{
+	return row->prompt != NULL && !row->value.is_known;
 }
 
 static void
@@ -233,16 +255,16 @@ fetch_values(Score *score)
 	EngineFrame reply;
 
 	for (int i = 0; i < score->count; i++)
-		count += score->rows[i].prompt != NULL;
+		count += lacks_value(&score->rows[i]);
 	if (count == 0)
 		return;
-	payload = begin_request(score, score->value, false, count);
+	payload = begin_request(score, score->value, NULL, false, count);
 	for (int i = 0; i < score->count; i++)
-		if (score->rows[i].prompt != NULL)
+		if (lacks_value(&score->rows[i]))
 			put_prompt(score, &score->rows[i], &payload);
 	ask(WIRE_VALUE, payload, count, 8, &reply);
 	for (int i = 0; i < score->count; i++)
-		if (score->rows[i].prompt != NULL)
+		if (lacks_value(&score->rows[i]))
 			score->rows[i].value = known(wire_get_f64(&reply.items));
 	inference_check(&reply);
 }

@@ -60,9 +60,3 @@ token_values_backward(Head *head, Model *model, const float *dvalue)
 	                           head->normed);
 	device->matmul_input_grad(device, head->dnormed, head->value, &weight, 1);
 }
-
-bool
-model_valued(Model *model, const Batch *batch, float *valued, Failure *failure)
-{
-	return score_batch(model, batch, true, valued, failure);
-}

@@ -278,31 +278,3 @@ value_of(const ValueHead *head, double z)
 {
 	return head->low + (head->high - head->low) / (1 + exp(-z));
 }
-
-bool
-value_predict(const ValueHead *head, int prompts, const int32_t *offset,
-              const float *hidden, double *value, Failure *failure)
-{
-	Arena *arena = arena_create();
-	ValuePass *pass = value_pass_create(arena, head);
-	int longest = 1;
-	float *attention;
-
-	for (int i = 0; i < prompts; i++)
-		if (offset[i + 1] - offset[i] > longest)
-			longest = offset[i + 1] - offset[i];
-	attention = arena_try(arena, (size_t) longest * (size_t) head->heads,
-	                      sizeof(float), failure);
-	if (attention != NULL)
-	{
-		value_pass_begin(pass);
-		for (int i = 0; i < prompts; i++)
-			value[i] = value_of(
-				head,
-				value_forward(
-					pass, hidden + (size_t) offset[i] * (size_t) head->hidden,
-					offset[i + 1] - offset[i], NULL, attention));
-	}
-	arena_destroy(arena);
-	return attention != NULL;
-}

@@ -102,9 +102,3 @@ extern void value_pass_end(ValuePass *pass, float *grad);
 
 /* low + (high - low) * sigmoid(z). */
 extern double value_of(const ValueHead *head, double z);
-
-/* Values of prompts that lie one after the other in hidden[T, C]; prompt i is
- * tokens [offset[i], offset[i + 1]). */
-extern bool value_predict(const ValueHead *head, int prompts,
-                          const int32_t *offset, const float *hidden,
-                          double *value, Failure *failure);
