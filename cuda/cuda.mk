@@ -3,6 +3,7 @@
 #   make cuda          builds alol_cuda.so with nvcc; CUDA_HOME says where the
 #                      toolkit is, CUDA_ARCHS for what (90, or 80 86 ...)
 #   make check-cuda    the kernels, compiled by g++ and run on the CPU
+#   make check-gpu     the same suites on the GPU of this machine
 
 CUDA_SOURCES = $(wildcard cuda/*.cu)
 
@@ -124,7 +125,33 @@ $(SHIM_BUILD)/test/%: test/engine/%.c $(SHIM_OBJECTS) $(ENGINE_LIBRARY)
 	$(CC) $(ENGINE_CFLAGS) -DON_MODULE -Itest/engine -o $@ $< \
 		$(SHIM_OBJECTS) $(ENGINE_LIBRARY) $(ENGINE_LIBS) -lstdc++ -lcmocka
 
--include $(SHIM_OBJECTS:.o=.d) $(CUDA_TESTS:=.d)
+# ------------------------------------------------------- the same with a GPU
+GPU_BUILD = $(ENGINE_BUILD)/gpu
+GPU_TESTS = $(patsubst %,$(GPU_BUILD)/test/%,attention_test elements_test \
+	generate_test products_test rounded_test rows_test train_test warp_test \
+	model/training_test model/moments_test model/classifier_test \
+	model/lora/quantize_test model/lora/adapter_test)
+GPU_LIBS = -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublas \
+	-lcublasLt -lcudart_static -lrt -lpthread -lstdc++ -lcmocka
+# The engine brings those of base.
+GPU_OBJECTS = $(filter $(CUDA_BUILD)/%.o,$(patsubst cuda/%.cu,$(CUDA_BUILD)/%.o,$(CUDA_SOURCES)))
+
+$(GPU_BUILD)/test/%.o: test/cuda/%.cu
+	@mkdir -p $(@D)
+	$(NVCC) -std=c++17 -O3 $(CUDA_CODE) $(CUDA_DEFINES) -Itest/cuda/gpu -MMD \
+		-MP -c -o $@ $<
+$(GPU_BUILD)/test/%: $(GPU_BUILD)/test/%.o $(GPU_OBJECTS) $(ENGINE_LIBRARY)
+	$(CC) $(ENGINE_CFLAGS) -o $@ $^ $(ENGINE_LIBS) $(GPU_LIBS)
+$(GPU_BUILD)/test/%: test/cuda/%.c $(GPU_OBJECTS) $(ENGINE_LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(ENGINE_CFLAGS) -Itest/cuda -Itest/cuda/gpu -Itest/engine -o $@ $< \
+		$(GPU_OBJECTS) $(ENGINE_LIBRARY) $(ENGINE_LIBS) $(GPU_LIBS)
+$(GPU_BUILD)/test/%: test/engine/%.c $(GPU_OBJECTS) $(ENGINE_LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(ENGINE_CFLAGS) -DON_MODULE -Itest/engine -o $@ $< $(GPU_OBJECTS) \
+		$(ENGINE_LIBRARY) $(ENGINE_LIBS) $(GPU_LIBS)
+
+-include $(SHIM_OBJECTS:.o=.d) $(CUDA_TESTS:=.d) $(GPU_TESTS:=.d)
 
 cuda-tests: $(CUDA_TESTS)
 list-cuda-tests:
@@ -133,4 +160,12 @@ check-cuda: $(CUDA_TESTS)
 	@set -e; for test in $(sort $(CUDA_TESTS)); do \
 		echo "# $$test"; ALOL_SHARED=none OMP_NUM_THREADS=2 $$test; done
 
-.PHONY: cuda no-cuda list-cuda-build install-cuda uninstall-cuda cuda-tests list-cuda-tests check-cuda
+gpu-tests: $(GPU_TESTS)
+list-gpu-tests:
+	@echo $(sort $(GPU_TESTS))
+check-gpu: $(GPU_TESTS)
+	@set -e; for test in $(sort $(GPU_TESTS)); do \
+		echo "# $$test"; OMP_NUM_THREADS=2 $$test; done
+
+.PHONY: cuda no-cuda list-cuda-build install-cuda uninstall-cuda cuda-tests list-cuda-tests check-cuda \
+	gpu-tests list-gpu-tests check-gpu

@@ -10,7 +10,8 @@
  * linear map; with an optimizer, adamw or adamw8bit, only the steps, too.
  * DTYPE is how products are computed: fp32, bf16, or auto.  FORMS is a
  * directory where packed weights are kept; without it, or where it is empty,
- * each run packs them.
+ * each run packs them.  Environment: ALOL_DEVICE=cuda:0 computes on a GPU, by
+ * an alol_cuda.so beside this program; memory is then the GPU's.
  * Prints one JSON line for each kind of work: tokens a second (prompt and
  * response), seconds, peak memory in MiB, and the share of what its matrix
  * products take alone: of the time, and on a busy machine better of the
@@ -20,7 +21,7 @@
 #include "products.h"
 
 #include "base/random.h"
-#include "device/device.h"
+#include "device/probe.h"
 #include "model/generation/generate.h"
 #include "model/lora/lora.h"
 
@@ -134,12 +135,24 @@ typedef struct Bench
 	int response;
 	int rows;
 	int steps;
+	uint64_t room; /* of a GPU, before there was a model */
 	Products products;
 	int64_t tokens; /* of the steps that count */
 	Times taken;    /* by them; while they run, when they began */
 	double peak;    /* MiB */
 	Times limit;    /* what their products take alone */
 } Bench;
+
+/* MiB at the most; of a GPU, which keeps no account of it, what is used now. */
+static double
+memory_mib(const Bench *bench)
+{
+	Device *device = bench->products.device;
+
+	return device->threads > 0
+	           ? peak_mib()
+	           : (double) (bench->room - device->room(device)) / 1048576;
+}
 
 static void
 start_clocks(Bench *bench)
@@ -152,7 +165,7 @@ stop_clocks(Bench *bench)
 {
 	bench->taken.clock = seconds() - bench->taken.clock;
 	bench->taken.processor = processor_seconds() - bench->taken.processor;
-	bench->peak = peak_mib();
+	bench->peak = memory_mib(bench);
 	bench->limit = (Times){0, 0};
 	bench->tokens = 0;
 }
@@ -190,16 +203,17 @@ report(const Bench *bench, const char *work)
 }
 
 static void
-bench_generation(Model *model, int prompt, int count)
+bench_generation(const Bench *bench, int count)
 {
+	Model *model = bench->model;
 	Arena *arena = arena_create();
 	GenerateOptions options = {
 		.max_tokens = 64, .top_p = 1, .repetition_penalty = 1};
 	TokenList *prompts = arena_alloc(arena, sizeof(TokenList) * (size_t) count);
 	Generation *results =
 		arena_alloc(arena, sizeof(Generation) * (size_t) count);
-	Batch batch =
-		make_batch(arena, model_config(model)->vocabulary, prompt, 4, count, 7);
+	Batch batch = make_batch(arena, model_config(model)->vocabulary,
+	                         bench->prompt, 4, count, 7);
 	Failure failure;
 	double start = seconds();
 	int64_t tokens = 0;
@@ -214,7 +228,7 @@ bench_generation(Model *model, int prompt, int count)
 		tokens += results[i].count;
 	printf("{\"work\": \"generate %d\", \"tokens_per_second\": %.1f, "
 	       "\"peak_mib\": %.0f}\n",
-	       count, (double) tokens / (seconds() - start), peak_mib());
+	       count, (double) tokens / (seconds() - start), memory_mib(bench));
 	arena_destroy(arena);
 }
 
@@ -282,6 +296,23 @@ bench_training(Bench *bench, int rank)
 	                                                  : "train");
 }
 
+/* ALOL_DEVICE's. */
+static Device *
+open_device(void)
+{
+	const char *name = getenv("ALOL_DEVICE");
+	const DeviceModule *module = NULL;
+	Device *device;
+	Failure failure;
+
+	if (name != NULL && strncmp(name, "cuda:", 5) == 0)
+		check(device_open_gpu(atoi(name + 5), &module, &device, &failure),
+		      &failure);
+	else
+		check(cpu_device_open(0, &device, &failure), &failure);
+	return device;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -308,7 +339,8 @@ main(int argc, char **argv)
 	bench.response = atoi(argv[3]);
 	bench.rows = atoi(argv[4]);
 	bench.steps = atoi(argv[5]);
-	check(cpu_device_open(0, &device, &failure), &failure);
+	device = open_device();
+	bench.room = device->room(device);
 	check(model_open_files(bench.arena, device, &files, &bench.model, &failure),
 	      &failure);
 	check(products_find(argc > 7 ? argv[7] : "fp32", &products, &failure),
@@ -321,8 +353,8 @@ main(int argc, char **argv)
 	if (rank == 0 && argc < 10)
 	{
 		bench_scoring(&bench);
-		bench_generation(bench.model, bench.prompt, 1);
-		bench_generation(bench.model, bench.prompt, 32);
+		bench_generation(&bench, 1);
+		bench_generation(&bench, 32);
 	}
 	bench_training(&bench, rank);
 	arena_destroy(bench.arena);

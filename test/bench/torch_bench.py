@@ -1,7 +1,8 @@
 """The peer's side of the benchmark: the same work in PyTorch and transformers.
 
     torch_bench.py STYLE MODEL PROMPT RESPONSE BATCH STEPS [DTYPE [RANK]]
-    torch_bench.py make DIRECTORY      random weights in SmolLM2-135M's shapes
+    torch_bench.py make DIRECTORY [SHAPE]     random weights in the shapes of
+                                              SmolLM2-135M, or of SHAPES
 
 STYLE is "naive", as the paper's released code does it: a padded batch, the
 reference policy in every step, logits at every position; or "tuned", as a
@@ -9,11 +10,13 @@ careful user would: the reference once per row, rows grouped by length, the
 head on response positions only.  DTYPE is that of weights and products, fp32
 or bf16; with a RANK the steps train an adapter of it (PEFT) on every linear
 map but the head.  Lengths are those of engine_bench.c, row by
-row.  Prints one JSON line for scoring, one for training steps and, where
+row.  With DEVICE=cuda in the environment it computes on a GPU, without groups,
+and memory is the GPU's.  Prints one JSON line for scoring, one for training steps and, where
 tuned, one for generation.
 """
 
 import json
+import os
 import resource
 import sys
 import time
@@ -23,7 +26,15 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 MASK = (1 << 64) - 1
-GROUP = 4  # sequences that "tuned" pads together
+DEVICE = os.environ.get("DEVICE", "cpu")
+GROUP = 4 if DEVICE == "cpu" else 1 << 30  # sequences that "tuned" pads together
+
+# hidden size, layers, heads, key/value heads, feed forward, vocabulary, tied
+SHAPES = {
+    "smollm2-135m": (576, 30, 9, 3, 1536, 49152, True),
+    "1.3b": (2048, 24, 16, 16, 5504, 32000, False),
+    "llama-7b": (4096, 32, 32, 32, 11008, 32000, False),
+}
 
 
 def mix(z):
@@ -61,7 +72,7 @@ def pad(rows):
     for i, (row, _) in enumerate(rows):
         ids[i, : len(row)] = row
         mask[i, : len(row)] = 1
-    return ids, mask
+    return ids.to(DEVICE), mask.to(DEVICE)
 
 
 def naive_logprobs(model, rows):
@@ -123,7 +134,10 @@ def train(style, model, reference, optimizer, rows):
 
 
 def report(work, style, dtype, tokens, seconds):
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if DEVICE == "cpu":
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    else:
+        peak = torch.cuda.max_memory_allocated() / 2**20
     line = {
         "work": work,
         "style": style,
@@ -135,22 +149,30 @@ def report(work, style, dtype, tokens, seconds):
     print(json.dumps(line), flush=True)
 
 
+def wait():
+    """Until a GPU has done what it was asked."""
+    if DEVICE != "cpu":
+        torch.cuda.synchronize()
+
+
 def measure(work, style, dtype, steps, make, run):
     """Runs one batch to warm up, then steps batches by the clock."""
     run(make(8))
+    wait()
     tokens = 0
     start = time.monotonic()
     for step in range(steps):
         rows = make(step + 9)
         run(rows)
         tokens += sum(len(ids) for ids, _ in rows)
+    wait()
     report(work, style, dtype, tokens, time.monotonic() - start)
 
 
 def generate(dtype, model, prompt):
     """64 greedy tokens of one prompt, as bench_generation() in engine_bench.c."""
     row, before = make_batch(prompt, 4, 1, 7, model.config.vocab_size)[0]
-    ids = row[None, :before]
+    ids = row[None, :before].to(DEVICE)
 
     def run(tokens):
         with torch.no_grad():
@@ -169,21 +191,26 @@ def generate(dtype, model, prompt):
     report("generate 1", "tuned", dtype, 64, time.monotonic() - start)
 
 
-def make_model(directory):
+def make_model(directory, shape="smollm2-135m"):
+    hidden, layers, heads, kv_heads, feed_forward, vocabulary, tied = SHAPES[shape]
     config = LlamaConfig(
-        hidden_size=576,
-        num_hidden_layers=30,
-        num_attention_heads=9,
-        num_key_value_heads=3,
-        intermediate_size=1536,
-        vocab_size=49152,
-        tie_word_embeddings=True,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        intermediate_size=feed_forward,
+        vocab_size=vocabulary,
+        tie_word_embeddings=tied,
         max_position_embeddings=2048,
         bos_token_id=0,
         eos_token_id=0,
     )
     torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(config).save_pretrained(directory)
+    with torch.device(DEVICE):
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32 if DEVICE == "cpu" else torch.bfloat16
+        )
+    model.save_pretrained(directory)
     # The engine opens no model without a tokenizer: here, bytes and an end.
     letters = ["<|endoftext|>"] + sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {letter: i for i, letter in enumerate(letters)}
@@ -206,7 +233,7 @@ def add_adapter(model, rank):
 
 def main():
     if sys.argv[1] == "make":
-        make_model(sys.argv[2])
+        make_model(*sys.argv[2:])
         return
     style, directory = sys.argv[1:3]
     prompt, response, batch, steps = map(int, sys.argv[3:7])
@@ -215,7 +242,8 @@ def main():
     torch_dtype = torch.bfloat16 if dtype == "bf16" else torch.float32
 
     def load():
-        return AutoModelForCausalLM.from_pretrained(directory, dtype=torch_dtype)
+        model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch_dtype)
+        return model.to(DEVICE)
 
     model = load()
     vocabulary = model.config.vocab_size

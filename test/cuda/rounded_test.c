@@ -220,6 +220,8 @@ what_changed_is_rounded_anew(void **state)
 	check_changes(compute, DTYPE_BF16);
 }
 
+#ifndef SHIM_IS_A_GPU
+
 /* Calls that a product of x takes. */
 static int
 calls_of(const Scene *s, Pair out)
@@ -251,6 +253,8 @@ an_input_is_rounded_once(void **state)
 	multiply_as(DTYPE_F32);
 	pair_end();
 }
+
+#endif
 
 /* Weights that were packed give the same bits as those that were not. */
 static void
@@ -293,7 +297,9 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_changed_is_rounded_anew),
+#ifndef SHIM_IS_A_GPU
 		cmocka_unit_test(an_input_is_rounded_once),
+#endif
 		cmocka_unit_test(packed_weights_multiply_alike),
 	};
 

@@ -5,6 +5,7 @@
  */
 #include "cuda/launch.h"
 #include "cuda/warp.h"
+#include "shim.h"
 
 #include <setjmp.h>
 #include <string.h>
