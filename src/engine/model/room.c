@@ -14,12 +14,14 @@
 /* Bytes of passes and logits that we want to hold at most.  Products run at
  * full speed from a few hundred rows a thread on.  In training they may take a
  * quarter of what trained weights, gradients and moments take beside them,
- * which of an adapter is little, within these bounds; on devices of their own,
- * which want many more rows, the most. */
+ * which of an adapter is little, within these bounds.  GPUs want many more
+ * rows: few are done before the next kernel has been started. */
 #define BLOCK_BYTES ((uint64_t) 512 << 20)
 #define TRAINING_BLOCK_LEAST ((uint64_t) 512 << 20)
 #define ADAPTER_BLOCK_LEAST ((uint64_t) 400 << 20)
 #define TRAINING_BLOCK_MOST ((uint64_t) 1 << 30)
+#define GPU_BLOCK_BYTES ((uint64_t) 2 << 30)
+#define GPU_TRAINING_BLOCK_BYTES ((uint64_t) 8 << 30)
 
 /* Budgets above TOKENS_MIN are multiples of this. */
 #define TOKENS_STEP 64
@@ -75,10 +77,10 @@ block_bytes(const Model *model, bool is_training)
 		model->adapter == NULL ? TRAINING_BLOCK_LEAST : ADAPTER_BLOCK_LEAST;
 	uint64_t share = state_bytes(model) / 4;
 
+	if (model->device->threads == 0)
+		return is_training ? GPU_TRAINING_BLOCK_BYTES : GPU_BLOCK_BYTES;
 	if (!is_training)
 		return BLOCK_BYTES;
-	if (model->device->threads == 0)
-		return TRAINING_BLOCK_MOST;
 	if (share < least)
 		return least;
 	return share < TRAINING_BLOCK_MOST ? share : TRAINING_BLOCK_MOST;
