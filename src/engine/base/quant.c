@@ -294,3 +294,138 @@ quant_info(DType dtype)
 {
 	return infos[dtype].read == NULL ? NULL : &infos[dtype];
 }
+
+/* ----------------------------------------------------- as whole numbers */
+
+/* The halves of 16 bytes, the low ones first, less `zero`. */
+static void
+read_halves(int8_t *code, const uint8_t *bytes, int zero)
+{
+	for (int i = 0; i < 16; i++)
+	{
+		code[i] = (int8_t) ((bytes[i] & 15) - zero);
+		code[16 + i] = (int8_t) ((bytes[i] >> 4) - zero);
+	}
+}
+
+static void
+add_fifth_bits(int8_t *code, uint32_t bits)
+{
+	for (int i = 0; i < 32; i++)
+		code[i] = (int8_t) (code[i] + (int) (bits >> i & 1) * 16);
+}
+
+static void
+codes_of_q8_0(QuantCodes *codes, const uint8_t *block, int part)
+{
+	(void) part;
+	*codes = (QuantCodes){.scale = read_half(block)};
+	memcpy(codes->code, block + 2, 32);
+}
+
+static void
+codes_of_q4_0(QuantCodes *codes, const uint8_t *block, int part)
+{
+	(void) part;
+	*codes = (QuantCodes){.scale = read_half(block)};
+	read_halves(codes->code, block + 2, 8);
+}
+
+static void
+codes_of_q4_1(QuantCodes *codes, const uint8_t *block, int part)
+{
+	(void) part;
+	codes->scale = read_half(block);
+	codes->least = read_half(block + 2);
+	read_halves(codes->code, block + 4, 0);
+}
+
+static void
+codes_of_q5_0(QuantCodes *codes, const uint8_t *block, int part)
+{
+	(void) part;
+	*codes = (QuantCodes){.scale = read_half(block)};
+	read_halves(codes->code, block + 6, 16);
+	add_fifth_bits(codes->code, read_bits(block + 2));
+}
+
+static void
+codes_of_q5_1(QuantCodes *codes, const uint8_t *block, int part)
+{
+	(void) part;
+	codes->scale = read_half(block);
+	codes->least = read_half(block + 2);
+	read_halves(codes->code, block + 8, 0);
+	add_fifth_bits(codes->code, read_bits(block + 4));
+}
+
+/* Part `part` of 8 of a block of Q4_K or Q5_K, whose bytes are `low`. */
+static void
+codes_of_part(QuantCodes *codes, const uint8_t *block, const uint8_t *low,
+              int part)
+{
+	const uint8_t *q = low + part / 2 * 32;
+	float scale;
+	float least;
+
+	read_pair(block + 4, part, &scale, &least);
+	codes->scale = read_half(block) * scale;
+	codes->least = -(read_half(block + 2) * least);
+	for (int i = 0; i < 32; i++)
+		codes->code[i] = (int8_t) (q[i] >> part % 2 * 4 & 15);
+}
+
+static void
+codes_of_q4_k(QuantCodes *codes, const uint8_t *block, int part)
+{
+	codes_of_part(codes, block, block + 16, part);
+}
+
+static void
+codes_of_q5_k(QuantCodes *codes, const uint8_t *block, int part)
+{
+	uint32_t bits = 0;
+
+	codes_of_part(codes, block, block + 48, part);
+	for (int i = 0; i < 32; i++)
+		bits |= (uint32_t) (block[16 + i] >> part & 1) << i;
+	add_fifth_bits(codes->code, bits);
+}
+
+/* Of a run of a block, and whether least is not always 0. */
+static const struct
+{
+	void (*read)(QuantCodes *codes, const uint8_t *block, int part);
+	bool has_least;
+} coded[] = {
+	[DTYPE_Q8_0] = {codes_of_q8_0, false},
+	[DTYPE_Q4_0] = {codes_of_q4_0, false},
+	[DTYPE_Q4_1] = {codes_of_q4_1, true},
+	[DTYPE_Q5_0] = {codes_of_q5_0, false},
+	[DTYPE_Q5_1] = {codes_of_q5_1, true},
+	[DTYPE_Q4_K] = {codes_of_q4_k, true},
+	[DTYPE_Q5_K] = {codes_of_q5_k, true},
+	[DTYPE_OTHER] = {NULL, false},
+};
+
+bool
+quant_has_codes(DType dtype)
+{
+	return coded[dtype].read != NULL;
+}
+
+bool
+quant_has_least(DType dtype)
+{
+	return coded[dtype].has_least;
+}
+
+void
+quant_read_codes(QuantCodes *codes, const uint8_t *src, DType dtype,
+                 int64_t first)
+{
+	const QuantInfo *info = &infos[dtype];
+
+	coded[dtype].read(codes, src + first / info->block * info->bytes,
+	                  (int) (first % info->block / QUANT_CODES));
+}

@@ -35,6 +35,28 @@
 /* Of NF4's numbers. */
 extern const float nf4_codes[16];
 
+/*
+ * A run of numbers as whole ones: number i is scale * code[i] + least, but for
+ * the roundings that the formulas above have.
+ */
+#define QUANT_CODES 32
+
+typedef struct QuantCodes
+{
+	int8_t code[QUANT_CODES];
+	float scale;
+	float least;
+} QuantCodes;
+
+/* Whether runs of the dtype are such; and whether least is not always 0. */
+extern bool quant_has_codes(DType dtype);
+extern bool quant_has_least(DType dtype);
+
+/* The run that begins at this number of an array of such a dtype, a multiple of
+ * QUANT_CODES. */
+extern void quant_read_codes(QuantCodes *codes, const uint8_t *src, DType dtype,
+                             int64_t first);
+
 /* Numbers and bytes of a block, and how blocks become floats. */
 typedef struct QuantInfo
 {

@@ -70,6 +70,47 @@ blocks_give_the_golden_numbers(void **state)
 	arena_destroy(arena);
 }
 
+/* Every run of random blocks, whose numbers are those that are read. */
+static void
+codes_stand_for_the_numbers(void **state)
+{
+	int checked = 0;
+
+	(void) state;
+	for (DType dtype = DTYPE_Q8_0; dtype < DTYPE_OTHER; dtype++)
+	{
+		uint8_t bytes[4 * 256];
+		float numbers[512];
+		int block = dtype_block(dtype);
+
+		if (!quant_has_codes(dtype))
+			continue;
+		for (size_t i = 0; i < sizeof(bytes); i++)
+			bytes[i] = (uint8_t) random_bits(3, dtype, i);
+		/* Scales are halves, and not NaN. */
+		for (int b = 0; b < 2; b++)
+			for (size_t i = 1; i < 4; i += 2)
+				bytes[dtype_bytes(dtype, b * block) + i] &= 0xbf;
+		dtype_to_f32(numbers, bytes, dtype, (size_t) (2 * block));
+		for (int first = 0; first < 2 * block; first += QUANT_CODES)
+		{
+			QuantCodes codes;
+
+			quant_read_codes(&codes, bytes, dtype, first);
+			assert_true(quant_has_least(dtype) || codes.least == 0);
+			for (int i = 0; i < QUANT_CODES; i++)
+			{
+				float product = codes.scale * (float) codes.code[i];
+
+				assert_true(product + codes.least == numbers[first + i]);
+			}
+		}
+		checked++;
+	}
+	assert_int_equal(checked, 7);
+	assert_false(quant_has_codes(DTYPE_BF16) || quant_has_codes(DTYPE_OTHER));
+}
+
 static void
 quantizers_give_the_golden_numbers(void **state)
 {
@@ -208,6 +249,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(blocks_give_the_golden_numbers),
+		cmocka_unit_test(codes_stand_for_the_numbers),
 		cmocka_unit_test(quantizers_give_the_golden_numbers),
 		cmocka_unit_test(errors_stay_within_half_a_gap),
 		cmocka_unit_test(double_quantizing_takes_half_a_bit_less),

@@ -3,10 +3,8 @@
  *		Products of 16 bits are those of the rounded factors, for every size,
  *		storage order and dtype of weights.
  */
-#include "near.h"
-#include "on_cpu.h"
+#include "stored.h"
 
-#include "base/random.h"
 #include "device/cpu/matmul_bf16.h"
 
 #include <string.h>
@@ -322,10 +320,12 @@ check_packed(DType dtype, int rows, int cols, bool transposed)
 
 /* FNV-1a of what is packed of weights that are always the same. */
 static uint32_t
-sum_of_packed(bool transposed, bool is_for_input_grad)
+sum_of_packed(DType dtype, bool transposed, bool is_for_input_grad)
 {
 	Arena *arena = arena_create();
-	Matrix w = {random_tensor(arena, 70, 1100, 1), transposed, NULL, NULL};
+	Tensor weights = dtype == DTYPE_F32 ? random_tensor(arena, 70, 1100, 1)
+	                                    : random_stored(arena, dtype, 70, 256);
+	Matrix w = {weights, transposed, NULL, NULL};
 	size_t bytes = device->packed_bytes(device, &w, is_for_input_grad);
 	uint8_t *packed = arena_alloc(arena, bytes);
 	uint32_t sum = 2166136261u;
@@ -345,11 +345,13 @@ what_is_packed_is_what_its_number_says(void **state)
 	(void) state;
 	if (device->packing == NULL || strcmp(cpu_isa(), "avx512_bf16") != 0)
 		skip();
-	assert_int_equal(BF16_PACKING, 2);
-	assert_int_equal(sum_of_packed(false, false), 0xc1a32bd);
-	assert_int_equal(sum_of_packed(true, false), 0x8b73bc57);
-	assert_int_equal(sum_of_packed(false, true), 0xac056984);
-	assert_int_equal(sum_of_packed(true, true), 0xb46868c8);
+	assert_int_equal(BF16_PACKING, 3);
+	assert_int_equal(sum_of_packed(DTYPE_F32, false, false), 0xc1a32bd);
+	assert_int_equal(sum_of_packed(DTYPE_F32, true, false), 0x8b73bc57);
+	assert_int_equal(sum_of_packed(DTYPE_F32, false, true), 0xac056984);
+	assert_int_equal(sum_of_packed(DTYPE_F32, true, true), 0xb46868c8);
+	assert_int_equal(sum_of_packed(DTYPE_Q8_0, false, false), 0x2b054681);
+	assert_int_equal(sum_of_packed(DTYPE_Q4_1, false, false), 0x28e916d6);
 }
 
 static void

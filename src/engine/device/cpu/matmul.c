@@ -151,8 +151,11 @@ cpu_matmul(Device *device, Tensor out, Tensor x, const Matrix *w,
            const Tensor *bias, float beta)
 {
 	/* Packed weights are half as long, and serve any number of rows. */
-	if (device->products == DTYPE_BF16 &&
-	    (w->packed != NULL || !cpu_are_few(device, out)))
+	if (device->products == DTYPE_BF16 && w->packed != NULL &&
+	    cpu_takes_codes(w))
+		cpu_multiply_codes(device, out, x, w, beta);
+	else if (device->products == DTYPE_BF16 &&
+	         (w->packed != NULL || !cpu_are_few(device, out)))
 		cpu_multiply_bf16(device, out, x, w, false, beta);
 	else if (cpu_are_few(device, out))
 		cpu_multiply_few(device, out, x, w, beta);

@@ -392,7 +392,8 @@ cpu_packed_bytes(Device *device, const Matrix *w, bool is_for_input_grad)
 	int64_t blocks = (depth + DEPTH - 1) / DEPTH;
 
 	(void) device;
-	(void) is_for_input_grad;
+	if (!is_for_input_grad && cpu_takes_codes(w))
+		return cpu_codes_bytes(w);
 	/* Every block may have scales. */
 	return (size_t) (rows * cols * 2 +
 	                 (w->transposed ? cols : rows) * blocks * 4);
@@ -406,6 +407,12 @@ cpu_pack(Device *device, void *target, const Matrix *w, bool is_for_input_grad)
 	int64_t depth = b.is_along ? w->tensor.cols : w->tensor.rows;
 	int64_t block = block_depth(depth);
 	const PairKernels *packing = kernels(!is_for_input_grad);
+
+	if (!is_for_input_grad && cpu_takes_codes(w))
+	{
+		cpu_pack_codes(target, w);
+		return;
+	}
 
 #pragma omp parallel for schedule(static) if (columns * depth >                \
                                               CPU_PARALLEL_MIN)

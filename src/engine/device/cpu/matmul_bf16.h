@@ -29,7 +29,7 @@
 /* The number of the form of weights that are packed as a whole: to be raised
  * with every change of what cpu_pack() fills.  Such weights lie in files that
  * older engines have made. */
-#define BF16_PACKING 2
+#define BF16_PACKING 3
 
 /* Rounded, a vector of at most 1024 numbers is longer by 16 at most, and two
  * of them have a product below 2^31. */

@@ -1,6 +1,6 @@
 /*
  * pairs_avx512.h
- *		What kernels of AVX-512 have in common that pack factors of 16 bits.
+ *		What kernels of AVX-512 have in common that multiply packed factors.
  */
 #pragma once
 
@@ -16,6 +16,17 @@ lanes(int count)
 	if (count >= 16)
 		return 0xffff;
 	return count <= 0 ? 0 : (__mmask16) ((1u << count) - 1);
+}
+
+/* at[16] = beta at + sums, but of `count` numbers at most; beta 0: not read. */
+AVX512_PART void
+put_sums(float *at, __m512 sums, int count, float beta)
+{
+	__mmask16 mask = lanes(count);
+	__m512 before = _mm512_maskz_loadu_ps(beta == 0 ? 0 : mask, at);
+
+	_mm512_mask_storeu_ps(at, mask,
+	                      _mm512_fmadd_ps(before, _mm512_set1_ps(beta), sums));
 }
 
 /* Turns 16 rows of 16 pairs into columns: pairs of 32 bits in four steps,

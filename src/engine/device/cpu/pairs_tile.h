@@ -48,17 +48,9 @@ tile_of(int rows, int halves, float *c, int64_t c_stride, const uint32_t *a,
 #pragma GCC unroll 14
 	for (int i = 0; i < rows; i++)
 		for (int h = 0; h < halves; h++)
-		{
-			float *at = c + i * c_stride + 16 * h;
-			__mmask16 mask = lanes(cols - 16 * h);
-			__m512 before = _mm512_maskz_loadu_ps(beta == 0 ? 0 : mask, at);
-
-			_mm512_mask_storeu_ps(
-				at, mask,
-				_mm512_fmadd_ps(
-					before, _mm512_set1_ps(beta),
-					result(sum[i][h], a + i * a_stride, b + 16 * h)));
-		}
+			put_sums(c + i * c_stride + 16 * h,
+			         result(sum[i][h], a + i * a_stride, b + 16 * h),
+			         cols - 16 * h, beta);
 }
 
 #define TILE(ROWS)                                                             \
