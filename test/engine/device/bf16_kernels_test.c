@@ -102,9 +102,9 @@ tiles_are_summed_alike(void **state)
 				memcpy(ours, source, sizeof(ours));
 				memcpy(theirs, source, sizeof(theirs));
 				bf16_portable.tile(ours, STRIDE, rows, PAIRS, panel, 66, count,
-				                   cols, (float) beta);
+				                   cols, (float) beta, panel);
 				native->tile(theirs, STRIDE, rows, PAIRS, panel, 66, count,
-				             cols, (float) beta);
+				             cols, (float) beta, panel);
 				assert_memory_equal(ours, theirs, sizeof(ours));
 			}
 }

@@ -249,17 +249,29 @@ multiply_block(const Part *part, int64_t strip, int64_t last, int64_t first_col,
 	float beta = start == 0 ? product->beta : 1;
 
 	for (int64_t j = 0; j < cols; j += BF16_COLS)
+	{
+		const uint32_t *panel =
+			panel_at(part, first_col, first_col + j, start, pairs);
+		const uint32_t *next =
+			panel + panel_lines(product->kernels, pairs) * BF16_COLS;
+
 		for (int64_t s = strip; s < last; s++)
 		{
 			int64_t row = strip_row(part, s);
+			/* The last two tiles fetch a half each of the next panel, which
+			 * comes from far where products take turns with others. */
+			bool is_half = s >= last - 2;
 
 			product->kernels->tile(
 				cpu_row(product->c, row) + first_col + j, product->c.stride,
 				part->rows + (row - first_row) * part->a_stride, part->a_stride,
-				panel_at(part, first_col, first_col + j, start, pairs), pairs,
-				(int) (strip_row(part, s + 1) - row),
-				(int) least(BF16_COLS, cols - j), beta);
+				panel, pairs, (int) (strip_row(part, s + 1) - row),
+				(int) least(BF16_COLS, cols - j), beta,
+				!is_half        ? panel
+				: s == last - 1 ? next + pairs * BF16_COLS / 2
+								: next);
 		}
+	}
 }
 
 static void

@@ -62,11 +62,12 @@ typedef struct PairKernels
 	 * c[rows][cols] = beta c + the sum over pairs of a's rows and b's panel:
 	 * of each pair the second product is added first, then the other, both
 	 * rounded (AMX: in an order of its own; whole numbers: neither is).
-	 * beta 0: c is not read.
+	 * beta 0: c is not read.  What is read next may lie at `next`: 64 bytes of
+	 * it for each pair are fetched on the way, wherever it points.
 	 */
 	void (*tile)(float *c, int64_t c_stride, const uint32_t *a,
 	             int64_t a_stride, const uint32_t *b, int64_t pairs, int rows,
-	             int cols, float beta);
+	             int cols, float beta, const uint32_t *next);
 } PairKernels;
 
 /* For any machine. */

@@ -13,11 +13,14 @@
  * row. */
 #define TILE_ROWS 14
 
+/* Pairs of a line of the caches. */
+#define LINE 16
+
 /* The tile of `rows` rows, a constant, and one or two times 16 columns. */
 TILE_TARGET static inline __attribute__((always_inline)) void
 tile_of(int rows, int halves, float *c, int64_t c_stride, const uint32_t *a,
         int64_t a_stride, const uint32_t *b, int64_t pairs, int cols,
-        float beta)
+        float beta, const uint32_t *next)
 {
 	Sums sum[TILE_ROWS][2];
 
@@ -32,6 +35,7 @@ tile_of(int rows, int halves, float *c, int64_t c_stride, const uint32_t *a,
 	{
 		__m512i panel[2];
 
+		_mm_prefetch(next + p * LINE, _MM_HINT_T1);
 		for (int h = 0; h < halves; h++)
 			panel[h] = _mm512_loadu_si512(b + 16 * h);
 #pragma GCC unroll 14
@@ -56,14 +60,17 @@ tile_of(int rows, int halves, float *c, int64_t c_stride, const uint32_t *a,
 #define TILE(ROWS)                                                             \
 	case ROWS:                                                                 \
 		if (cols > 16)                                                         \
-			tile_of(ROWS, 2, c, c_stride, a, a_stride, b, pairs, cols, beta);  \
+			tile_of(ROWS, 2, c, c_stride, a, a_stride, b, pairs, cols, beta,   \
+			        next);                                                     \
 		else                                                                   \
-			tile_of(ROWS, 1, c, c_stride, a, a_stride, b, pairs, cols, beta);  \
+			tile_of(ROWS, 1, c, c_stride, a, a_stride, b, pairs, cols, beta,   \
+			        next);                                                     \
 		break
 
 TILE_TARGET static void
 tile(float *c, int64_t c_stride, const uint32_t *a, int64_t a_stride,
-     const uint32_t *b, int64_t pairs, int rows, int cols, float beta)
+     const uint32_t *b, int64_t pairs, int rows, int cols, float beta,
+     const uint32_t *next)
 {
 	switch (rows)
 	{
