@@ -203,6 +203,9 @@ struct Device
 	 * form: what pack fills is a matter of it and of the weights alone, for
 	 * packed weights may be kept in files.  NULL: they may not.  packs_once:
 	 * matmul_input_grad reads w->packed too, and nothing is packed for it.
+	 * Else what is for matmul_input_grad, and that itself without
+	 * w->packed_grad, is made of w->packed where it is given, unless w is of
+	 * quantised blocks: w as stored is not read then, and rounded twice.
 	 */
 	const char *packing;
 	bool packs_once;

@@ -146,7 +146,8 @@ block_rows(const Pass *pass, int rows)
 {
 	const Model *model = pass->model;
 	bool is_packed = model->products == DTYPE_BF16 &&
-	                 model->layers[0].out.weight->packed.data != NULL;
+	                 (model->layers[0].out.weight->packed.data != NULL ||
+	                  model->maps.memory != NULL);
 	int blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
 
 	/* A device that is not the host's has all rows go at once. */
@@ -294,7 +295,8 @@ pick_backward(const Pass *pass)
 Tensor
 pass_forward(Pass *pass)
 {
-	int layers = pass->model->config.layers;
+	Model *model = pass->model;
+	int layers = model->config.layers;
 	Pass picked;
 
 	embedding_forward(pass);
@@ -305,11 +307,14 @@ pass_forward(Pass *pass)
 	}
 	for (int i = 0; i < layers; i++)
 	{
+		maps_pack(model, i, i - 1, false);
 		run_slices(pass, forward_between, i);
 		attention_attend(pass, i);
 	}
 	picked = pick_forward(pass);
+	maps_pack(model, layers, layers - 1, false);
 	run_slices(&picked, forward_between, layers);
+	maps_forget(model);
 	return pass->states[layers - 1].output;
 }
 
@@ -323,6 +328,7 @@ pass_gradient(const Pass *pass)
 static void
 compute_again(Pass *pass, int number)
 {
+	maps_pack(pass->model, number, number, false);
 	run_slices(pass, attention_project, number);
 	attention_attend(pass, number);
 	run_slices(pass, forward_behind, number);
@@ -331,12 +337,14 @@ compute_again(Pass *pass, int number)
 static void
 layers_backward(Pass *pass)
 {
+	Model *model = pass->model;
 	int lowest = pass_lowest(pass);
-	int i = pass->model->config.layers - 1;
+	int i = model->config.layers - 1;
 	Pass picked = picked_of(pass);
 
 	if (i < lowest)
 		return;
+	maps_pack(model, -1, i, true);
 	run_slices(&picked, backward_behind, i);
 	pick_backward(pass);
 	for (; i > lowest; i--)
@@ -344,15 +352,20 @@ layers_backward(Pass *pass)
 		attention_attend_backward(pass, i);
 		if (!pass->recomputes)
 		{
+			maps_pack(model, i, i - 1, true);
 			run_slices(pass, backward_between, i);
 			continue;
 		}
+		maps_pack(model, i, -1, true);
 		run_slices(pass, attention_project_backward, i);
 		compute_again(pass, i - 1);
+		maps_pack(model, -1, i - 1, true);
 		run_slices(pass, backward_behind, i - 1);
 	}
 	attention_attend_backward(pass, i);
+	maps_pack(model, i, -1, true);
 	run_slices(pass, attention_project_backward, i);
+	maps_forget(model);
 }
 
 void

@@ -37,7 +37,9 @@ typedef struct Parameter
 	const void *value; /* device: where the file lies, or in the flat weights */
 	bool is_copy;      /* value is memory of the parameter's own */
 	Packed packed;     /* value, for matmul */
-	Packed packed_grad; /* the same for matmul_input_grad */
+	/* The same for the moment (maps.c); NULL: it is not. */
+	const void *passing;      /* for matmul */
+	const void *passing_grad; /* for matmul_input_grad */
 } Parameter;
 
 /* What an adapter adds to a linear map: scale B A dropout(x). */
@@ -141,6 +143,18 @@ typedef struct LayerState
 	Tensor output;         /* [T, C]; the next layer's input */
 } LayerState;
 
+/* Weights of two layers' maps and their adapters at most. */
+#define MAPS_MAX (3 * LAYER_LINEARS)
+
+/* Weights that are packed for the moment. */
+typedef struct Maps
+{
+	char *memory; /* device; NULL: none are */
+	Parameter *parameter[MAPS_MAX];
+	int count;
+	size_t used; /* of memory */
+} Maps;
+
 struct Model
 {
 	Arena *arena;
@@ -190,6 +204,7 @@ struct Model
 	void *second_moment;
 	bool codes_moments; /* they are bytes, where that is worth it */
 	bool has_changed;   /* the weights have, since they were packed */
+	Maps maps;
 
 	LayerState *states; /* [L], of the pass that runs */
 	void *block;        /* the workspace's memory, reused by every pass */
@@ -341,14 +356,34 @@ extern bool model_config_json(Arena *arena, const Model *model, json_t **json,
 /* Lets go of what was opened at parameter->value: not of a trained copy. */
 extern void parameter_release(Model *model, Parameter *parameter);
 
+/* What a pass reads packed of weights that are trained. */
+typedef enum PackKind
+{
+	PACK_WHOLE,       /* all, as single tokens go through all layers at once */
+	PACK_BY_LAYERS,   /* what is packed already, else a layer's: maps_pack() */
+	PACK_FOR_TRAINING /* a layer's; what is packed would be so in vain */
+} PackKind;
+
 /*
- * Packs the weights that products of bf16 read, with_gradient also for
- * matmul_input_grad: those that are not, or have changed.  What is frozen is
- * mapped from a file where it can be kept in one (forms.h).  Where memory is
- * short they are read as they are stored (products.c).
+ * Packs the weights that products of bf16 read: those that are not, or have
+ * changed.  What is frozen is mapped from a file where it can be kept in one
+ * (forms.h).  Where memory is short they are read as they are stored
+ * (products.c).
  */
-extern void model_pack(Model *model, bool with_gradient);
+extern void model_pack(Model *model, PackKind kind);
 extern void parameter_unpack(Model *model, Parameter *parameter);
+
+/*
+ * Weights of a layer, and of the maps beside them, packed for the moment, until
+ * maps_forget(): those of the maps to queries, keys and values of layer `into`,
+ * and of those behind the attention of layer `behind`; a layer that there is
+ * not has none (maps.c).  For products, unless they are packed already, or
+ * for those of their way back.
+ */
+extern void maps_pack(Model *model, int into, int behind, bool is_backward);
+extern void maps_forget(Model *model);
+/* Takes the memory for them, once, where there is enough. */
+extern void maps_reserve(Model *model);
 
 extern Tensor parameter_vector(const Parameter *parameter);
 extern Matrix parameter_matrix(const Parameter *parameter);

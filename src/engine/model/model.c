@@ -574,6 +574,7 @@ model_close(void *object)
 	device->free(device, model->second_moment);
 	device->free(device, model->angles);
 	device->free(device, model->block);
+	device->free(device, model->maps.memory);
 }
 
 /* The token that ends responses: the tokenizer's, else the configuration's.

@@ -280,7 +280,9 @@ lay_out(Pass *pass, Model *model, int tokens, int sequences, int reach,
 		return false;
 	memset(pass, 0, sizeof(Pass));
 	model->device->products = model->products;
-	model_pack(model, keeps_state);
+	model_pack(model, keeps_state      ? PACK_FOR_TRAINING
+	                  : sequences == 0 ? PACK_WHOLE
+	                                   : PACK_BY_LAYERS);
 	pass->model = model;
 	pass->tokens = tokens;
 	pass->total = tokens;

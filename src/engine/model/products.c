@@ -56,12 +56,6 @@ model_set_products(Model *model, DType products)
 /* Of the memory that is left, what packed weights may take. */
 #define PACKED_SHARE 4
 
-static Packed *
-packed_of(Parameter *parameter, bool is_for_input_grad)
-{
-	return is_for_input_grad ? &parameter->packed_grad : &parameter->packed;
-}
-
 static size_t
 packed_bytes(const Model *model, const Parameter *parameter,
              bool is_for_input_grad)
@@ -72,24 +66,16 @@ packed_bytes(const Model *model, const Parameter *parameter,
 	                                   is_for_input_grad);
 }
 
-static void
-unpack(Model *model, Parameter *parameter, bool is_for_input_grad)
+void
+parameter_unpack(Model *model, Parameter *parameter)
 {
-	Packed *packed = packed_of(parameter, is_for_input_grad);
+	Packed *packed = &parameter->packed;
 
 	if (packed->is_copy)
 		model->device->free(model->device, (void *) (uintptr_t) packed->data);
 	else if (packed->data != NULL)
-		file_forget(packed->data,
-		            packed_bytes(model, parameter, is_for_input_grad));
+		file_forget(packed->data, packed_bytes(model, parameter, false));
 	*packed = (Packed){NULL, false};
-}
-
-void
-parameter_unpack(Model *model, Parameter *parameter)
-{
-	unpack(model, parameter, false);
-	unpack(model, parameter, true);
 }
 
 /* The matrices of the layers and of the LM head that are packed, in arena. */
@@ -98,7 +84,6 @@ typedef struct Matrices
 	Model *model;
 	Parameter **parameter;
 	int count;
-	bool is_for_input_grad;
 } Matrices;
 
 static Matrices
@@ -106,7 +91,7 @@ list_matrices(Arena *arena, Model *model)
 {
 	size_t most = (size_t) model->config.layers * LAYER_LINEARS + 1;
 	Matrices matrices = {model, arena_alloc(arena, most * sizeof(Parameter *)),
-	                     0, false};
+	                     0};
 	Linear *linears[LAYER_LINEARS];
 
 	for (int i = 0; i < model->config.layers; i++)
@@ -129,10 +114,9 @@ missing_bytes(const Matrices *matrices)
 	size_t bytes = 0;
 
 	for (int i = 0; i < matrices->count; i++)
-		if (packed_of(matrices->parameter[i], matrices->is_for_input_grad)
-		        ->data == NULL)
-			bytes += packed_bytes(matrices->model, matrices->parameter[i],
-			                      matrices->is_for_input_grad);
+		if (matrices->parameter[i]->packed.data == NULL)
+			bytes +=
+				packed_bytes(matrices->model, matrices->parameter[i], false);
 	return bytes;
 }
 
@@ -156,7 +140,7 @@ make_part(void *argument, int part, void *target, Failure *failure)
 	const Parameter *parameter = matrices->parameter[part];
 	Matrix matrix = parameter_matrix(parameter);
 
-	device->pack(device, target, &matrix, matrices->is_for_input_grad);
+	device->pack(device, target, &matrix, false);
 	forget_stored(parameter);
 	return device->sync(device, failure);
 }
@@ -170,9 +154,8 @@ form_name(Arena *arena, const Matrices *matrices)
 		first->stored != NULL && first->dtype != first->stored->dtype;
 
 	return arena_printf(
-		arena, "bf16%s%s%s%s", matrices->is_for_input_grad ? "-gradient" : "",
-		matrices->model->plan != NULL ? "-body" : "", is_quantized ? "-" : "",
-		is_quantized ? dtype_name(first->dtype) : "");
+		arena, "bf16%s%s%s", matrices->model->plan != NULL ? "-body" : "",
+		is_quantized ? "-" : "", is_quantized ? dtype_name(first->dtype) : "");
 }
 
 /* Finds them in a file, or makes it. */
@@ -196,8 +179,7 @@ map_packed(Arena *arena, Matrices *matrices)
 		/* Quantized weights are others than those of the file. */
 		form.parts[i].name = arena_printf(arena, "%s %s", parameter->name,
 		                                  dtype_name(parameter->dtype));
-		form.parts[i].bytes =
-			packed_bytes(model, parameter, matrices->is_for_input_grad);
+		form.parts[i].bytes = packed_bytes(model, parameter, false);
 	}
 	if (!forms_map(model->forms, &form))
 		return false;
@@ -205,9 +187,8 @@ map_packed(Arena *arena, Matrices *matrices)
 	{
 		Parameter *parameter = matrices->parameter[i];
 
-		unpack(model, parameter, matrices->is_for_input_grad);
-		*packed_of(parameter, matrices->is_for_input_grad) =
-			(Packed){form.parts[i].data, false};
+		parameter_unpack(model, parameter);
+		parameter->packed = (Packed){form.parts[i].data, false};
 	}
 	return true;
 }
@@ -223,58 +204,26 @@ pack_in_memory(const Matrices *matrices, bool is_changed)
 	{
 		Parameter *parameter = matrices->parameter[i];
 		Matrix matrix = parameter_matrix(parameter);
-		Packed *packed = packed_of(parameter, matrices->is_for_input_grad);
-		void *target = (void *) (uintptr_t) packed->data;
+		void *target = (void *) (uintptr_t) parameter->packed.data;
 
 		if (target != NULL && !is_changed)
 			continue;
 		if (target == NULL)
-			target = device->alloc(
-				device,
-				packed_bytes(model, parameter, matrices->is_for_input_grad));
+			target =
+				device->alloc(device, packed_bytes(model, parameter, false));
 		if (target == NULL)
 			return;
-		device->pack(device, target, &matrix, matrices->is_for_input_grad);
-		*packed = (Packed){target, true};
+		device->pack(device, target, &matrix, false);
+		parameter->packed = (Packed){target, true};
 		forget_stored(parameter);
 	}
 }
 
-/* Of one kind: in a file if that can be. */
 static void
-pack_in_file(Arena *arena, Matrices *matrices)
+unpack_matrices(const Matrices *matrices)
 {
-	if (missing_bytes(matrices) > 0)
-		map_packed(arena, matrices);
-}
-
-static bool
-has_packed_gradients(const Matrices *matrices)
-{
-	return matrices->count > 0 &&
-	       matrices->parameter[0]->packed_grad.data != NULL;
-}
-
-/* The same in memory, where there is enough; backward NULL: only forward. */
-static void
-pack_all(Matrices *forward, Matrices *backward, bool is_changed)
-{
-	Model *model = forward->model;
-	size_t missing = missing_bytes(forward);
-
-	if (backward != NULL)
-		missing += missing_bytes(backward);
-	if (missing == 0 && !is_changed)
-		return;
-	if (missing > model->device->room(model->device) / PACKED_SHARE)
-	{
-		for (int i = 0; is_changed && i < forward->count; i++)
-			parameter_unpack(model, forward->parameter[i]);
-		return;
-	}
-	pack_in_memory(forward, is_changed);
-	if (backward != NULL)
-		pack_in_memory(backward, is_changed);
+	for (int i = 0; i < matrices->count; i++)
+		parameter_unpack(matrices->model, matrices->parameter[i]);
 }
 
 /* A and B of an adapter's maps, in arena. */
@@ -284,7 +233,7 @@ list_adapter(Arena *arena, Model *model)
 	Adapter *adapter = model->adapter;
 	size_t most = 2 * (size_t) adapter->loras;
 	Matrices matrices = {model, arena_alloc(arena, most * sizeof(Parameter *)),
-	                     0, false};
+	                     0};
 
 	for (int i = 0; i < 2 * adapter->loras; i++)
 		if (packed_bytes(model, &adapter->parameters[i], false) > 0)
@@ -292,43 +241,56 @@ list_adapter(Arena *arena, Model *model)
 	return matrices;
 }
 
-/* Both forms where both are wanted: in a file if the weights are frozen and
- * that can be, else in memory. */
+/* In a file if they are frozen and that can be, else in memory if there is
+ * enough. */
 static void
-pack_matrices(Arena *arena, Matrices forward, bool with_gradient,
-              bool is_frozen, bool is_changed)
+pack_matrices(Arena *arena, Matrices matrices, bool is_frozen, bool is_changed)
 {
-	Matrices backward = forward;
+	Model *model = matrices.model;
+	size_t missing;
 
-	backward.is_for_input_grad = true;
-	with_gradient = !forward.model->device->packs_once &&
-	                (with_gradient || has_packed_gradients(&forward));
-	if (is_frozen)
-	{
-		pack_in_file(arena, &forward);
-		if (with_gradient)
-			pack_in_file(arena, &backward);
-	}
-	pack_all(&forward, with_gradient ? &backward : NULL, is_changed);
+	if (is_frozen && missing_bytes(&matrices) > 0)
+		map_packed(arena, &matrices);
+	missing = missing_bytes(&matrices);
+	if (missing == 0 && !is_changed)
+		return;
+	if (missing <= model->device->room(model->device) / PACKED_SHARE)
+		pack_in_memory(&matrices, is_changed);
+	else if (is_changed)
+		unpack_matrices(&matrices);
+}
+
+/* Those that are trained, for a pass of this kind. */
+static void
+pack_trained(Arena *arena, Matrices matrices, PackKind kind)
+{
+	Model *model = matrices.model;
+
+	if (kind == PACK_WHOLE || model->device->packs_once)
+		pack_matrices(arena, matrices, false, model->has_changed);
+	else if (kind == PACK_FOR_TRAINING || model->has_changed)
+		unpack_matrices(&matrices);
 }
 
 void
-model_pack(Model *model, bool with_gradient)
+model_pack(Model *model, PackKind kind)
 {
-	/* What an adapter lies beside is frozen. */
-	bool is_frozen = model->weights == NULL || model->adapter != NULL;
-	bool is_changed = model->has_changed;
 	Arena *arena;
 
 	if (model->products != DTYPE_BF16)
 		return;
 	arena = arena_create();
-	pack_matrices(arena, list_matrices(arena, model), with_gradient, is_frozen,
-	              is_changed && !is_frozen);
+	/* What an adapter lies beside is frozen. */
+	if (model->weights == NULL || model->adapter != NULL)
+		pack_matrices(arena, list_matrices(arena, model), true, false);
+	else
+		pack_trained(arena, list_matrices(arena, model), kind);
 	/* An adapter's are few numbers, and those of a file need no form. */
 	if (model->adapter != NULL)
-		pack_matrices(arena, list_adapter(arena, model), with_gradient, false,
-		              is_changed);
+		pack_trained(arena, list_adapter(arena, model),
+		             model->weights == NULL ? PACK_WHOLE : kind);
+	if (model->weights != NULL && !model->device->packs_once)
+		maps_reserve(model);
 	model->has_changed = false;
 	arena_destroy(arena);
 }

@@ -7,6 +7,7 @@
 
 #include "device/cpu/matmul_bf16.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Sums of products of rounded numbers differ from those in double by fp32's
@@ -367,6 +368,67 @@ packed_weights_give_the_same_bits(void **state)
 	}
 }
 
+/* A gradient by weights packed for the way forward alone, and by what is made
+ * of these, beside that by the weights themselves. */
+static void
+check_turned(int rows, int cols, bool transposed)
+{
+	Arena *arena = arena_create();
+	Matrix w = {random_tensor(arena, rows, cols, 1), transposed, NULL, NULL};
+	int n = transposed ? cols : rows;
+	int k = transposed ? rows : cols;
+	void *packed =
+		device->alloc(device, device->packed_bytes(device, &w, false));
+	void *packed_grad =
+		device->alloc(device, device->packed_bytes(device, &w, true));
+	Tensor dout = random_tensor(arena, 24, n, 2);
+	Tensor dx[3];
+	double all = 0;
+	double apart = 0;
+
+	for (int i = 0; i < 3; i++)
+		dx[i] = random_tensor(arena, 24, k, 3);
+	device->matmul_input_grad(device, dx[0], dout, &w, 0);
+	device->pack(device, packed, &w, false);
+	w.packed = packed;
+	device->pack(device, packed_grad, &w, true);
+	/* Nobody reads what is stored any more. */
+	w.tensor.data = NULL;
+	device->matmul_input_grad(device, dx[1], dout, &w, 0);
+	w.packed_grad = packed_grad;
+	device->matmul_input_grad(device, dx[2], dout, &w, 0);
+	assert_memory_equal(dx[1].data, dx[2].data,
+	                    (size_t) (24 * (k + GAP)) * sizeof(float));
+	for (int i = 0; i < 24; i++)
+		for (int j = 0; j < k; j++)
+		{
+			double exact = *at(dx[0], i, j);
+
+			all += exact * exact;
+			apart += pow(*at(dx[1], i, j) - exact, 2);
+		}
+	/* A tenth of the weights is rounded the other way, each by 2^-8. */
+	assert_true(apart <= 1e-6 * all);
+	device->free(device, packed);
+	device->free(device, packed_grad);
+	arena_destroy(arena);
+}
+
+static void
+a_gradient_reads_what_is_packed_for_the_way_forward(void **state)
+{
+	(void) state;
+	if (device->packs_once)
+		skip();
+	for (int transposed = 0; transposed < 2; transposed++)
+	{
+		check_turned(1, 3, transposed);
+		check_turned(70, 2100, transposed);
+		check_turned(2100, 65, transposed);
+		check_turned(600, 1030, transposed);
+	}
+}
+
 /* The same row among others and on another place. */
 static void
 check_rows(const Matrix *w, int fewest)
@@ -418,6 +480,7 @@ main(void)
 		cmocka_unit_test(stored_weights_are_rounded_likewise),
 		cmocka_unit_test(what_is_packed_is_what_its_number_says),
 		cmocka_unit_test(packed_weights_give_the_same_bits),
+		cmocka_unit_test(a_gradient_reads_what_is_packed_for_the_way_forward),
 		cmocka_unit_test(a_row_depends_on_no_other),
 	};
 	Failure failure;

@@ -309,6 +309,38 @@ weights_that_change_are_packed_anew(void **state)
 	check_packed_anew(&lora);
 }
 
+/* Bytes that training takes in all. */
+static uint64_t
+memory_in_training(DType products, const LoraOptions *lora)
+{
+	Arena *arena = arena_create();
+	uint64_t before = memory_used();
+	Model *model = open_model(arena, TINY_WIDE, products);
+	uint64_t after;
+
+	gradient(arena, model, lora);
+	after = memory_used();
+	arena_destroy(arena);
+	return after - before;
+}
+
+static void
+training_holds_one_layer_packed_beside_what_is_frozen(void **state)
+{
+	static const LoraOptions lora = {.rank = 5, .alpha = 10};
+	Arena *arena = arena_create();
+	Model *model = open_model(arena, TINY_WIDE, DTYPE_F32);
+	/* Packed, a number has 2 bytes; the embedding is not. */
+	uint64_t whole = 2 * (uint64_t) model_parameters(model);
+
+	(void) state;
+	assert_true(memory_in_training(DTYPE_BF16, NULL) <
+	            memory_in_training(DTYPE_F32, NULL) + whole / 2);
+	assert_true(memory_in_training(DTYPE_BF16, &lora) <
+	            memory_in_training(DTYPE_F32, &lora) + whole / 4 * 7);
+	arena_destroy(arena);
+}
+
 int
 main(void)
 {
@@ -321,6 +353,7 @@ main(void)
 		cmocka_unit_test(gradients_are_near_those_of_fp32),
 		cmocka_unit_test(bf16_learns_what_fp32_learns),
 		cmocka_unit_test(weights_that_change_are_packed_anew),
+		cmocka_unit_test(training_holds_one_layer_packed_beside_what_is_frozen),
 	};
 
 	return run_on_cpu(tests);

@@ -13,6 +13,8 @@
 #include "device/cpu/matmul.h"
 #include "device/cpu/matmul_bf16.h"
 
+#include <string.h>
+
 /* Numbers that are summed before they are added to the result, at most. */
 #define DEPTH 1024
 
@@ -29,7 +31,11 @@ typedef struct Factor
 {
 	Tensor tensor;
 	bool is_along;
-	const uint32_t *packed; /* see pack_all(); NULL: it is not */
+	const uint32_t *packed; /* see packed_at(); NULL: it is not */
+	const uint32_t *turned; /* it, packed with depth and columns exchanged:
+	                         * what is read in place of tensor; or NULL */
+	int64_t columns;        /* of turned, where it is given, */
+	int64_t depth;          /* and the length of its sums */
 } Factor;
 
 /* c[m, n] = beta c + a b^T, the sum of length depth. */
@@ -59,7 +65,8 @@ typedef struct Part
 	int64_t a_stride; /* pairs */
 	uint32_t *rows;   /* [block strips, a_stride] */
 	uint32_t *panels; /* [cols / BF16_COLS, panel_lines(), BF16_COLS] */
-	float *wide;      /* [BF16_COLS, depth], of weights that are not fp32 */
+	float *wide;      /* [BF16_COLS, wide_stride()], of weights that are not
+	                   * fp32 */
 } Part;
 
 const PairKernels *
@@ -116,6 +123,14 @@ block_depth(int64_t depth)
 	return round_up((depth + blocks - 1) / blocks, 2 * BF16_PAIRS);
 }
 
+/* Of a panel's numbers as fp32: rows a multiple of a page apart would fight for
+ * places in the cache. */
+static int64_t
+wide_stride(int64_t depth)
+{
+	return round_up(depth, 2 * BF16_PAIRS) + BF16_PAIRS;
+}
+
 /* Lines of BF16_COLS in a panel of so many pairs. */
 static int64_t
 panel_lines(const PairKernels *kernels, int64_t pairs)
@@ -146,49 +161,11 @@ begin_part(Part *part)
 	part->rows = (uint32_t *) cpu_scratch(
 		part->product->device,
 		(size_t) (part->block * height * part->a_stride +
-	              (is_packed ? 0 : panels + BF16_COLS * part->depth)));
+	              (is_packed ? 0
+	                         : panels + BF16_COLS * wide_stride(part->depth))));
 	part->panels = part->rows + part->block * height * part->a_stride;
 	part->wide = (float *) (part->panels + panels);
 	return part->rows != NULL;
-}
-
-/* Packs the panel of the columns [first, first + cols) of a block of the sum.
- * wide: [BF16_COLS, depth rounded up], for weights that are not fp32. */
-static void
-pack_panel(const PairKernels *kernels, const Factor *b, uint32_t *panel,
-           float *wide, int64_t first, int cols, int64_t start, int depth)
-{
-	const Tensor *stored = &b->tensor;
-	int64_t stride = stored->stride;
-	int64_t at = b->is_along ? first * stride + start : start * stride + first;
-	const float *source = (const float *) stored->data + at;
-
-	if (stored->dtype != DTYPE_F32)
-	{
-		int rows = b->is_along ? cols : depth;
-		int width = b->is_along ? depth : cols;
-
-		stride = b->is_along ? round_up(depth, 2 * BF16_PAIRS) : BF16_COLS;
-		for (int i = 0; i < rows; i++)
-			dtype_read(wide + i * stride, stored->data, stored->dtype,
-			           at + i * stored->stride, width);
-		source = wide;
-	}
-	(b->is_along ? kernels->panel_along
-	             : kernels->panel_across)(panel, source, stride, cols, depth);
-}
-
-static void
-pack_panels(const Part *part, int64_t first, int64_t cols, int64_t start,
-            int depth)
-{
-	const Product *product = part->product;
-	int64_t lines = panel_lines(product->kernels, part->depth / 2);
-
-	for (int64_t j = 0; j < cols; j += BF16_COLS)
-		pack_panel(product->kernels, &product->b, part->panels + j * lines,
-		           part->wide, first + j, (int) least(BF16_COLS, cols - j),
-		           start, depth);
 }
 
 /*
@@ -203,6 +180,111 @@ packed_at(const PairKernels *kernels, int64_t columns, int64_t column,
 	return round_up(columns, BF16_COLS) * (start / block) *
 	           panel_lines(kernels, block / 2) +
 	       column * panel_lines(kernels, pairs);
+}
+
+/* Of each pair the first number into row[0], the other into row[stride]. */
+CPU_KERNEL static void
+widen_bf16(float *row, int64_t stride, const uint32_t *pairs)
+{
+	uint32_t low[BF16_COLS];
+	uint32_t high[BF16_COLS];
+
+	for (int j = 0; j < BF16_COLS; j++)
+	{
+		low[j] = pairs[j] << 16;
+		high[j] = pairs[j] & 0xffff0000u;
+	}
+	memcpy(row, low, sizeof(low));
+	memcpy(row + stride, high, sizeof(high));
+}
+
+CPU_KERNEL static void
+widen_int16(float *row, int64_t stride, const uint32_t *pairs,
+            const float *scale)
+{
+	for (int j = 0; j < BF16_COLS; j++)
+	{
+		row[j] = (float) (int16_t) pairs[j] * scale[j];
+		row[stride + j] = (float) ((int32_t) pairs[j] >> 16) * scale[j];
+	}
+}
+
+/*
+ * wide[BF16_COLS, stride]: of columns [first, first + BF16_COLS) the numbers
+ * [start, start + depth) of the sum, both multiples of BF16_COLS, from what was
+ * packed for the other direction, where columns are what the sum runs over.
+ */
+static void
+read_turned(const Factor *b, float *wide, int64_t stride, int64_t first,
+            int64_t start, int depth)
+{
+	const PairKernels *packing = kernels(true);
+	int64_t block = block_depth(b->depth);
+	int64_t begin = first / block * block;
+	int64_t pairs =
+		round_up(least(block, b->depth - begin), 2 * BF16_PAIRS) / 2;
+
+	for (int64_t n = 0; n < depth; n += BF16_COLS)
+	{
+		const uint32_t *panel =
+			b->turned +
+			packed_at(packing, b->columns, start + n, begin, block, pairs);
+		const uint32_t *line = panel + (first - begin) / 2 * BF16_COLS;
+
+		for (int j = 0; j < BF16_COLS; j += 2, line += BF16_COLS)
+			if (packing->has_scales)
+				widen_int16(wide + j * stride + n, stride, line,
+				            (const float *) panel + pairs * BF16_COLS);
+			else
+				widen_bf16(wide + j * stride + n, stride, line);
+	}
+}
+
+/* Packs the panel of the columns [first, first + cols) of a block of the sum.
+ * wide: [BF16_COLS, wide_stride(depth)], for weights that are not fp32. */
+static void
+pack_panel(const PairKernels *kernels, const Factor *b, uint32_t *panel,
+           float *wide, int64_t first, int cols, int64_t start, int depth)
+{
+	const Tensor *stored = &b->tensor;
+	int64_t stride = stored->stride;
+	int64_t at = b->is_along ? first * stride + start : start * stride + first;
+	const float *source = (const float *) stored->data + at;
+	bool is_along = b->is_along;
+
+	if (b->turned != NULL)
+	{
+		stride = wide_stride(depth);
+		read_turned(b, wide, stride, first, start, depth);
+		is_along = true;
+		source = wide;
+	}
+	else if (stored->dtype != DTYPE_F32)
+	{
+		int rows = b->is_along ? cols : depth;
+		int width = b->is_along ? depth : cols;
+
+		stride = b->is_along ? wide_stride(depth) : BF16_COLS;
+		for (int i = 0; i < rows; i++)
+			dtype_read(wide + i * stride, stored->data, stored->dtype,
+			           at + i * stored->stride, width);
+		source = wide;
+	}
+	(is_along ? kernels->panel_along
+	          : kernels->panel_across)(panel, source, stride, cols, depth);
+}
+
+static void
+pack_panels(const Part *part, int64_t first, int64_t cols, int64_t start,
+            int depth)
+{
+	const Product *product = part->product;
+	int64_t lines = panel_lines(product->kernels, part->depth / 2);
+
+	for (int64_t j = 0; j < cols; j += BF16_COLS)
+		pack_panel(product->kernels, &product->b, part->panels + j * lines,
+		           part->wide, first + j, (int) least(BF16_COLS, cols - j),
+		           start, depth);
 }
 
 /* The panel that begins at this column of the result. */
@@ -360,8 +442,15 @@ multiply(const Product *product)
 static Factor
 factor_of(const Matrix *w, bool is_for_input_grad)
 {
-	return (Factor){w->tensor, w->transposed == is_for_input_grad,
-	                is_for_input_grad ? w->packed_grad : w->packed};
+	Factor factor = {.tensor = w->tensor,
+	                 .is_along = w->transposed == is_for_input_grad,
+	                 .packed = is_for_input_grad ? w->packed_grad : w->packed};
+
+	if (is_for_input_grad && !cpu_takes_codes(w))
+		factor.turned = w->packed;
+	factor.columns = w->transposed ? w->tensor.cols : w->tensor.rows;
+	factor.depth = w->transposed ? w->tensor.rows : w->tensor.cols;
+	return factor;
 }
 
 void
@@ -371,7 +460,7 @@ cpu_multiply_bf16(Device *device, Tensor out, Tensor x, const Matrix *w,
 	Product product = {.device = device,
 	                   .kernels = kernels(!is_for_input_grad),
 	                   .c = out,
-	                   .a = {x, true, NULL},
+	                   .a = {.tensor = x, .is_along = true},
 	                   .b = factor_of(w, is_for_input_grad),
 	                   .depth = x.cols,
 	                   .beta = beta};
@@ -385,8 +474,8 @@ cpu_multiply_bf16_grad(Device *device, Tensor target, Tensor rows, Tensor cols)
 	Product product = {.device = device,
 	                   .kernels = kernels(false),
 	                   .c = target,
-	                   .a = {rows, false, NULL},
-	                   .b = {cols, false, NULL},
+	                   .a = {.tensor = rows},
+	                   .b = {.tensor = cols},
 	                   .depth = rows.rows,
 	                   .beta = 1};
 
@@ -430,7 +519,8 @@ cpu_pack(Device *device, void *target, const Matrix *w, bool is_for_input_grad)
                                               CPU_PARALLEL_MIN)
 	for (int64_t j = 0; j < columns; j += BF16_COLS)
 	{
-		float *wide = cpu_scratch(device, (size_t) (BF16_COLS * block));
+		float *wide =
+			cpu_scratch(device, (size_t) (BF16_COLS * wide_stride(block)));
 
 		for (int64_t start = 0; wide != NULL && start < depth; start += block)
 		{
