@@ -6,28 +6,22 @@
  *	generate_bench export MODEL DTYPE FILE
  *
  * run: COUNT prompts of PROMPT tokens, TOKENS new ones each (stop tokens do
- * not end a response), REPEATS times; one JSON line with the best of them.
+ * not end a response), REPEATS times; one JSON line with the best of them, and
+ * with the share of the time of decoding, and of the processors', that its
+ * matrix products take when they are all there is.
  * The first token of each response comes from the prompts' own passes, so
  * decoding is what the others take.  Products are those of fp32 or bf16
  * numbers.  export: a GGUF file of fp32, fp16, bf16
  * or q8_0 weights, so that another program can be given the same model.
  */
 #include "bench.h"
+#include "products.h"
 
 #include "model/generation/generate.h"
 #include "model/layers.h"
 
 #include <omp.h>
 #include <string.h>
-
-static double
-cpu_seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-	return (double) now.tv_sec + 1e-9 * (double) now.tv_nsec;
-}
 
 /* The ids that generate_bench.py gives llama.cpp. */
 static TokenList *
@@ -46,12 +40,6 @@ make_prompts(Arena *arena, int vocabulary, int length, int count)
 	return prompts;
 }
 
-typedef struct Times
-{
-	double wall;
-	double cpu;
-} Times;
-
 /* What one generation of so many tokens takes. */
 static Times
 generate_once(Model *model, const TokenList *prompts, int count, int tokens)
@@ -62,20 +50,36 @@ generate_once(Model *model, const TokenList *prompts, int count, int tokens)
 	GenerateOptions options = {
 		.max_tokens = tokens, .top_p = 1, .repetition_penalty = 1};
 	Failure failure;
-	Times start = {seconds(), cpu_seconds()};
+	Times start = {seconds(), processor_seconds()};
 
 	check(generate(model, arena, &options, count, prompts, results, NULL, NULL,
 	               &failure),
 	      &failure);
 	arena_destroy(arena);
-	return (Times){seconds() - start.wall, cpu_seconds() - start.cpu};
+	return (Times){seconds() - start.clock,
+	               processor_seconds() - start.processor};
 }
 
 static Times
 best(Times a, Times b)
 {
-	return (Times){a.wall < b.wall ? a.wall : b.wall,
-	               a.cpu < b.cpu ? a.cpu : b.cpu};
+	return (Times){fmin(a.clock, b.clock), fmin(a.processor, b.processor)};
+}
+
+/* What the products of a token of every response take alone; nothing for a few
+ * responses, which wait for the weights. */
+static Times
+limit_of(Model *model, int count)
+{
+	static Products products;
+	PassWork work = {WORK_SCORE, 0, count, count};
+
+	products.device = model->device;
+	products.weights = model->layers[0].out.weight->dtype;
+	products.device->products = model_products(model);
+	return count >= 16 * products.device->threads
+	           ? pass_limit(&products, model_config(model), &work)
+	           : (Times){0, 0};
 }
 
 static void
@@ -87,6 +91,8 @@ run(Model *model, int length, int tokens, int count, int repeats)
 	Times first = {1e9, 1e9};
 	Times all = {1e9, 1e9};
 	double made = (double) count * (tokens - 1);
+	double memory;
+	Times limit;
 
 	model->config.stops = 0;
 	for (int i = 0; i < repeats; i++)
@@ -94,13 +100,19 @@ run(Model *model, int length, int tokens, int count, int repeats)
 		first = best(first, generate_once(model, prompts, count, 1));
 		all = best(all, generate_once(model, prompts, count, tokens));
 	}
+	memory = peak_mib();
+	limit = limit_of(model, count);
 	printf("{\"side\": \"alol\", \"prompts\": %d, \"prompt_tokens\": %d, "
 	       "\"tokens\": %d, \"prompts_per_second\": %.1f, "
 	       "\"decoded_per_second\": %.1f, \"decoded_per_cpu_second\": %.1f, "
-	       "\"all_per_second\": %.1f, \"peak_mib\": %.0f}\n",
-	       count, length, tokens, (double) count * length / first.wall,
-	       made / (all.wall - first.wall), made / (all.cpu - first.cpu),
-	       (double) count * tokens / all.wall, peak_mib());
+	       "\"all_per_second\": %.1f, \"peak_mib\": %.0f, "
+	       "\"limit\": %.3f, \"cpu_limit\": %.3f}\n",
+	       count, length, tokens, (double) count * length / first.clock,
+	       made / (all.clock - first.clock),
+	       made / (all.processor - first.processor),
+	       (double) count * tokens / all.clock, memory,
+	       limit.clock * (tokens - 1) / (all.clock - first.clock),
+	       limit.processor * (tokens - 1) / (all.processor - first.processor));
 	arena_destroy(arena);
 }
 

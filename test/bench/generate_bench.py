@@ -7,7 +7,8 @@ run: MODEL, a directory or GGUF file, is written as GGUF in each dtype (fp32,
 bf16, q8_0) and given to both sides in turn, ROUNDS times; a file of its own
 dtype ("as-is") is taken as it is.  One JSON line for each dtype and number of
 prompts: tokens a second, and a second of processor time, of both sides (the
-best and the median round) and the ratio of the best.  On a busy machine only
+best and the median round), the ratio of the best, and ours as a share of what
+the matrix products alone would do.  On a busy machine only
 processor time on one thread (THREADS=1) says much.  llama: one round of llama-cpp-python, which run() starts in
 a process of its own so that neither side's threads disturb the other's.
 
@@ -139,6 +140,9 @@ def compare(engine, path, dtype, count):
             line[f"{side}_{what}"] = round(max(rates), 1)
             line[f"{side}_{what}_median"] = round(statistics.median(rates), 1)
         line[f"{what}_ratio"] = round(best["alol"] / best["llama"], 2)
+    fastest = max(rounds["alol"], key=lambda one: one["decoded_per_second"])
+    line["limit"] = fastest["limit"]
+    line["cpu_limit"] = max(one["cpu_limit"] for one in rounds["alol"])
     print(json.dumps(line), flush=True)
     return line
 

@@ -271,6 +271,7 @@ def generation(_):
             continue
         rows.append(
             [line["dtype"], number(line["prompts"])]
+            + [number(line["limit"] * 100, 0, " %") if line["limit"] else ""]
             + [
                 number(line[f"{side}_decoded_per_second"], 1)
                 for side in ("alol", "llama")
@@ -282,7 +283,7 @@ def generation(_):
         f"## Generation\n\n{os.path.basename(MODELS[-1])}: greedy, decoded tokens/s, the best of the rounds; llama.cpp by llama-cpp-python on the same "
         "GGUF file.\n\n"
         + table(
-            ["weights", "prompts", "alol", "llama.cpp", "ratio", "ratio of processor time"],
+            ["weights", "prompts", "of GEMM limit", "alol", "llama.cpp", "ratio", "ratio of processor time"],
             rows,
         )
     )

@@ -5,12 +5,13 @@
  *
  * Every product of the pass is done alone, in its own shape, and counts with
  * the best of several tries: divided by itself among the threads, or in slices
- * of rows.
+ * of rows; few rows by the kernels for few, and by those for many.
  */
 #pragma once
 
 #include "bench.h"
 
+#include "base/quant.h"
 #include "device/device.h"
 #include "model/files/config.h"
 #include "model/model.h"
@@ -19,6 +20,9 @@
 
 #define PRODUCT_TRIES 5
 #define PRODUCTS_MOST 128
+
+/* Up to so many rows the CPU has other kernels. */
+#define FEW_ROWS 128
 
 /* Seconds by the clock, and of all threads on a processor. */
 typedef struct Times
@@ -55,6 +59,7 @@ typedef struct Product
 	Device *device;
 	ProductKind kind;
 	int slices;
+	bool rows_alike;
 	Tensor x;
 	Tensor w;
 	void *packed; /* of w; NULL: none */
@@ -99,6 +104,7 @@ time_product(Product *p)
 	/* GPUs take a hundredth of the time. */
 	int times = 1 + (int) ((p->device->threads == 0 ? 1e11 : 1e8) / work);
 
+	p->device->rows_alike = p->rows_alike;
 	for (int i = 0; i < PRODUCT_TRIES; i++)
 	{
 		double start = seconds();
@@ -111,30 +117,55 @@ time_product(Product *p)
 		p->best.processor =
 			fmin(p->best.processor, (processor_seconds() - used) / times);
 	}
+	p->device->rows_alike = false;
+}
+
+static void
+time_ways(Product *p)
+{
+	int threads = p->device->threads;
+
+	for (int alike = 0; alike < (p->x.rows <= FEW_ROWS ? 2 : 1); alike++)
+	{
+		p->rows_alike = alike == 1;
+		p->slices = 1;
+		time_product(p);
+		p->slices = threads;
+		if (threads > 1 && p->x.rows >= 16 * threads)
+			time_product(p);
+	}
 }
 
 /* Products that have been timed, and the memory they share. */
 typedef struct Products
 {
 	Device *device;
+	DType weights; /* as they are stored */
 	Product known[PRODUCTS_MOST];
 	int count;
 } Products;
 
 /* Of both signs: zeros are not packed as other numbers are. */
 static Tensor
-numbers(Device *device, int64_t rows, int64_t cols)
+numbers(Device *device, DType dtype, int64_t rows, int64_t cols)
 {
-	size_t count = (size_t) rows * (size_t) cols;
-	float *data = malloc(sizeof(float) * count);
-	float *on_device = device->alloc(device, sizeof(float) * count);
+	int64_t count = rows * cols;
+	size_t bytes = dtype_bytes(dtype, count);
+	float *data = malloc(sizeof(float) * (size_t) count);
+	void *stored = malloc(bytes);
+	void *on_device = device->alloc(device, bytes);
 
-	for (size_t i = 0; i < count; i++)
+	for (int64_t i = 0; i < count; i++)
 		data[i] = (float) (i * 7919 % 1009) / 1009 - 0.5f;
-	device->upload(device, on_device, data, sizeof(float) * count);
+	if (dtype_block(dtype) == 1)
+		dtype_from_f32(stored, data, dtype, (size_t) count);
+	else
+		quant_write(stored, data, dtype, count);
+	device->upload(device, on_device, stored, bytes);
 	finish(device);
 	free(data);
-	return tensor_at(on_device, rows, cols);
+	free(stored);
+	return (Tensor){on_device, dtype, rows, cols, cols};
 }
 
 /* As models have their weights. */
@@ -164,19 +195,15 @@ time_of(Products *products, ProductKind kind, int64_t m, int64_t n, int64_t k)
 		    p->w.cols == k)
 			return p->best;
 	}
-	product.x = numbers(device, m, k);
-	product.w = numbers(device, n, k);
-	product.out = numbers(device, m, n);
+	product.x = numbers(device, DTYPE_F32, m, k);
+	product.w = numbers(device, products->weights, n, k);
+	product.out = numbers(device, DTYPE_F32, m, n);
 	if (device->products == DTYPE_BF16)
 	{
 		product.packed = packed(device, product.w, false);
 		product.packed_grad = packed(device, product.w, true);
 	}
-	product.slices = 1;
-	time_product(&product);
-	product.slices = device->threads;
-	if (device->threads > 1 && m >= 16 * product.slices)
-		time_product(&product);
+	time_ways(&product);
 	device->free(device, product.x.data);
 	device->free(device, product.w.data);
 	device->free(device, product.packed);
