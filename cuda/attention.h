@@ -8,7 +8,8 @@
  * along y.
  *
  * Two bodies compute the same: attention_plain.cu in fp32, for any shape, and
- * attention_tiles*.cu on tensor cores, where products are rounded to bf16.
+ * attention_tiles*.cu on tensor cores, where products are rounded to bf16.  A
+ * new token's against a cache is in attention_cached.cu.
  */
 #pragma once
 
@@ -150,6 +151,10 @@ typedef struct AttentionGrad
 	Tensor lse;
 	Tensor delta;
 } AttentionGrad;
+
+/* False, with a failure kept, where heads have more numbers than
+ * HEAD_DIM_MAX. */
+extern bool attention_check_shape(Device *device, const AttentionShape *shape);
 
 extern void attention_plain(Device *device, const AttentionShape *shape,
                             Tensor out, Tensor q, Tensor k, Tensor v,

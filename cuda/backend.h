@@ -33,6 +33,9 @@ extern "C"
  * two more of what is about to be multiplied. */
 #define ROUNDED_COUNT 4
 
+/* Numbers of CudaDevice's turns. */
+#define CUDA_TURNS (64 << 10)
+
 /* What cuda_scratch() keeps apart. */
 typedef enum CudaScratch
 {
@@ -70,6 +73,8 @@ typedef struct CudaDevice
 	float *nf4_tables;    /* device: 16 codes, 256 levels (base/quant.h) */
 	float *moment_levels; /* device: 256 of moments, 256 of their squares
 	                       * (base/dynamic8.h) */
+	int *turns;           /* device: CUDA_TURNS zeros, by which blocks that
+	                       * work together know the last one (it leaves zeros) */
 } CudaDevice;
 
 static inline CudaDevice *

@@ -95,6 +95,7 @@ cuda_close(Device *device)
 		cuda_free(device, cuda->scratch[i]);
 	cuda_free(device, cuda->nf4_tables);
 	cuda_free(device, cuda->moment_levels);
+	cuda_free(device, cuda->turns);
 	if (cuda->cublas != NULL)
 		cublasDestroy(cuda->cublas);
 	cuda_free(device, cuda->cublas_memory);
@@ -258,6 +259,7 @@ upload_tables(CudaDevice *cuda)
 	cuda_upload(device, cuda->moment_levels, dynamic8_signed.level, bytes);
 	cuda_upload(device, cuda->moment_levels + 256, dynamic8_square.level,
 	            bytes);
+	cuda->turns = (int *) cuda_alloc(device, CUDA_TURNS * sizeof(int));
 }
 
 static bool

@@ -67,6 +67,13 @@ pieces_of(int64_t count, int64_t size)
 	return (unsigned) ((count + size - 1) / size);
 }
 
+/* Do all rows of fp32 numbers begin at multiples of 16 bytes? */
+static inline bool
+rows_are_wide(const Tensor &x)
+{
+	return (uintptr_t) x.data % 16 == 0 && x.stride % 4 == 0;
+}
+
 /* Kernels of elements have a thread for each: grid x counts rows, y pieces of
  * columns. */
 static inline dim3

@@ -315,9 +315,10 @@ scores_by_distance_and_their_gradients_are_those_of_the_cpu(void **state)
 static void
 a_token_attends_to_its_cache_as_on_the_cpu(void **state)
 {
-	static const int shapes[][4] = {{4, 2, 16, 0}, {1, 1, 12, 0},
-	                                {1, 1, 13, 0}, {3, 1, 64, 5},
-	                                {2, 1, 96, 1}, {2, 2, 256, 0}};
+	static const int shapes[][4] = {
+		{4, 2, 16, 0}, {1, 1, 12, 0}, {1, 1, 13, 0},
+		{3, 1, 64, 5}, {2, 1, 96, 1}, {2, 2, 256, 0},
+		{7, 1, 4, 0},  {4, 2, 1, 0},  {4, 1, 80, 0}};
 	static const int32_t first[] = {0, 1, 6, 40, 100};
 	static const int32_t length[] = {1, 4, 33, 60, 7};
 
@@ -348,6 +349,93 @@ a_token_attends_to_its_cache_as_on_the_cpu(void **state)
 	}
 }
 
+/* Rows of a cache as long as here, each at its own place. */
+#define LONG_ROWS 7
+#define LONG_CACHE 5000
+
+/* Around the steps of 128 keys and the parts of 512 that it is read in. */
+static void
+long_caches_agree(void **state)
+{
+	static const int shapes[][5] = {{3, 1, 8, 0, 1},
+	                                {2, 1, 12, 700, 0},
+	                                {5, 1, 20, 0, 0},
+	                                {1, 1, 6, 0, 0},
+	                                {2, 2, 16, 129, 1}};
+	static const int32_t first[LONG_ROWS] = {0, 1, 500, 4, 900, 3, 0};
+	static const int32_t length[LONG_ROWS] = {127, 128,  129,       512,
+	                                          513, 1025, LONG_CACHE};
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
+	{
+		int64_t q_cols = (int64_t) shapes[i][0] * shapes[i][2];
+		int64_t kv_cols = (int64_t) shapes[i][1] * shapes[i][2];
+		AttentionShape shape = {.heads = shapes[i][0],
+		                        .kv_heads = shapes[i][1],
+		                        .head_dim = shapes[i][2],
+		                        .scale = 0.3f,
+		                        .window = shapes[i][3]};
+		Pair q = pair_random(LONG_ROWS, q_cols, q_cols, 1);
+		Pair k = pair_random(LONG_CACHE, kv_cols, kv_cols + shapes[i][4], 2);
+		Pair v = pair_random(LONG_CACHE, kv_cols, kv_cols + 4, 3);
+		Pair out = pair_random(LONG_ROWS, q_cols, q_cols, 4);
+		PairBytes from = pair_bytes(first, sizeof(first));
+		PairBytes count = pair_bytes(length, sizeof(length));
+
+		ON_BOTH(attention_cached, &shape, out.on[d], q.on[d], k.on[d], v.on[d],
+		        from.on[d], count.on[d]);
+		pair_assert_near(out, 1e-5);
+		pair_end();
+	}
+}
+
+/* Blocks end in another order at each launch, and a cache that is longer has
+ * room for more parts. */
+static void
+a_row_of_a_cache_gives_the_same_bits_in_any_company(void **state)
+{
+	static const int32_t first[LONG_ROWS] = {0, 40, 3, 0, 900, 0, 0};
+	static const int32_t length[LONG_ROWS] = {1300, 600, 17,  1300,
+	                                          513,  700, 1300};
+	enum
+	{
+		COLS = 3 * 16
+	};
+	AttentionShape shape = {
+		.heads = 3, .kv_heads = 1, .head_dim = 16, .scale = 0.3f};
+	Device *gpu = pair_device[1];
+	Pair q = pair_random(LONG_ROWS, COLS, COLS, 1);
+	Pair k = pair_random(LONG_CACHE, 16, 16, 2);
+	Pair v = pair_random(LONG_CACHE, 16, 16, 3);
+	Pair all = pair_random(LONG_ROWS, COLS, COLS, 4);
+	Pair alone = pair_random(LONG_ROWS, COLS, COLS, 5);
+	PairBytes from = pair_bytes(first, sizeof(first));
+	PairBytes count = pair_bytes(length, sizeof(length));
+	float *numbers[2];
+
+	(void) state;
+	gpu->attention_cached(gpu, &shape, all.on[1], q.on[1], k.on[1], v.on[1],
+	                      from.on[1], count.on[1]);
+	for (int i = 0; i < LONG_ROWS; i++)
+	{
+		int64_t rows = first[i] + length[i];
+
+		gpu->attention_cached(
+			gpu, &shape, tensor_rows(alone.on[1], i, 1),
+			tensor_rows(q.on[1], i, 1), tensor_rows(k.on[1], 0, rows),
+			tensor_rows(v.on[1], 0, rows), (const int32_t *) from.on[1] + i,
+			(const int32_t *) count.on[1] + i);
+	}
+	numbers[0] = pair_download(all, 1);
+	numbers[1] = pair_download(alone, 1);
+	assert_memory_equal(numbers[0], numbers[1],
+	                    LONG_ROWS * COLS * sizeof(float));
+	free(numbers[0]);
+	free(numbers[1]);
+	pair_end();
+}
+
 static void
 heads_that_are_too_long_are_refused(void **state)
 {
@@ -375,6 +463,8 @@ main(void)
 		cmocka_unit_test(
 			scores_by_distance_and_their_gradients_are_those_of_the_cpu),
 		cmocka_unit_test(a_token_attends_to_its_cache_as_on_the_cpu),
+		cmocka_unit_test(long_caches_agree),
+		cmocka_unit_test(a_row_of_a_cache_gives_the_same_bits_in_any_company),
 		cmocka_unit_test(heads_that_are_too_long_are_refused),
 	};
 

@@ -205,6 +205,12 @@ __syncwarp(unsigned mask = 0xffffffff)
 	shim_warp_barrier(mask);
 }
 
+/* Blocks run one after the other: what one wrote is there for the next. */
+static inline void
+__threadfence(void)
+{
+}
+
 /* The value of lane `from` of this lane's part of its warp; a lane that does
  * not take part has none to give. */
 template <typename T>
