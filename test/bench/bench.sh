@@ -5,8 +5,11 @@
 #	                                       transformers and peft (without: the
 #	                                       engine only), and llama_cpp
 #	make bench MODELS="DIRECTORY..."       Hugging Face directories to measure
-#	make bench PARTS="training growth"     some of performance.py's parts
-#	make bench OUTPUT=docs/performance.md  the page that it writes
+#	make bench OUTPUT=docs/performance.md  the page that it writes, and beside
+#	                                       it what was measured (.json)
+#	make bench PARTS="training growth"     some of performance.py's parts; the
+#	                                       page shows others as measured last
+#	make bench ROUNDS=1                    runs of each program (3)
 #
 # Without MODELS: stories260K, where ../shared/models holds it, and random
 # weights in the shapes of SmolLM2-135M, which torch makes.  Scoring and A-LoL

@@ -5,6 +5,8 @@
 
 Parts: training, growth, generation, sharing, sql; all without a name.  Programs run in
 turn, never at once, as many rounds as asked for, and a table shows medians.
+What was measured is kept beside FILE, whose ending is then .json: parts that
+are not named are shown as they were measured last, so the page is whole.
 make bench calls it with what it needs in the environment:
 
     ALOL_BENCH_ENGINE  the folder of the engine's benchmarks
@@ -62,22 +64,20 @@ def run(command, **settings):
 
 
 class Results:
-    """Values of repeated runs by what they are of."""
+    """Lines of repeated runs by what they are of; as a list they are JSON."""
 
-    def __init__(self):
-        self.values = {}
+    def __init__(self, runs=()):
+        self.runs = list(runs)
 
     def add(self, key, line):
-        for name, value in line.items():
-            if isinstance(value, (int, float)):
-                self.values.setdefault(key, {}).setdefault(name, []).append(value)
+        self.runs.append([list(key), line])
 
     def median(self, key, name):
-        values = self.values.get(key, {}).get(name)
+        values = [line[name] for of, line in self.runs if of == list(key) and name in line]
         return statistics.median(values) if values else None
 
     def has(self, key):
-        return key in self.values
+        return any(of == list(key) for of, _ in self.runs)
 
 
 def number(value, digits=0, unit=""):
@@ -160,12 +160,20 @@ def best_peer(results, style, work):
     return speed, results.median((style, work, dtype), "peak_mib"), dtype
 
 
-def training(rounds):
-    text = ""
+def measure_training(rounds):
+    models = []
     for model in MODELS:
         results = Results()
         for _ in range(rounds):
             train_once(model, results)
+        models.append({"name": os.path.basename(model), "shape": shape(model), "runs": results.runs})
+    return models
+
+
+def show_training(models):
+    text = ""
+    for model in models:
+        results = Results(model["runs"])
         rows = []
         for work in ("score", "train", "train adamw8bit", "train adapter", "generate 1"):
             tuned, memory, peer_dtype = best_peer(results, "tuned", work)
@@ -191,10 +199,10 @@ def training(rounds):
                         number(memory and peak / memory, 2),
                     ]
                 )
-        prompt, response, batch, steps = shape(model)
+        prompt, response, batch, steps = model["shape"]
         text += (
-            f"\n### {os.path.basename(model)}\n\nPrompts of {prompt} and responses of {response} tokens on average, {batch} a step, "
-            f"{steps} steps; rounds: {rounds}.\n\n"
+            f"\n### {model['name']}\n\nPrompts of {prompt} and responses of {response} tokens on average, {batch} a step, "
+            f"{steps} steps.\n\n"
         )
         text += table(
             [
@@ -203,7 +211,7 @@ def training(rounds):
             ],
             rows,
         )
-    return "## Training and scoring\n" + text
+    return text
 
 
 # -------------------------------------------------------------------- growth
@@ -217,10 +225,10 @@ def measured(model, results, key, shape_of_step, rank="0"):
         results.add((line["work"], key), line)
 
 
-def growth(rounds):
+def measure_growth(rounds):
     """How speed and memory change with the rows of a step, and with their
     length."""
-    rows, lengths = [], []
+    models = []
     for model in MODELS:
         prompt, response, batch, _ = shape(model)
         sizes = [int(batch) // 4, int(batch), 4 * int(batch)]
@@ -234,17 +242,25 @@ def growth(rounds):
                 step = [str(mean * 2 // 3), str(mean // 3), batch]
                 measured(model, results, f"of {mean}", step)
                 measured(model, results, f"of {mean}", step, RANK)
-        name = os.path.basename(model)
+        models.append({"name": os.path.basename(model), "batch": batch, "sizes": sizes, "means": means, "runs": results.runs})
+    return models
+
+
+def show_growth(models):
+    rows, lengths = [], []
+    for model in models:
+        results = Results(model["runs"])
+        name, batch, means = model["name"], model["batch"], model["means"]
         for work in ("score", "train"):
-            rows.append([name, work] + grown(results, work, sizes))
+            rows.append([name, work] + grown(results, work, model["sizes"]))
         for work in ("score", "train", "train adapter"):
             keys = [f"of {mean}" for mean in means]
             lengths.append([name, work, batch, str(means[0])] + grown(results, work, keys))
     head = ["1x", "4x", "16x", "MiB at 1x", "4x", "16x"]
-    text = "## Growth with rows\n\nFrom a quarter of the responses above to four times as many.\n\n"
+    text = "\nWith rows: from a quarter of the responses above to four times as many.\n\n"
     text += table(["model", "work", "tokens/s at " + head[0], *head[1:]], rows)
     head = ["1x", "2x", "4x", "MiB at 1x", "2x", "4x"]
-    text += "\n## Growth with length\n\nTokens of prompt and response on average at 1x; twice, and four times as many.\n\n"
+    text += "\nWith length: tokens of prompt and response on average at 1x; twice, and four times as many.\n\n"
     text += table(["model", "work", "responses", "tokens", "tokens/s at " + head[0], *head[1:]], lengths)
     return text
 
@@ -260,15 +276,19 @@ def grown(results, work, keys):
 # ---------------------------------------------------------------- generation
 
 
-def generation(_):
-    """The larger model beside llama.cpp; without it nothing."""
+def measure_generation(_):
+    """The larger model beside llama.cpp, in rounds of its own; without it
+    nothing."""
     if not PEER or not MODELS:
-        return ""
+        return {"name": "", "lines": []}
     program = [PEER, f"{HERE}/generate_bench.py", "run", f"{ENGINE}/generate_bench"]
+    lines = [line for line in run([*program, MODELS[-1]], BATCH="128") if "prompts" in line]
+    return {"name": os.path.basename(MODELS[-1]), "lines": lines}
+
+
+def show_generation(measured_lines):
     rows = []
-    for line in run([*program, MODELS[-1]], BATCH="128"):
-        if "prompts" not in line:
-            continue
+    for line in measured_lines["lines"]:
         rows.append(
             [line["dtype"], number(line["prompts"])]
             + [number(line["limit"] * 100, 0, " %") if line["limit"] else ""]
@@ -280,7 +300,7 @@ def generation(_):
             + [number(line["decoded_per_cpu_second_ratio"], 2)]
         )
     return (
-        f"## Generation\n\n{os.path.basename(MODELS[-1])}: greedy, decoded tokens/s, the best of the rounds; llama.cpp by llama-cpp-python on the same "
+        f"\n{measured_lines['name']}: greedy, decoded tokens/s, the best of the rounds; llama.cpp by llama-cpp-python on the same "
         "GGUF file.\n\n"
         + table(
             ["weights", "prompts", "of GEMM limit", "alol", "llama.cpp", "ratio", "ratio of processor time"],
@@ -292,17 +312,25 @@ def generation(_):
 # ----------------------------------------------------------- shared prompts
 
 
-def sharing(rounds):
-    rows = []
+def measure_sharing(rounds):
+    models = []
     for model in MODELS:
         prompt, response, _, _ = shape(model)
-        for line in run([f"{ENGINE}/share_bench", model, prompt, response, "4", str(rounds)]):
+        lines = run([f"{ENGINE}/share_bench", model, prompt, response, "4", str(rounds)])
+        models.append({"name": os.path.basename(model), "lines": lines})
+    return models
+
+
+def show_sharing(models):
+    rows = []
+    for model in models:
+        for line in model["lines"]:
             rows.append(
-                [os.path.basename(model), line["work"]]
+                [model["name"], line["work"]]
                 + [number(line[name], 3) for name in ("apart", "shared")]
                 + [number(line["ratio"], 2), number(line["tokens"], 2)]
             )
-    return "## Prompts that responses share\n\nFour pairs with a prompt each, and with two.\n\n" + table(
+    return "\nFour pairs with a prompt each, and with two; the best of the rounds.\n\n" + table(
         ["model", "work", "s apart", "s shared", "ratio", "ratio of tokens"], rows
     )
 
@@ -310,26 +338,72 @@ def sharing(rounds):
 # ------------------------------------------------------- scripts of their own
 
 
-def script(name, *arguments):
-    """What a script prints, as it prints it."""
-    printed = output([f"{HERE}/{name}", *arguments])
-    return printed and f"```\n$ test/bench/{name}\n{printed}\n```\n\n"
-
-
-def sql(_):
-    text = script("score.sh") + script("rewards.sh")
+def measure_sql(_):
+    """What scripts print, which have rounds of their own."""
+    scripts = [["score.sh"], ["rewards.sh"]]
     if MODELS:
-        text += script("sessions.sh", MODELS[-1])
-    return "## What SQL adds\n\n" + text
+        scripts.append(["sessions.sh", MODELS[-1]])
+    return [[name, output([f"{HERE}/{name}", *arguments])] for name, *arguments in scripts]
 
 
+def show_sql(scripts):
+    return "".join(
+        f"\n```\n$ test/bench/{name}\n{printed}\n```\n" for name, printed in scripts if printed
+    )
+
+
+# ------------------------------------------------------------------ the page
+
+# Title, what measures (given the rounds: something that JSON can hold), and
+# what makes text of that.
 PARTS = {
-    "training": training,
-    "growth": growth,
-    "generation": generation,
-    "sharing": sharing,
-    "sql": sql,
+    "training": ("Training and scoring", measure_training, show_training),
+    "growth": ("Growth", measure_growth, show_growth),
+    "generation": ("Generation", measure_generation, show_generation),
+    "sharing": ("Prompts that responses share", measure_sharing, show_sharing),
+    "sql": ("What SQL adds", measure_sql, show_sql),
 }
+
+
+def git(*arguments):
+    return subprocess.run(
+        ["git", "-C", f"{HERE}/../..", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def revision():
+    """Of the code that is measured, as git names it."""
+    name = git("describe", "--always", "--exclude=*").stdout.strip()
+    changed = git("diff-index", "--quiet", "HEAD", "--", "src", "sql", "test").returncode
+    return (name or "no commit") + (", changed" if name and changed else "")
+
+
+def measure(part, rounds):
+    name, isa = processor()
+    return {
+        "where": f"{name} ({isa}), {setting('THREADS', '2')} threads",
+        "when": f"{datetime.date.today()}, {revision()}",
+        "rounds": rounds,
+        "results": PARTS[part][1](rounds),
+    }
+
+
+def page(kept):
+    text = (
+        "# Performance\n\nMeasured by `make bench`, which wrote this page: programs run in turn on one machine, and medians of their rounds stand "
+        "here. *Tuned* is PyTorch with transformers and PEFT as a careful user has them (reference once, head on response positions, rows of similar "
+        "length together), in its faster dtype; *naive* as the paper's released code does it. The GEMM limit is that of the same products alone, in the "
+        "same run. What each part was measured with stands below its title.\n"
+    )
+    for part, (title, _, show) in PARTS.items():
+        if part in kept:
+            record = kept[part]
+            text += f"\n## {title}\n\n{record['where']}, rounds: {record['rounds']}, {record['when']}.\n"
+            text += show(record["results"])
+    return text
 
 
 def main():
@@ -338,22 +412,24 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("parts", nargs="*", metavar="PART")
     options = parser.parse_args()
-    name, isa = processor()
-    text = (
-        "# Performance\n\nMeasured by `make bench`, which wrote this page: programs run in turn on one machine, and medians of their rounds stand "
-        "here. *Tuned* is PyTorch with transformers and PEFT as a careful user has them (reference once, head on response positions, rows of similar "
-        "length together), in its faster dtype; *naive* as the paper's released code does it. The GEMM limit is that of the same products alone, in the "
-        "same run.\n\n"
-        f"{name} ({isa}), {setting('THREADS', '2')} threads, {datetime.date.today()}.\n\n"
-    )
-    for part in options.parts or PARTS:
+    for part in options.parts:
         if part not in PARTS:
             parser.error(f"unknown part {part}; parts are {', '.join(PARTS)}")
-        text += PARTS[part](options.rounds) + "\n"
-    print(text)
-    if options.output:
-        with open(options.output, "w", encoding="utf-8") as file:
-            file.write(text)
+    kept_path = options.output and os.path.splitext(options.output)[0] + ".json"
+    kept = {}
+    if kept_path and os.path.exists(kept_path):
+        with open(kept_path, encoding="utf-8") as file:
+            kept = json.load(file)
+    for part in options.parts or PARTS:
+        kept[part] = measure(part, options.rounds)
+        # After each part: one that is broken off loses no other.
+        if options.output:
+            with open(kept_path, "w", encoding="utf-8") as file:
+                json.dump(kept, file, indent=1)
+                file.write("\n")
+            with open(options.output, "w", encoding="utf-8") as file:
+                file.write(page(kept))
+    print(page(kept))
 
 
 if __name__ == "__main__":
