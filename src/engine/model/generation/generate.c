@@ -107,12 +107,13 @@ append(Generator *g, Slot *slot, int32_t id, Failure *failure)
 	return true;
 }
 
-/* Takes the next token of the place from its logits. */
+/* Takes the next token of the place from a row of logits. */
 static bool
-take_token(Generator *g, Sampling *sampling, int place, float *logits,
+take_token(Generator *g, Sampling *sampling, int place, int row,
            Failure *failure)
 {
 	const ModelConfig *c = &g->model->config;
+	float *logits = g->lanes.logits + (size_t) row * (size_t) c->vocabulary;
 	Slot *slot = &sampling->slots[place];
 	int prompt = g->prompt[place];
 	Generation *result = &g->results[prompt];
@@ -124,7 +125,11 @@ take_token(Generator *g, Sampling *sampling, int place, float *logits,
 	if (slot->seen != NULL)
 		sample_penalize(logits, c->vocabulary, slot->seen,
 		                g->options->repetition_penalty);
-	id = sample_token(logits, c->vocabulary, g->options, u, &sampling->scratch);
+	if (slot->seen == NULL && g->options->temperature == 0)
+		id = g->lanes.largest[row];
+	else
+		id = sample_token(logits, c->vocabulary, g->options, u,
+		                  &sampling->scratch);
 	if (slot->seen != NULL)
 		slot->seen[id] = 1;
 	if (!append(g, slot, id, failure))
@@ -141,11 +146,8 @@ static bool
 take_tokens(Generator *g, Sampling *sampling, int count, const int *places,
             Failure *failure)
 {
-	size_t width = (size_t) g->model->config.vocabulary;
-
 	for (int i = 0; i < count; i++)
-		if (!take_token(g, sampling, places[i],
-		                g->lanes.logits + (size_t) i * width, failure))
+		if (!take_token(g, sampling, places[i], i, failure))
 			return false;
 	return true;
 }

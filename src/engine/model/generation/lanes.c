@@ -5,7 +5,12 @@
  */
 #include "model/generation/lanes.h"
 
+#include "model/generation/softmax.h"
+
 #define CACHE_BYTES ((uint64_t) 1 << 30)
+
+/* Fewer logits are taken before another thread is awake. */
+#define LOGITS_PARALLEL_MIN (1 << 19)
 
 static size_t
 cache_row_bytes(const Model *model)
@@ -109,13 +114,71 @@ lanes_open(Lanes *lanes, Model *model, Arena *arena, int count, int rows,
 	       open_iota(lanes, arena, failure);
 }
 
+/* Logits on the device: rows [first, first + logits.rows) of a pass. */
+typedef struct Taking
+{
+	Lanes *lanes;
+	Tensor logits;
+	int first;
+	int slices;
+} Taking;
+
+/* Takes some rows, and looks at them while they are near: `largest` is -1 where
+ * not all are finite. */
+static void
+take_rows(const Taking *taking, int first, int count)
+{
+	Lanes *lanes = taking->lanes;
+	Device *device = lanes->model->device;
+	int64_t width = taking->logits.cols;
+	int row = taking->first + first;
+	float *to = lanes->logits + row * width;
+
+	device->download(device, to, tensor_rows(taking->logits, first, count).data,
+	                 (size_t) (count * width) * sizeof(float));
+	for (int i = 0; i < count; i++)
+	{
+		Failure failure;
+		const float *logits = to + i * width;
+
+		lanes->largest[row + i] = outputs_are_finite(logits, width, &failure)
+		                              ? softmax_largest(logits, (int) width)
+		                              : -1;
+	}
+}
+
+static void
+take_slice(void *argument, int slice)
+{
+	const Taking *taking = argument;
+	int rows = (int) taking->logits.rows;
+	int first = rows * slice / taking->slices;
+	int last = rows * (slice + 1) / taking->slices;
+	/* From a device that is not the host's all come at once. */
+	int each = taking->lanes->model->device->threads == 0 ? last - first : 1;
+
+	for (int i = first; i < last; i += each)
+		take_rows(taking, i, each);
+}
+
+static void
+take_logits(Lanes *lanes, Tensor logits, int first)
+{
+	Device *device = lanes->model->device;
+	Taking taking = {lanes, logits, first, 1};
+
+	if (logits.rows * logits.cols >= LOGITS_PARALLEL_MIN &&
+	    logits.rows >= device->threads && device->threads > 0)
+		taking.slices = device->threads;
+	device->run_slices(device, taking.slices, take_slice, &taking);
+}
+
 /* The pass itself, and the logits of its output. */
 static bool
 run(Lanes *lanes, Pass *pass, void *memory, int count, Failure *failure)
 {
 	Model *model = lanes->model;
-	Device *device = model->device;
-	size_t width = (size_t) model->config.vocabulary;
+	int64_t width = model->config.vocabulary;
 	Tensor output = pass_forward(pass);
 	Head head;
 
@@ -125,13 +188,15 @@ run(Lanes *lanes, Pass *pass, void *memory, int count, Failure *failure)
 		int rows = first + head.chunk < count ? head.chunk : count - first;
 
 		head_logits(&head, model, first, rows);
-		device->download(device, lanes->logits + (size_t) first * width,
-		                 head.logits.data,
-		                 (size_t) rows * width * sizeof(float));
+		take_logits(lanes, tensor_rows(head.logits, 0, rows), first);
 	}
-	return device->sync(device, failure) &&
-	       outputs_are_finite(lanes->logits, (int64_t) count * (int64_t) width,
-	                          failure);
+	if (!model->device->sync(model->device, failure))
+		return false;
+	for (int i = 0; i < count; i++)
+		if (lanes->largest[i] < 0)
+			return outputs_are_finite(lanes->logits + i * width, width,
+			                          failure);
+	return true;
 }
 
 bool

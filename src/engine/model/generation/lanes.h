@@ -19,10 +19,11 @@ typedef struct Lanes
 	int count;
 	int rows; /* tokens a lane can hold */
 	KvCache cache;
-	int32_t *iota;         /* device, [rows]: 0, 1, 2, ... */
-	int length[LANES_MAX]; /* tokens each holds */
-	float *logits;         /* host, [count, V]: what the last pass gave, row
+	int32_t *iota;          /* device, [rows]: 0, 1, 2, ... */
+	int length[LANES_MAX];  /* tokens each holds */
+	float *logits;          /* host, [count, V]: what the last pass gave, row
 	                         * i for the i-th lane it was asked for */
+	int largest[LANES_MAX]; /* the first of the largest of each row */
 } Lanes;
 
 /* Bytes of one lane of so many rows. */
