@@ -186,6 +186,57 @@ stored_weights_multiply_as_on_the_cpu(void **state)
 	multiply_as(DTYPE_F32);
 }
 
+/* Few rows that are read 16 bytes at a time, together and one by one. */
+static void
+check_few(DType dtype, int m, int n, int k)
+{
+	Pair w = pair_stored(dtype, n, k);
+	Pair x = pair_random(m, k, k + 4, 2);
+	Pair out = pair_random(m, n, n, 3);
+	Pair alone = pair_random(m, n, n, 3);
+	Device *gpu = pair_device[1];
+	Matrix matrix[2];
+	float *numbers[2];
+
+	if (gpu->products == DTYPE_BF16)
+		shorten_weights(&w);
+	shorten(x);
+	for (int d = 0; d < 2; d++)
+		matrix[d] = (Matrix){w.on[d], false, NULL, NULL};
+	ON_BOTH(matmul, out.on[d], x.on[d], &matrix[d], NULL, 0.5f);
+	pair_assert_near(out, TOLERANCE);
+	for (int i = 0; i < m; i++)
+		gpu->matmul(gpu, tensor_rows(alone.on[1], i, 1),
+		            tensor_rows(x.on[1], i, 1), &matrix[1], NULL, 0.5f);
+	numbers[0] = pair_download(out, 1);
+	numbers[1] = pair_download(alone, 1);
+	assert_memory_equal(numbers[0], numbers[1], (size_t) (m * n) * 4);
+	free(numbers[0]);
+	free(numbers[1]);
+	pair_end();
+}
+
+/* One step and several of 256 numbers, by one warp, two and four. */
+static void
+a_row_gives_the_same_bits_in_any_company(void **state)
+{
+	static const DType products[] = {DTYPE_F32, DTYPE_BF16};
+	static const int shapes[][3] = {
+		{8, 5, 8}, {3, 66, 264}, {2, 7, 512}, {8, 9, 1304}, {5, 3, 515}};
+
+	(void) state;
+	for (int p = 0; p < 2; p++)
+	{
+		multiply_as(products[p]);
+		for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
+			for (DType dtype = DTYPE_F32; dtype <= DTYPE_BF16; dtype++)
+				check_few(dtype, shapes[i][0], shapes[i][1], shapes[i][2]);
+		check_few(DTYPE_Q8_0, 2, 6, 1056);
+	}
+	check_few(DTYPE_BF16, 1, 16390, 272);
+	multiply_as(DTYPE_F32);
+}
+
 /* Widening gives the same bits: rows that are gathered show them. */
 static void
 stored_numbers_are_read_exactly(void **state)
@@ -231,6 +282,7 @@ main(void)
 		cmocka_unit_test(fp32_products_agree),
 		cmocka_unit_test(bf16_products_agree),
 		cmocka_unit_test(stored_weights_multiply_as_on_the_cpu),
+		cmocka_unit_test(a_row_gives_the_same_bits_in_any_company),
 		cmocka_unit_test(stored_numbers_are_read_exactly),
 		cmocka_unit_test(large_factors_are_multiplied_in_pieces),
 	};
