@@ -45,7 +45,9 @@ __launch_bounds__(SUM_THREADS)
 	int64_t col = (int64_t) blockIdx.x * WARP + warp_lane();
 	float sum = 0;
 
+	/* Several rows are on their way at once. */
 	if (col < cols)
+#pragma unroll 8
 		for (int64_t row = first + warp_number(); row < last; row += SUM_WARPS)
 			sum += value.at(row, col);
 	sums[threadIdx.x] = sum;
@@ -69,6 +71,7 @@ __launch_bounds__(ELEMENT_THREADS)
 	if (col >= cols)
 		return;
 	sum = target[col];
+#pragma unroll 8
 	for (int64_t g = 0; g < groups; g++)
 		sum += parts[g * cols + col];
 	target[col] = sum;

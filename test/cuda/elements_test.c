@@ -11,9 +11,12 @@
 #include "base/dynamic8.h"
 
 /* Rows, columns and distance of rows. */
-static const int64_t sizes[][3] = {{0, 3, 3},    {1, 1, 1},     {1, 64, 64},
-                                   {9, 33, 40},  {300, 70, 70}, {2, 1027, 1030},
-                                   {17, 12, 12}, {513, 34, 35}};
+static const int64_t sizes[][3] = {
+	{0, 3, 3},       {1, 1, 1},       {1, 64, 64},     {9, 33, 40},
+	{300, 70, 70},   {2, 1027, 1030}, {17, 12, 12},    {513, 34, 35},
+	{11, 576, 580},  {2, 1024, 1024}, {2, 1028, 1032}, {1, 8192, 8192},
+	{1, 8196, 8196},
+};
 
 #define SIZES (sizeof(sizes) / sizeof(sizes[0]))
 
@@ -64,16 +67,15 @@ norms_agree(void **state)
 
 /* The gradient may take the place of what it comes from. */
 static void
-norm_gradients_work_in_place(void **state)
+check_norm_in_place(int64_t rows, int64_t cols)
 {
-	Pair x = pair_random(300, 65, 65, 1);
-	Pair weight = pair_random(1, 65, 65, 2);
-	Pair out = pair_random(300, 65, 65, 3);
-	Pair stat = pair_random(300, 2, 2, 4);
-	Pair dout = pair_random(300, 65, 65, 5);
-	Pair dweight = pair_random(1, 65, 65, 6);
+	Pair x = pair_random(rows, cols, cols, 1);
+	Pair weight = pair_random(1, cols, cols, 2);
+	Pair out = pair_random(rows, cols, cols, 3);
+	Pair stat = pair_random(rows, 2, 2, 4);
+	Pair dout = pair_random(rows, cols, cols, 5);
+	Pair dweight = pair_random(1, cols, cols, 6);
 
-	(void) state;
 	ON_BOTH(norm, NORM_RMS, 1e-6f, out.on[d], x.on[d], weight.on[d], NULL,
 	        stat.on[d]);
 	ON_BOTH(norm_grad, NORM_RMS, dout.on[d], 0, &dweight.on[d], NULL,
@@ -84,6 +86,48 @@ norm_gradients_work_in_place(void **state)
 	        weight.on[d], stat.on[d]);
 	pair_assert_near(dout, 1e-4);
 	pair_end();
+}
+
+static void
+norm_gradients_work_in_place(void **state)
+{
+	(void) state;
+	check_norm_in_place(300, 65);
+	check_norm_in_place(30, 576);
+	check_norm_in_place(3, 1200);
+}
+
+/* Whatever rows there are besides. */
+static void
+a_normed_row_gives_the_same_bits_in_any_company(void **state)
+{
+	static const int64_t cols[] = {64, 576, 2048};
+
+	(void) state;
+	for (int c = 0; c < 3; c++)
+	{
+		Device *gpu = pair_device[1];
+		Pair x = pair_random(9, cols[c], cols[c], 1);
+		Pair weight = pair_random(1, cols[c], cols[c], 2);
+		Pair stat = pair_random(9, 2, 2, 3);
+		Pair all = pair_random(9, cols[c], cols[c], 4);
+		Pair alone = pair_random(9, cols[c], cols[c], 5);
+		float *numbers[2];
+
+		gpu->norm(gpu, NORM_RMS, 1e-5f, all.on[1], x.on[1], weight.on[1], NULL,
+		          stat.on[1]);
+		for (int i = 0; i < 9; i++)
+			gpu->norm(gpu, NORM_RMS, 1e-5f, tensor_rows(alone.on[1], i, 1),
+			          tensor_rows(x.on[1], i, 1), weight.on[1], NULL,
+			          tensor_rows(stat.on[1], i, 1));
+		numbers[0] = pair_download(all, 1);
+		numbers[1] = pair_download(alone, 1);
+		assert_memory_equal(numbers[0], numbers[1],
+		                    (size_t) (9 * cols[c]) * sizeof(float));
+		free(numbers[0]);
+		free(numbers[1]);
+		pair_end();
+	}
 }
 
 /* --------------------------------------------------------------- rotations */
@@ -344,6 +388,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(norms_agree),
 		cmocka_unit_test(norm_gradients_work_in_place),
+		cmocka_unit_test(a_normed_row_gives_the_same_bits_in_any_company),
 		cmocka_unit_test(rotations_agree),
 		cmocka_unit_test(activations_agree),
 		cmocka_unit_test(masks_are_the_cpus),
