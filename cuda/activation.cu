@@ -2,8 +2,7 @@
  * activation.cu
  *		The MLP's pointwise functions, plain and gated, and their derivatives.
  */
-#include "cuda/launch.h"
-#include "cuda/rounded.h"
+#include "cuda/quads.h"
 
 static __device__ __forceinline__ float
 sigmoid_of(float x)
@@ -77,16 +76,18 @@ __launch_bounds__(ELEMENT_THREADS)
 	activation_kernel(Activation kind, Tensor out, RoundedCopy copy,
                       Tensor gate, Tensor up)
 {
-	int64_t row = blockIdx.x;
-	int64_t j = column();
-	float value;
+	Place place = place_of(out);
+	Quad value;
+	Quad other;
 
-	if (j >= out.cols)
+	if (place.count == 0)
 		return;
-	value = activate(kind, row_of(gate, row)[j]);
-	if (up.data != NULL)
-		value *= row_of(up, row)[j];
-	store_both(row_of(out, row), copy, row, j, value);
+	value = read_quad(gate, place);
+	other = up.data == NULL ? Quad{1, 1, 1, 1} : read_quad(up, place);
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		value.at[i] = activate(kind, value.at[i]) * other.at[i];
+	write_quad_twice(out, copy, place, value);
 }
 
 void
@@ -95,8 +96,8 @@ cuda_activation(Device *device, Activation kind, Tensor out, Tensor gate,
 {
 	RoundedCopy copy = cuda_also_rounded(device, out);
 
-	LAUNCH(device, activation_kernel, grid_of(out), ELEMENT_THREADS, 0, kind,
-	       out, copy, gate, up == NULL ? Tensor{} : *up);
+	LAUNCH(device, activation_kernel, quads_of(device, out), ELEMENT_THREADS, 0,
+	       kind, out, copy, gate, up == NULL ? Tensor{} : *up);
 }
 
 static __global__ void
@@ -105,23 +106,31 @@ __launch_bounds__(ELEMENT_THREADS)
                            Tensor dup, RoundedCopy up_copy, Tensor dout,
                            Tensor gate, Tensor up)
 {
-	int64_t row = blockIdx.x;
-	int64_t j = column();
-	float d;
-	float x;
+	Place place = place_of(gate);
+	Quad d;
+	Quad x;
 
-	if (j >= gate.cols)
+	if (place.count == 0)
 		return;
-	d = row_of(dout, row)[j];
-	x = row_of(gate, row)[j];
+	d = read_quad(dout, place);
+	x = read_quad(gate, place);
 	if (up.data != NULL)
 	{
-		float other = row_of(up, row)[j];
+		Quad other = read_quad(up, place);
+		Quad change;
 
-		store_both(row_of(dup, row), up_copy, row, j, d * activate(kind, x));
-		d *= other;
+#pragma unroll
+		for (int i = 0; i < 4; i++)
+		{
+			change.at[i] = d.at[i] * activate(kind, x.at[i]);
+			d.at[i] *= other.at[i];
+		}
+		write_quad_twice(dup, up_copy, place, change);
 	}
-	store_both(row_of(dgate, row), gate_copy, row, j, d * slope_of(kind, x));
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		d.at[i] *= slope_of(kind, x.at[i]);
+	write_quad_twice(dgate, gate_copy, place, d);
 }
 
 void
@@ -134,7 +143,8 @@ cuda_activation_grad(Device *device, Activation kind, Tensor dgate,
 
 	if (up != NULL)
 		up_copy = cuda_also_rounded(device, *dup);
-	LAUNCH(device, activation_grad_kernel, grid_of(gate), ELEMENT_THREADS, 0,
-	       kind, dgate, gate_copy, dup == NULL ? Tensor{} : *dup, up_copy, dout,
-	       gate, up == NULL ? Tensor{} : *up);
+	LAUNCH(device, activation_grad_kernel, quads_of(device, gate),
+	       ELEMENT_THREADS, 0, kind, dgate, gate_copy,
+	       dup == NULL ? Tensor{} : *dup, up_copy, dout, gate,
+	       up == NULL ? Tensor{} : *up);
 }

@@ -101,16 +101,16 @@ __launch_bounds__(ATTENTION_THREADS, 2)
 
 	if (piece.first >= span.end)
 		return;
-	load_tile<DIM>(queries, TILE_ROWS, q, column, shape.head_dim, span,
-	               piece.first);
+	load_tile<DIM, TILE_ROWS>(queries, q, column, shape.head_dim, span,
+	                          piece.first);
 	for (int from = seen_from(shape, piece.first);
 	     from < seen_until(shape, span, last); from += KEYS)
 	{
 		float score[KEYS / 8][4];
 
 		__syncthreads();
-		load_tile<DIM>(keys, KEYS, k, kv_column, shape.head_dim, span, from);
-		load_tile<DIM>(values, KEYS, v, kv_column, shape.head_dim, span, from);
+		load_tile<DIM, KEYS>(keys, k, kv_column, shape.head_dim, span, from);
+		load_tile<DIM, KEYS>(values, v, kv_column, shape.head_dim, span, from);
 		__syncthreads();
 		/* Past what the last row of this warp sees. */
 		if (from >= seen_until(shape, span, first + WARP_ROWS - 1))

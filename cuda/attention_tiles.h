@@ -38,34 +38,73 @@ element_column(int i)
 	return warp_lane() % 4 * 2 + i % 2;
 }
 
-/* tile[count] = rows of x at so many positions, columns [column, column +
- * head_dim); 0 past the end */
-template <int DIM>
-static __device__ __forceinline__ void
-load_tile(Shared<Bf16> tile, int count, const Tensor &x, int64_t column,
-          int head_dim, const Span &span, int first)
+/* Four neighbours of a row, 0 past the head's end; row NULL: zeros. */
+static __device__ __forceinline__ float4
+load_quad(const float *row, int at, int head_dim, bool is_aligned)
 {
-	Shared<uint32_t> pairs = shared_as<uint32_t>(tile);
+	float4 quad = {0, 0, 0, 0};
 
-	for (int r = warp_number(); r < count; r += ATTENTION_WARPS)
+	if (row == NULL || at >= head_dim)
+		return quad;
+	if (is_aligned)
+		return *(const float4 *) (const void *) (row + at);
+	quad.x = row[at];
+	if (at + 1 < head_dim)
+		quad.y = row[at + 1];
+	if (at + 2 < head_dim)
+		quad.z = row[at + 2];
+	if (at + 3 < head_dim)
+		quad.w = row[at + 3];
+	return quad;
+}
+
+/* Loads that a thread has on their way at once. */
+#define LOADS 8
+
+/*
+ * tile[ROWS] = rows of x at so many positions, columns [column, column +
+ * head_dim); 0 past the end.  All loads of a thread are asked for before the
+ * first is waited for.
+ */
+template <int DIM, int ROWS>
+static __device__ __forceinline__ void
+load_tile(Shared<Bf16> tile, const Tensor &x, int64_t column, int head_dim,
+          const Span &span, int first)
+{
+	constexpr int QUADS = DIM / 4;
+	constexpr int EACH = ROWS * QUADS / ATTENTION_THREADS;
+	constexpr int STEP = EACH <= LOADS       ? EACH
+	                     : EACH % LOADS == 0 ? LOADS
+	                                         : EACH / 2;
+	Shared<uint2> pairs = shared_as<uint2>(tile);
+	bool is_aligned = (((uintptr_t) x.data | (uintptr_t) (x.stride * 4) |
+	                    (uintptr_t) (column * 4) | (uintptr_t) (head_dim * 4)) &
+	                   15) == 0;
+
+	static_assert(EACH % STEP == 0 && ROWS * QUADS % ATTENTION_THREADS == 0,
+	              "all threads load alike");
+#pragma unroll
+	for (int begin = 0; begin < EACH; begin += STEP)
 	{
-		int64_t token = token_at(span, first + r);
-		const float *row = token < 0 ? NULL : row_of(x, token) + column;
-		bool is_even = ((uintptr_t) row & 7) == 0;
+		float4 quad[STEP];
 
 #pragma unroll
-		for (int p = warp_lane(); p < DIM / 2; p += WARP)
+		for (int i = 0; i < STEP; i++)
 		{
-			float2 both = {0, 0};
+			int place = (begin + i) * ATTENTION_THREADS + (int) threadIdx.x;
+			int64_t token = token_at(span, first + place / QUADS);
 
-			if (row != NULL && is_even && 2 * p + 1 < head_dim)
-				both = *(const float2 *) (const void *) (row + 2 * p);
-			else if (row != NULL)
-			{
-				both.x = 2 * p < head_dim ? row[2 * p] : 0;
-				both.y = 2 * p + 1 < head_dim ? row[2 * p + 1] : 0;
-			}
-			pairs[r * (TILE_WIDTH(DIM) / 2) + p] = pack_bf16(both.x, both.y);
+			quad[i] = load_quad(token < 0 ? NULL : row_of(x, token) + column,
+			                    place % QUADS * 4, head_dim, is_aligned);
+		}
+#pragma unroll
+		for (int i = 0; i < STEP; i++)
+		{
+			int place = (begin + i) * ATTENTION_THREADS + (int) threadIdx.x;
+
+			pairs[place / QUADS * (TILE_WIDTH(DIM) / 4) + place % QUADS] =
+				uint2{pack_bf16(quad[i].x, quad[i].y),
+			          pack_bf16(quad[i].z, quad[i].w)};
 		}
 	}
 }

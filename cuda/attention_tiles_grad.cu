@@ -9,9 +9,10 @@
  */
 #include "cuda/attention_tiles.h"
 
-/* What stands across from a block's rows at a time: what shared memory has
- * room for. */
-#define ROWS_ACROSS(dim) ((dim) > 128 ? 16 : 32)
+/* Keys, or queries, that stand across from a block's rows at a time: what
+ * shared memory and registers have room for. */
+#define KEYS_ACROSS(dim) ((dim) > 128 ? 16 : (dim) > 64 ? 32 : 64)
+#define QUERIES_ACROSS(dim) ((dim) > 128 ? 16 : (dim) > 32 ? 32 : 64)
 
 /* p and the gradient of a score, from the products q . k and dout . v. */
 static __device__ __forceinline__ void
@@ -29,7 +30,7 @@ static __global__ void
 __launch_bounds__(ATTENTION_THREADS, 2)
 	attention_tiles_query_grad_kernel(AttentionShape shape, AttentionGrad grad)
 {
-	constexpr int ACROSS = ROWS_ACROSS(DIM);
+	constexpr int ACROSS = KEYS_ACROSS(DIM);
 	Piece piece = piece_of(shape, TILE_ROWS);
 	const Span &span = piece.span;
 	int head = (int) blockIdx.y;
@@ -59,10 +60,10 @@ __launch_bounds__(ATTENTION_THREADS, 2)
 		lse[half] = row_of(grad.lse, token)[head];
 		delta[half] = row_of(grad.delta, token)[head];
 	}
-	load_tile<DIM>(queries, TILE_ROWS, grad.q, column, shape.head_dim, span,
-	               piece.first);
-	load_tile<DIM>(douts, TILE_ROWS, grad.dout, column, shape.head_dim, span,
-	               piece.first);
+	load_tile<DIM, TILE_ROWS>(queries, grad.q, column, shape.head_dim, span,
+	                          piece.first);
+	load_tile<DIM, TILE_ROWS>(douts, grad.dout, column, shape.head_dim, span,
+	                          piece.first);
 	for (int from = seen_from(shape, piece.first);
 	     from < seen_until(shape, span, last); from += ACROSS)
 	{
@@ -70,10 +71,10 @@ __launch_bounds__(ATTENTION_THREADS, 2)
 		float dscore[ACROSS / 8][4];
 
 		__syncthreads();
-		load_tile<DIM>(keys, ACROSS, grad.k, kv_column, shape.head_dim, span,
-		               from);
-		load_tile<DIM>(values, ACROSS, grad.v, kv_column, shape.head_dim, span,
-		               from);
+		load_tile<DIM, ACROSS>(keys, grad.k, kv_column, shape.head_dim, span,
+		                       from);
+		load_tile<DIM, ACROSS>(values, grad.v, kv_column, shape.head_dim, span,
+		                       from);
 		__syncthreads();
 		if (from >= seen_until(shape, span, first + WARP_ROWS - 1))
 			continue;
@@ -105,19 +106,19 @@ enum
 	GRAD_BOTH = 3
 };
 
-/* lse and delta of the queries across, which are columns here. */
+/* lse, then delta, of the queries across, which are columns here. */
+template <int ACROSS>
 static __device__ __forceinline__ void
 load_query_sums(Shared<float> sums, const AttentionGrad &grad, const Span &span,
                 int first, int head)
 {
-	int64_t token = token_at(span, first + warp_lane());
+	int place = (int) threadIdx.x;
+	int64_t token = token_at(span, first + place % ACROSS);
 
-	if (warp_number() > 1)
-		return;
-	sums[warp_number() * WARP + warp_lane()] =
-		token < 0
-			? 0
-			: row_of(warp_number() == 0 ? grad.lse : grad.delta, token)[head];
+	if (place < 2 * ACROSS)
+		sums[place] = token < 0 ? 0
+		                        : row_of(place < ACROSS ? grad.lse : grad.delta,
+		                                 token)[head];
 }
 
 /* Rows are keys of one kv head; what stands across are the queries that see
@@ -128,8 +129,8 @@ static __global__ void
 __launch_bounds__(ATTENTION_THREADS, 1)
 	attention_tiles_key_grad_kernel(AttentionShape shape, AttentionGrad grad)
 {
-	constexpr int ACROSS = ROWS_ACROSS(DIM);
-	SHARED(float, sums, 2 * WARP);
+	constexpr int ACROSS = QUERIES_ACROSS(DIM);
+	SHARED(float, sums, 2 * ACROSS);
 	Piece piece = piece_of(shape, TILE_ROWS);
 	int group = shape.heads / shape.kv_heads;
 	int64_t kv_column = (int64_t) blockIdx.y * shape.head_dim;
@@ -146,10 +147,10 @@ __launch_bounds__(ATTENTION_THREADS, 1)
 
 	if (piece.first >= piece.span.end)
 		return;
-	load_tile<DIM>(keys, TILE_ROWS, grad.k, kv_column, shape.head_dim,
-	               piece.span, piece.first);
-	load_tile<DIM>(values, TILE_ROWS, grad.v, kv_column, shape.head_dim,
-	               piece.span, piece.first);
+	load_tile<DIM, TILE_ROWS>(keys, grad.k, kv_column, shape.head_dim,
+	                          piece.span, piece.first);
+	load_tile<DIM, TILE_ROWS>(values, grad.v, kv_column, shape.head_dim,
+	                          piece.span, piece.first);
 	for (int c = piece.sequence; reaches(shape, c, piece.sequence); c++)
 	{
 		Span span = span_of(shape, c);
@@ -166,11 +167,11 @@ __launch_bounds__(ATTENTION_THREADS, 1)
 				float dscore[ACROSS / 8][4];
 
 				__syncthreads();
-				load_query_sums(sums, grad, span, first, head);
-				load_tile<DIM>(queries, ACROSS, grad.q, column, shape.head_dim,
-				               span, first);
-				load_tile<DIM>(douts, ACROSS, grad.dout, column, shape.head_dim,
-				               span, first);
+				load_query_sums<ACROSS>(sums, grad, span, first, head);
+				load_tile<DIM, ACROSS>(queries, grad.q, column, shape.head_dim,
+				                       span, first);
+				load_tile<DIM, ACROSS>(douts, grad.dout, column, shape.head_dim,
+				                       span, first);
 				__syncthreads();
 				multiply_rows<DIM, ACROSS>(score, keys, row, queries);
 				multiply_rows<DIM, ACROSS>(dscore, values, row, douts);
@@ -185,7 +186,7 @@ __launch_bounds__(ATTENTION_THREADS, 1)
 						score_grad(shape,
 						           first + across < span.end && key <= last &&
 						               sees(shape, span, first + across, key),
-						           sums[across], sums[WARP + across],
+						           sums[across], sums[ACROSS + across],
 						           &score[n][i], &dscore[n][i]);
 					}
 				if constexpr ((WANTED & GRAD_VALUES) != 0)
@@ -211,7 +212,8 @@ start_key_grad(Device *device, const AttentionShape *shape,
 {
 	LAUNCH(device, (attention_tiles_key_grad_kernel<DIM, WANTED>),
 	       attention_grid(shape, TILE_ROWS, shape->kv_heads), ATTENTION_THREADS,
-	       TILE_BYTES(2 * (TILE_ROWS + ROWS_ACROSS(DIM)), DIM), *shape, *grad);
+	       TILE_BYTES(2 * (TILE_ROWS + QUERIES_ACROSS(DIM)), DIM), *shape,
+	       *grad);
 }
 
 template <int DIM>
@@ -220,7 +222,7 @@ start(Device *device, const AttentionShape *shape, const AttentionGrad *grad)
 {
 	LAUNCH(device, attention_tiles_query_grad_kernel<DIM>,
 	       attention_grid(shape, TILE_ROWS, shape->heads), ATTENTION_THREADS,
-	       TILE_BYTES(2 * (TILE_ROWS + ROWS_ACROSS(DIM)), DIM), *shape, *grad);
+	       TILE_BYTES(2 * (TILE_ROWS + KEYS_ACROSS(DIM)), DIM), *shape, *grad);
 	if constexpr (DIM <= 128)
 		start_key_grad<DIM, GRAD_BOTH>(device, shape, grad);
 	else

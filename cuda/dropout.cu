@@ -3,8 +3,7 @@
  *		Dropout by address: the mask is computed, never stored, and is the
  *		CPU's.
  */
-#include "cuda/launch.h"
-#include "cuda/rounded.h"
+#include "cuda/quads.h"
 
 extern "C"
 {
@@ -18,19 +17,31 @@ __launch_bounds__(ELEMENT_THREADS)
                    float factor, uint64_t dropped, const uint64_t *key,
                    uint64_t site)
 {
-	int64_t row = blockIdx.x;
-	int64_t j = column();
-	uint64_t draw;
-	float value;
+	Place place = place_of(x);
+	uint64_t origin;
+	Quad value;
 
-	if (j >= x.cols)
+	if (place.count == 0)
 		return;
-	draw = random_at(random_origin(key[row], site), (uint64_t) (j / 2));
-	draw = j % 2 == 0 ? draw & UINT32_MAX : draw >> 32;
-	value = draw < dropped ? 0 : factor * row_of(x, row)[j];
+	value = read_quad(x, place);
+	origin = random_origin(key[place.row], site);
+#pragma unroll
+	for (int i = 0; i < 4; i += 2)
+	{
+		uint64_t draw = random_at(origin, (uint64_t) (place.col / 2 + i / 2));
+
+		value.at[i] = (draw & UINT32_MAX) < dropped ? 0 : factor * value.at[i];
+		value.at[i + 1] = draw >> 32 < dropped ? 0 : factor * value.at[i + 1];
+	}
 	if (beta != 0)
-		value = beta * row_of(out, row)[j] + value;
-	store_both(row_of(out, row), copy, row, j, value);
+	{
+		Quad before = read_quad(out, place);
+
+#pragma unroll
+		for (int i = 0; i < 4; i++)
+			value.at[i] += beta * before.at[i];
+	}
+	write_quad_twice(out, copy, place, value);
 }
 
 void
@@ -44,7 +55,7 @@ cuda_dropout(Device *device, Tensor out, Tensor x, float beta,
 		copy = cuda_also_rounded(device, out);
 	else
 		cuda_wrote(device, out);
-	LAUNCH(device, dropout_kernel, grid_of(x), ELEMENT_THREADS, 0, out, copy, x,
-	       beta, (float) (1 / (1 - probability)),
+	LAUNCH(device, dropout_kernel, quads_of(device, x), ELEMENT_THREADS, 0, out,
+	       copy, x, beta, (float) (1 / (1 - probability)),
 	       (uint64_t) (probability * 0x1p32), key, site);
 }

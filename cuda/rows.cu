@@ -2,7 +2,7 @@
  * rows.cu
  *		Whole rows moved and added: embeddings, caches, residuals.
  */
-#include "cuda/launch.h"
+#include "cuda/quads.h"
 #include "cuda/stored.h"
 
 static __global__ void
@@ -143,32 +143,47 @@ cuda_regroup_heads(Device *device, Tensor out, Tensor x, int heads, int parts,
 static __global__ void
 __launch_bounds__(ELEMENT_THREADS) add_kernel(Tensor out, Tensor a, Tensor b)
 {
-	int64_t row = blockIdx.x;
-	int64_t j = column();
+	Place place = place_of(out);
+	Quad sum;
+	Quad other;
 
-	if (j < out.cols)
-		row_of(out, row)[j] = row_of(a, row)[j] + row_of(b, row)[j];
+	if (place.count == 0)
+		return;
+	sum = read_quad(a, place);
+	other = read_quad(b, place);
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		sum.at[i] += other.at[i];
+	write_quad(out, place, sum);
 }
 
 void
 cuda_add(Device *device, Tensor out, Tensor a, Tensor b)
 {
 	cuda_wrote(device, out);
-	LAUNCH(device, add_kernel, grid_of(out), ELEMENT_THREADS, 0, out, a, b);
+	LAUNCH(device, add_kernel, quads_of(device, out), ELEMENT_THREADS, 0, out,
+	       a, b);
 }
 
 static __global__ void
 __launch_bounds__(ELEMENT_THREADS) scale_kernel(Tensor x, float factor)
 {
-	int64_t j = column();
+	Place place = place_of(x);
+	Quad value;
 
-	if (j < x.cols)
-		row_of(x, blockIdx.x)[j] *= factor;
+	if (place.count == 0)
+		return;
+	value = read_quad(x, place);
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		value.at[i] *= factor;
+	write_quad(x, place, value);
 }
 
 void
 cuda_scale(Device *device, Tensor x, float factor)
 {
 	cuda_wrote(device, x);
-	LAUNCH(device, scale_kernel, grid_of(x), ELEMENT_THREADS, 0, x, factor);
+	LAUNCH(device, scale_kernel, quads_of(device, x), ELEMENT_THREADS, 0, x,
+	       factor);
 }

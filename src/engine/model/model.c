@@ -238,7 +238,8 @@ void
 parameter_upload(Model *model, const Parameter *parameter, float *target)
 {
 	Device *device = model->device;
-	float part[8192];
+	/* Each upload costs a GPU some microseconds. */
+	float part[1 << 18];
 	int64_t size = sizeof(part) / sizeof(part[0]);
 
 	for (int64_t first = 0; first < parameter->count; first += size)
