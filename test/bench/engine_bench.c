@@ -12,6 +12,7 @@
  * directory where packed weights are kept; without it, or where it is empty,
  * each run packs them.  Environment: ALOL_DEVICE=cuda:0 computes on a GPU, by
  * an alol_cuda.so beside this program; memory is then the GPU's.
+ * ALOL_QUANTIZE=nf4: an adapter's base in this format.
  * Prints one JSON line for each kind of work: tokens a second (prompt and
  * response), seconds, peak memory in MiB, and the share of what its matrix
  * products take alone: of the time, and on a busy machine better of the
@@ -27,6 +28,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <strings.h>
 
 /* Lengths spread evenly between half and one and a half of the mean. */
 static int
@@ -313,6 +315,20 @@ open_device(void)
 	return device;
 }
 
+/* As ALOL_QUANTIZE says. */
+static void
+quantize(Model *model)
+{
+	const char *name = getenv("ALOL_QUANTIZE");
+	Failure failure;
+
+	if (name == NULL)
+		return;
+	for (int dtype = 0; dtype < DTYPE_OTHER; dtype++)
+		if (strcasecmp(dtype_name((DType) dtype), name) == 0)
+			check(model_quantize(model, (DType) dtype, &failure), &failure);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -348,6 +364,7 @@ main(int argc, char **argv)
 	model_set_products(bench.model, products);
 	device->products = model_products(bench.model);
 	bench.products.device = device;
+	quantize(bench.model);
 	if (codes_moments)
 		model_code_moments(bench.model);
 	if (rank == 0 && argc < 10)
