@@ -307,6 +307,7 @@ open_device(int index, Device **device, Failure *failure)
 	         properties.major, properties.minor, CUDART_VERSION / 1000,
 	         CUDART_VERSION % 1000 / 10);
 	cuda->device.name = cuda->name;
+	cuda->device.memory = properties.totalGlobalMem;
 	cuda->device.products = DTYPE_F32;
 	cuda->device.has_bf16 = true;
 	cuda->device.packs_once = true;

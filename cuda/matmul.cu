@@ -15,9 +15,6 @@
 /* Panels begin at multiples of this many rows. */
 #define PANEL_GRAIN 64
 
-/* One thread writes two neighbours. */
-#define PAIR_WIDTH (2 * ELEMENT_THREADS)
-
 /* A factor as cuBLAS takes it, rows `stride` numbers apart. */
 typedef struct Factor
 {
@@ -65,51 +62,6 @@ gemm(Device *device, int64_t m, int64_t n, int64_t k, Factor a, bool a_turned,
 		          cublasGetStatusString(status));
 }
 
-/* to[rows, stride] = rows [first, first + rows) of stored numbers, as fp32 or
- * bf16; what lies between the rows is not written. */
-template <bool is_bf16>
-static __global__ void
-__launch_bounds__(ELEMENT_THREADS)
-	read_rows_kernel(void *to, int64_t stride, Tensor stored, int64_t first,
-                     const float *nf4_tables)
-{
-	int64_t row = blockIdx.x;
-	int64_t j = (int64_t) blockIdx.y * PAIR_WIDTH + 2 * threadIdx.x;
-	int64_t from = (first + row) * stored.stride + j;
-	int64_t at = row * stride + j;
-	float x;
-	float y = 0;
-
-	if (j >= stored.cols)
-		return;
-	x = stored_number(stored, from, nf4_tables);
-	if (j + 1 < stored.cols)
-		y = stored_number(stored, from + 1, nf4_tables);
-	/* The stride is even: both lie in one word. */
-	if (is_bf16)
-		((uint32_t *) to)[at / 2] = pack_bf16(x, y);
-	else
-		((float2 *) to)[at / 2] = float2{x, y};
-}
-
-/* to = rows [first, first + rows) as fp32 or bf16, a stride apart that
- * rounded_stride() gives. */
-static void
-read_rows(Device *device, void *to, bool is_bf16, const Tensor &stored,
-          int64_t first, int64_t rows)
-{
-	const float *tables = cuda_of(device)->nf4_tables;
-	int64_t stride = rounded_stride(stored.cols);
-	dim3 grid((unsigned) rows, pieces_of(stored.cols, PAIR_WIDTH));
-
-	if (is_bf16)
-		LAUNCH(device, read_rows_kernel<true>, grid, ELEMENT_THREADS, 0, to,
-		       stride, stored, first, tables);
-	else
-		LAUNCH(device, read_rows_kernel<false>, grid, ELEMENT_THREADS, 0, to,
-		       stride, stored, first, tables);
-}
-
 /* Rows of weights in scratch, as the device multiplies now. */
 static Factor
 read_panel(Device *device, const Tensor &stored, int64_t first, int64_t rows)
@@ -120,7 +72,7 @@ read_panel(Device *device, const Tensor &stored, int64_t first, int64_t rows)
 	void *to =
 		cuda_scratch(device, SCRATCH_PANEL, (size_t) (rows * stride) * size);
 
-	read_rows(device, to, is_bf16, stored, first, rows);
+	cuda_read_rows(device, to, is_bf16, stored, first, rows);
 	return Factor{to, is_bf16 ? CUDA_R_16BF : CUDA_R_32F, stride};
 }
 
@@ -134,7 +86,7 @@ round_rows(Device *device, const Tensor &x, int64_t first, int64_t rows)
 	if (copy.data == NULL)
 	{
 		copy = cuda_make_rounded(device, part);
-		read_rows(device, copy.data, true, x, first, rows);
+		cuda_read_rows(device, copy.data, true, x, first, rows);
 	}
 	return Factor{copy.data, CUDA_R_16BF, copy.stride};
 }
@@ -248,7 +200,7 @@ void
 cuda_pack(Device *device, void *target, const Matrix *w, bool is_for_input_grad)
 {
 	(void) is_for_input_grad;
-	read_rows(device, target, true, w->tensor, 0, w->tensor.rows);
+	cuda_read_rows(device, target, true, w->tensor, 0, w->tensor.rows);
 }
 
 /* The weights where products read them best. */

@@ -15,3 +15,8 @@
  * CUDA_FEW_ROWS (matmul_few.cu). */
 extern void cuda_multiply_few(Device *device, Tensor out, Tensor x,
                               const Tensor &w, float beta);
+
+/* to = rows [first, first + rows) of what is stored, as fp32 or bf16, a stride
+ * apart that rounded_stride() gives (read_rows.cu). */
+extern void cuda_read_rows(Device *device, void *to, bool is_bf16,
+                           const Tensor &stored, int64_t first, int64_t rows);

@@ -92,24 +92,30 @@ write_quad(const Tensor &x, const Place &place, const Quad &quad)
 			to[i] = quad.at[i];
 }
 
-/* And to their copy in bf16, if there is one. */
 static __device__ __forceinline__ void
-write_quad_twice(const Tensor &x, const RoundedCopy &copy, const Place &place,
-                 const Quad &quad)
+write_rounded(const RoundedCopy &copy, const Place &place, const Quad &quad)
 {
-	Bf16 *rounded = copy.data + place.row * copy.stride + place.col;
+	Bf16 *to = copy.data + place.row * copy.stride + place.col;
 
-	write_quad(x, place, quad);
-	if (copy.data == NULL)
-		return;
+	/* Rows begin at multiples of 16 bytes. */
 	if (place.count == 4)
 	{
-		*(uint2 *) (void *) rounded = uint2{pack_bf16(quad.at[0], quad.at[1]),
-		                                    pack_bf16(quad.at[2], quad.at[3])};
+		*(uint2 *) (void *) to = uint2{pack_bf16(quad.at[0], quad.at[1]),
+		                               pack_bf16(quad.at[2], quad.at[3])};
 		return;
 	}
 #pragma unroll
 	for (int i = 0; i < 4; i++)
 		if (i < place.count)
-			rounded[i] = bf16_from_float(quad.at[i]);
+			to[i] = bf16_from_float(quad.at[i]);
+}
+
+/* And to their copy in bf16, if there is one. */
+static __device__ __forceinline__ void
+write_quad_twice(const Tensor &x, const RoundedCopy &copy, const Place &place,
+                 const Quad &quad)
+{
+	write_quad(x, place, quad);
+	if (copy.data != NULL)
+		write_rounded(copy, place, quad);
 }

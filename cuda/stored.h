@@ -141,26 +141,40 @@ q6_k_number(const uint8_t *block, int i)
 	return scale * (float) (n - 32);
 }
 
-static __device__ __forceinline__ float
-nf4_number(const uint8_t *block, int i, const float *nf4_tables)
+/* A block of NF4: what its codes are of, and those. */
+typedef struct Nf4Block
 {
-	return nf4_tables[nibble(block + 4, i, NF4_BLOCK / 2)] *
-	       *(const float *) (const void *) block;
+	float most;
+	const uint8_t *codes; /* a multiple of 4 bytes behind the data */
+} Nf4Block;
+
+static __device__ __forceinline__ Nf4Block
+nf4_block(const void *data, int64_t block)
+{
+	const uint8_t *at = (const uint8_t *) data + block * 36;
+
+	return Nf4Block{*(const float *) (const void *) at, at + 4};
+}
+
+static __device__ __forceinline__ Nf4Block
+nf4_double_block(const void *data, int64_t block, const float *nf4_tables)
+{
+	const uint8_t *group =
+		(const uint8_t *) data + block / NF4_GROUP * NF4_GROUP_BYTES;
+	const float *head = (const float *) (const void *) group;
+	int i = (int) (block % NF4_GROUP);
+
+	return Nf4Block{
+		multiply_add(nf4_tables[16 + group[8 + i]], head[0], head[1]),
+		group + NF4_HEAD + i * (NF4_BLOCK / 2)};
 }
 
 static __device__ __forceinline__ float
-nf4_double_number(const uint8_t *data, int64_t at, const float *nf4_tables)
+nf4_number(const Nf4Block &block, int64_t at, const float *nf4_tables)
 {
-	const uint8_t *group =
-		data + at / (NF4_GROUP * NF4_BLOCK) * NF4_GROUP_BYTES;
-	const float *head = (const float *) (const void *) group;
-	int block = (int) (at / NF4_BLOCK % NF4_GROUP);
-	const uint8_t *codes = group + NF4_HEAD + block * (NF4_BLOCK / 2);
-	float most =
-		multiply_add(nf4_tables[16 + group[8 + block]], head[0], head[1]);
-
-	return nf4_tables[nibble(codes, (int) (at % NF4_BLOCK), NF4_BLOCK / 2)] *
-	       most;
+	return nf4_tables[nibble(block.codes, (int) (at % NF4_BLOCK),
+	                         NF4_BLOCK / 2)] *
+	       block.most;
 }
 
 /* Number `at` of the array that x's data is. */
@@ -194,10 +208,11 @@ stored_number(const Tensor &x, int64_t at, const float *nf4_tables)
 		case DTYPE_Q6_K:
 			return q6_k_number(data + at / 256 * 210, (int) (at % 256));
 		case DTYPE_NF4:
-			return nf4_number(data + at / NF4_BLOCK * 36,
-			                  (int) (at % NF4_BLOCK), nf4_tables);
+			return nf4_number(nf4_block(data, at / NF4_BLOCK), at, nf4_tables);
 		case DTYPE_NF4_DOUBLE:
-			return nf4_double_number(data, at, nf4_tables);
+			return nf4_number(
+				nf4_double_block(data, at / NF4_BLOCK, nf4_tables), at,
+				nf4_tables);
 		case DTYPE_OTHER:
 			break;
 	}

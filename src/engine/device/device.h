@@ -132,6 +132,7 @@ struct Device
 	const char *description; /* instruction set, library: what roundings
 	                          * depend on */
 	int threads;             /* 0: not the host's */
+	uint64_t memory;         /* bytes of its own, 0: the host's */
 
 	/*
 	 * How matmul, matmul_input_grad and matmul_weight_grad multiply from now

@@ -15,13 +15,14 @@
  * full speed from a few hundred rows a thread on.  In training they may take a
  * quarter of what trained weights, gradients and moments take beside them,
  * which of an adapter is little, within these bounds.  GPUs want many more
- * rows: few are done before the next kernel has been started. */
+ * rows: few are done before the next kernel has been started, and quantized
+ * weights are widened for each pass. */
 #define BLOCK_BYTES ((uint64_t) 512 << 20)
 #define TRAINING_BLOCK_LEAST ((uint64_t) 512 << 20)
 #define ADAPTER_BLOCK_LEAST ((uint64_t) 400 << 20)
 #define TRAINING_BLOCK_MOST ((uint64_t) 1 << 30)
-#define GPU_BLOCK_BYTES ((uint64_t) 2 << 30)
-#define GPU_TRAINING_BLOCK_BYTES ((uint64_t) 8 << 30)
+#define GPU_BLOCK_SHARE 32 /* of its memory, a part of so many */
+#define GPU_TRAINING_BLOCK_SHARE 4
 
 /* Budgets above TOKENS_MIN are multiples of this. */
 #define TOKENS_STEP 64
@@ -77,8 +78,9 @@ block_bytes(const Model *model, bool is_training)
 		model->adapter == NULL ? TRAINING_BLOCK_LEAST : ADAPTER_BLOCK_LEAST;
 	uint64_t share = state_bytes(model) / 4;
 
-	if (model->device->threads == 0)
-		return is_training ? GPU_TRAINING_BLOCK_BYTES : GPU_BLOCK_BYTES;
+	if (model->device->memory > 0)
+		return model->device->memory /
+		       (is_training ? GPU_TRAINING_BLOCK_SHARE : GPU_BLOCK_SHARE);
 	if (!is_training)
 		return BLOCK_BYTES;
 	if (share < least)
