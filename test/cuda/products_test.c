@@ -182,6 +182,10 @@ stored_weights_multiply_as_on_the_cpu(void **state)
 				check_products(dtype, 1, 5, 256, transposed != 0);
 				check_products(dtype, 9, 3, 512, transposed != 0);
 			}
+		/* Rows that begin within a block, and in the second group. */
+		check_products(DTYPE_NF4, 9, 4, 96, false);
+		check_products(DTYPE_NF4_DOUBLE, 9, 4, 96, false);
+		check_products(DTYPE_NF4_DOUBLE, 9, 150, 128, false);
 	}
 	multiply_as(DTYPE_F32);
 }
