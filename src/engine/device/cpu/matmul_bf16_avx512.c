@@ -37,6 +37,15 @@ read_column_pairs(const float *source, int64_t stride, int depth, int cols)
 	return _mm512_or_si512(low_bits, _mm512_slli_epi32(high_bits, 16));
 }
 
+/* Two numbers across, which are read soon: a page or so apart, so that nobody
+ * else sees them coming. */
+AVX512_BF16_PART void
+fetch_column(const float *source, int64_t stride)
+{
+	_mm_prefetch(source, _MM_HINT_T0);
+	_mm_prefetch(source + stride, _MM_HINT_T0);
+}
+
 AVX512_BF16 static void
 rows_along(uint32_t *to, int64_t to_stride, const float *source, int64_t stride,
            int rows, int depth)
@@ -57,9 +66,13 @@ rows_across(uint32_t *to, int64_t to_stride, const float *source,
 		for (int p = 0; p < depth; p += 32)
 		{
 			for (int q = 0; q < 16; q++)
-				block[q] = read_column_pairs(source + (p + 2 * q) * stride + i,
-				                             stride, depth - p - 2 * q,
+			{
+				const float *at = source + (p + 2 * q) * stride + i;
+
+				fetch_column(at + 16, stride);
+				block[q] = read_column_pairs(at, stride, depth - p - 2 * q,
 				                             p + 2 * q < depth ? rows - i : 0);
+			}
 			transpose(block);
 			for (int j = 0; j < 16 && i + j < rows; j++)
 				_mm512_storeu_si512(to + (i + j) * to_stride + p / 2, block[j]);
@@ -95,10 +108,13 @@ panel_across(uint32_t *to, const float *source, int64_t stride, int cols,
 
 	for (int p = 0; p < padded; p += 2)
 		for (int half = 0; half < BF16_COLS; half += 16)
+		{
+			fetch_column(source + p * stride + half + BF16_COLS, stride);
 			_mm512_storeu_si512(to + p / 2 * BF16_COLS + half,
 			                    read_column_pairs(source + p * stride + half,
 			                                      stride, depth - p,
 			                                      p < depth ? cols - half : 0));
+		}
 }
 
 typedef __m512 Sums;
