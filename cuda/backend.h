@@ -158,6 +158,8 @@ extern void cuda_attention_cached(Device *device, const AttentionShape *shape,
                                   const int32_t *length);
 extern void cuda_add(Device *device, Tensor out, Tensor a, Tensor b);
 extern void cuda_scale(Device *device, Tensor x, float factor);
+extern void cuda_write_fixed(Device *device, Fixed target, Tensor x);
+extern void cuda_read_fixed(Device *device, Tensor out, Fixed source);
 extern void cuda_dropout(Device *device, Tensor out, Tensor x, float beta,
                          double probability, const uint64_t *key,
                          uint64_t site);

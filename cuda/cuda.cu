@@ -145,6 +145,8 @@ fill_operations(Device *device)
 	device->attention_cached = cuda_attention_cached;
 	device->add = cuda_add;
 	device->scale = cuda_scale;
+	device->write_fixed = cuda_write_fixed;
+	device->read_fixed = cuda_read_fixed;
 	device->dropout = cuda_dropout;
 	device->norm = cuda_norm;
 	device->norm_grad = cuda_norm_grad;

@@ -9,6 +9,7 @@
 #include "pair.h"
 
 #include "base/dynamic8.h"
+#include "base/fixed16.h"
 
 /* Rows, columns and distance of rows. */
 static const int64_t sizes[][3] = {
@@ -19,6 +20,31 @@ static const int64_t sizes[][3] = {
 };
 
 #define SIZES (sizeof(sizes) / sizeof(sizes[0]))
+
+/* ------------------------------------------- numbers as whole ones of 16 bits */
+
+static void
+numbers_of_16_bits_agree(void **state)
+{
+	(void) state;
+	for (size_t i = 0; i < SIZES; i++)
+	{
+		int64_t rows = sizes[i][0];
+		int64_t cols = sizes[i][1];
+		size_t blocks = (size_t) (rows * fixed16_blocks(cols));
+		Pair x = pair_random(rows, cols, sizes[i][2], 1);
+		Pair out = pair_random(rows, cols, cols, 2);
+		PairBytes code =
+			pair_bytes(NULL, (size_t) (rows * cols) * sizeof(int16_t));
+		PairBytes scale = pair_bytes(NULL, blocks * sizeof(float));
+
+		ON_BOTH(write_fixed, (Fixed){code.on[d], scale.on[d]}, x.on[d]);
+		ON_BOTH(read_fixed, out.on[d], (Fixed){code.on[d], scale.on[d]});
+		/* Half a unit goes either way. */
+		pair_assert_near(out, 1e-4);
+		pair_end();
+	}
+}
 
 /* ------------------------------------------------------------------- norms */
 
@@ -386,6 +412,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(numbers_of_16_bits_agree),
 		cmocka_unit_test(norms_agree),
 		cmocka_unit_test(norm_gradients_work_in_place),
 		cmocka_unit_test(a_normed_row_gives_the_same_bits_in_any_company),

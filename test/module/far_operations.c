@@ -350,6 +350,31 @@ far_adamw_coded(Device *device, const AdamW *settings, Tensor parameter,
 		                 coded(m), coded(v));
 }
 
+static Fixed
+fixed(Fixed x)
+{
+	return (Fixed){(void *) (uintptr_t) near(x.code),
+	               (void *) (uintptr_t) near(x.scale)};
+}
+
+static void
+far_write_fixed(Device *device, Fixed target, Tensor x)
+{
+	Device *cpu = cpu_of(device);
+
+	if (far_begins(device))
+		cpu->write_fixed(cpu, fixed(target), tensor(x));
+}
+
+static void
+far_read_fixed(Device *device, Tensor out, Fixed source)
+{
+	Device *cpu = cpu_of(device);
+
+	if (far_begins(device))
+		cpu->read_fixed(cpu, tensor(out), fixed(source));
+}
+
 /* One after the other, as the operations are counted. */
 static void
 far_run_slices(Device *device, int count,
@@ -389,4 +414,6 @@ far_fill_operations(Device *device)
 	device->add_squares = far_add_squares;
 	device->adamw = far_adamw;
 	device->adamw_coded = far_adamw_coded;
+	device->write_fixed = far_write_fixed;
+	device->read_fixed = far_read_fixed;
 }

@@ -124,6 +124,17 @@ typedef struct Coded
 	float *scale;  /* [blocks of n] */
 } Coded;
 
+/*
+ * Rows of cols numbers, one after the other, as whole ones of 16 bits, in
+ * blocks of FIXED16_BLOCK of a row with a scale each (base/fixed16.h), in
+ * device memory.
+ */
+typedef struct Fixed
+{
+	int16_t *code; /* [rows, cols] */
+	float *scale;  /* [rows, blocks of cols] */
+} Fixed;
+
 typedef struct Device Device;
 
 struct Device
@@ -150,6 +161,9 @@ struct Device
 	 * however many rows there are.  Not set, as in generation, few rows may
 	 * have faster kernels of their own. */
 	bool rows_alike;
+	/* With products of bf16, passes had better keep what their way back needs
+	 * by write_fixed: memory is scarcer than the time that takes. */
+	bool keeps_fixed;
 	bool has_bf16; /* it multiplies bf16 by itself, and faster than fp32 */
 
 	/* Memory.  alloc gives zeroed bytes aligned to 64, or NULL with a failure
@@ -230,6 +244,10 @@ struct Device
 	                      int parts, bool inverse);
 	/* out = a + b */
 	void (*add)(Device *device, Tensor out, Tensor a, Tensor b);
+	/* x in fewer bits; out receives what is left of it.  Not finite numbers
+	 * make the others of their block NaN. */
+	void (*write_fixed)(Device *device, Fixed target, Tensor x);
+	void (*read_fixed)(Device *device, Tensor out, Fixed source);
 	/* x *= factor */
 	void (*scale)(Device *device, Tensor x, float factor);
 	/*

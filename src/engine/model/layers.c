@@ -229,10 +229,18 @@ backward_behind(Pass *slice, int number)
 static void
 forward_between(Pass *slice, int number)
 {
+	int layers = slice->model->config.layers;
+
 	if (number > 0)
 		forward_behind(slice, number - 1);
-	if (number < slice->model->config.layers)
-		attention_project(slice, number);
+	if (number == layers)
+		return;
+	if (number > 0)
+	{
+		state_keep(slice, number - 1);
+		state_keep_input(slice, number);
+	}
+	attention_project(slice, number);
 }
 
 /* Tokens that find all others in the cache need nothing of each other. */
@@ -252,6 +260,7 @@ static void
 backward_between(Pass *slice, int number)
 {
 	attention_project_backward(slice, number);
+	state_recall(slice, number - 1);
 	backward_behind(slice, number - 1);
 }
 
@@ -344,6 +353,7 @@ layers_backward(Pass *pass)
 
 	if (i < lowest)
 		return;
+	run_slices(pass, state_recall_input, i);
 	maps_pack(model, -1, i, true);
 	run_slices(&picked, backward_behind, i);
 	pick_backward(pass);

@@ -143,6 +143,16 @@ typedef struct LayerState
 	Tensor output;         /* [T, C]; the next layer's input */
 } LayerState;
 
+/* Pieces of a LayerState that are kept in fewer bits, at most: qkv and raw in
+ * their parts. */
+#define KEPT_MAX 16
+
+/* They, in the order of states.c. */
+typedef struct KeptState
+{
+	Fixed piece[KEPT_MAX];
+} KeptState;
+
 /* Weights of two layers' maps and their adapters at most. */
 #define MAPS_MAX (3 * LAYER_LINEARS)
 
@@ -207,6 +217,7 @@ struct Model
 	Maps maps;
 
 	LayerState *states; /* [L], of the pass that runs */
+	KeptState *kept;    /* [L], of the pass that runs */
 	void *block;        /* the workspace's memory, reused by every pass */
 	size_t block_size;
 	uint64_t pass_limit; /* bytes of it in training; 0: no limit */
@@ -292,6 +303,9 @@ typedef struct Pass
 	const int32_t *cache_length; /* device, [T] */
 
 	LayerState *states; /* [L]; all the same memory unless keeps_state */
+	KeptState *kept;    /* [L], of all but the last layer, whose state is
+	                     * where it was, and of that its input; NULL: states
+	                     * are kept as they are */
 	Tensor wide;        /* [T, C] scratch */
 	Tensor fused;       /* [T, Q] scratch: head by head as in the file */
 	Tensor wide2;       /* [T, C], backward */
@@ -564,6 +578,21 @@ extern bool pass_begin(Pass *pass, Model *model, const SharedBatch *shared,
 extern bool pass_begin_tokens(Pass *pass, Model *model, int count,
                               const int32_t *ids, const int32_t *position,
                               size_t extra, void **more, Failure *failure);
+
+/* --------------------------- what is kept for the way back (states.c) */
+
+/* Whether a pass keeps its states in fewer bits. */
+extern bool states_are_short(const Model *model);
+/* Places what the states of layers, which are all in the same memory, are kept
+ * in: kept[L]. */
+extern void states_plan_kept(Plan *plan, const Model *model,
+                             const LayerState *states, KeptState *kept);
+/* A slice's rows of a layer's input, and of the rest of its state, on their way
+ * there; and back. */
+extern void state_keep_input(const Pass *slice, int layer);
+extern void state_keep(const Pass *slice, int layer);
+extern void state_recall_input(Pass *slice, int layer);
+extern void state_recall(Pass *slice, int layer);
 
 /* ---------------------------------------- through the layers (layers.c) */
 

@@ -659,6 +659,8 @@ model_open_files(Arena *arena, Device *device, const ModelFiles *files,
 		return fail_while(failure, "opening model \"%s\"", model->directory);
 	model->states =
 		arena_alloc(arena, (size_t) model->config.layers * sizeof(LayerState));
+	model->kept =
+		arena_alloc(arena, (size_t) model->config.layers * sizeof(KeptState));
 	*result = model;
 	return true;
 }

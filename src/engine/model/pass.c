@@ -32,6 +32,21 @@ plan_tensor(Plan *plan, int64_t rows, int64_t cols)
 	return tensor_at(plan_bytes(plan, bytes), rows, cols);
 }
 
+/* The few numbers of a row that norms and attention leave. */
+static void
+plan_stats(Plan *plan, const ModelConfig *c, int64_t tokens, int64_t rows,
+           LayerState *state)
+{
+	state->attention_stat = plan_tensor(plan, tokens, 2);
+	if (c->head_norm)
+	{
+		state->q_stat = plan_tensor(plan, tokens * c->heads, 2);
+		state->k_stat = plan_tensor(plan, tokens * c->kv_heads, 2);
+	}
+	state->lse = plan_tensor(plan, tokens, c->heads);
+	state->mlp_stat = plan_tensor(plan, rows, 2);
+}
+
 /* Of the last layer all but attention is of the picked rows. */
 static void
 plan_state(Plan *plan, const Model *model, int64_t tokens, int64_t rows,
@@ -40,25 +55,19 @@ plan_state(Plan *plan, const Model *model, int64_t tokens, int64_t rows,
 	const ModelConfig *c = &model->config;
 	int64_t heads = c->heads + c->kv_heads;
 
-	state->attention_stat = plan_tensor(plan, tokens, 2);
+	plan_stats(plan, c, tokens, rows, state);
 	if (c->head_norm)
-	{
 		state->raw = plan_tensor(plan, tokens, heads * c->head_dim);
-		state->q_stat = plan_tensor(plan, tokens * c->heads, 2);
-		state->k_stat = plan_tensor(plan, tokens * c->kv_heads, 2);
-	}
 	state->qkv = plan_tensor(
 		plan, tokens, (int64_t) (c->heads + 2 * c->kv_heads) * c->head_dim);
 	state->attended =
 		plan_tensor(plan, tokens, (int64_t) c->heads * c->head_dim);
-	state->lse = plan_tensor(plan, tokens, c->heads);
 	if (c->norm_after)
 	{
 		state->attention_sum = plan_tensor(plan, rows, c->hidden);
 		state->mlp_sum = plan_tensor(plan, rows, c->hidden);
 	}
 	state->middle = plan_tensor(plan, rows, c->hidden);
-	state->mlp_stat = plan_tensor(plan, rows, 2);
 	state->gate = plan_tensor(plan, rows, c->feed_forward);
 	if (c->gated)
 		state->up = plan_tensor(plan, rows, c->feed_forward);
@@ -82,15 +91,18 @@ shorten_state(LayerState state, int64_t rows)
 }
 
 /* states[L]: each its own for a backward pass, else all the same memory, but
- * for the outputs that a pass that recomputes begins with. */
+ * for the outputs that a pass that recomputes begins with; or for the few
+ * numbers that are kept as they are while the rest is in fewer bits. */
 static void
-plan_states(Plan *plan, const Pass *pass, Tensor input, int64_t rows,
+plan_states(Plan *plan, Pass *pass, Tensor input, int64_t rows,
             LayerState *states)
 {
 	const Model *model = pass->model;
 	int64_t tokens = input.rows;
 	int layers = model->config.layers;
-	bool has_own = pass->keeps_state && !pass->recomputes;
+	bool keeps_all = pass->keeps_state && !pass->recomputes;
+	bool is_short = keeps_all && states_are_short(model);
+	bool has_own = keeps_all && !is_short;
 
 	for (int i = 0; i < layers; i++)
 	{
@@ -103,12 +115,18 @@ plan_states(Plan *plan, const Pass *pass, Tensor input, int64_t rows,
 			plan_state(plan, model, tokens, tokens, &states[i]);
 		else
 			states[i] = states[0];
+		if (is_short && i > 0)
+			plan_stats(plan, &model->config, tokens, is_last ? rows : tokens,
+			           &states[i]);
 		if (pass->recomputes && i > 0)
 			states[i].output = plan_tensor(plan, tokens, model->config.hidden);
 		states[i].input = i == 0 ? input : states[i - 1].output;
 	}
 	if (!has_own)
 		states[layers - 1] = shorten_state(states[layers - 1], rows);
+	pass->kept = is_short ? model->kept : NULL;
+	if (is_short)
+		states_plan_kept(plan, model, states, pass->kept);
 }
 
 static void
@@ -262,7 +280,7 @@ has_room(const Model *model, size_t size)
 
 /* Lays out the pass in the model's block; positions are below reach.  Where
  * there is too little memory for all layers it does their work twice, which
- * gives the same bits. */
+ * gives the same bits (unless states are short, and are not then). */
 static bool
 lay_out(Pass *pass, Model *model, int tokens, int sequences, int reach,
         int picked, bool keeps_state, size_t extra, void **more,

@@ -5,6 +5,45 @@
  */
 #include "device/tensors.h"
 
+/* ------------------------------------------------------ whole numbers */
+
+static void
+numbers_of_16_bits_are_near_by_their_block(void **state)
+{
+	Arena *arena = arena_create();
+	Tensor x = random_tensor(arena, 5, 150, 1);
+	Tensor out = random_tensor(arena, 5, 150, 2);
+	Fixed fixed = {arena_alloc(arena, 5 * 150 * sizeof(int16_t)),
+	               arena_alloc(arena, 5 * 3 * sizeof(float))};
+
+	(void) state;
+	/* One block of large numbers, one of zeros, one of next to nothing, and
+	 * one with something else. */
+	*at(x, 1, 5) = 3e30f;
+	for (int j = 64; j < 128; j++)
+	{
+		*at(x, 2, j) = 0;
+		*at(x, 3, j) *= 1e-35f;
+	}
+	*at(x, 4, 140) = INFINITY;
+	device->write_fixed(device, fixed, x);
+	device->read_fixed(device, out, fixed);
+	for (int i = 0; i < 5; i++)
+		for (int j = 0; j < 150; j++)
+		{
+			double most = 0;
+
+			for (int b = j / 64 * 64; b < 150 && b < j / 64 * 64 + 64; b++)
+				most = fmax(most, fabs((double) *at(x, i, b)));
+			if (isinf(most))
+				assert_false(isfinite(*at(out, i, j)) && j == 140);
+			else
+				assert_near(*at(out, i, j), *at(x, i, j),
+				            most / 65534 * 1.01 + 1e-30);
+		}
+	arena_destroy(arena);
+}
+
 /* ------------------------------------------------------------- products */
 
 static void
@@ -476,6 +515,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(numbers_of_16_bits_are_near_by_their_block),
 		cmocka_unit_test(products_in_both_storage_orders),
 		cmocka_unit_test(rows_alike_are_the_same_bits_however_many),
 		cmocka_unit_test(norms_differentiate),

@@ -197,6 +197,8 @@ static const Device operations = {
 	.regroup_heads = cpu_regroup_heads,
 	.add = cpu_add,
 	.scale = cpu_scale,
+	.write_fixed = cpu_write_fixed,
+	.read_fixed = cpu_read_fixed,
 	.dropout = cpu_dropout,
 	.norm = cpu_norm,
 	.norm_grad = cpu_norm_grad,
@@ -269,6 +271,7 @@ cpu_device_open(int threads, Device **device, Failure *failure)
 	         cpu->description);
 	cpu->device.packing = cpu->packing;
 	cpu->device.threads = threads;
+	cpu->device.keeps_fixed = true;
 	cpu->device.has_bf16 = bf16_native() != NULL;
 	*device = &cpu->device;
 	return true;

@@ -103,6 +103,8 @@ extern void cpu_regroup_heads(Device *device, Tensor out, Tensor x, int heads,
                               int parts, bool inverse);
 extern void cpu_add(Device *device, Tensor out, Tensor a, Tensor b);
 extern void cpu_scale(Device *device, Tensor x, float factor);
+extern void cpu_write_fixed(Device *device, Fixed target, Tensor x);
+extern void cpu_read_fixed(Device *device, Tensor out, Fixed source);
 extern void cpu_dropout(Device *device, Tensor out, Tensor x, float beta,
                         double probability, const uint64_t *key, uint64_t site);
 extern void cpu_norm(Device *device, NormKind kind, float eps, Tensor out,

@@ -500,20 +500,12 @@ cpu_packed_bytes(Device *device, const Matrix *w, bool is_for_input_grad)
 	                 (w->transposed ? cols : rows) * blocks * 4);
 }
 
-void
-cpu_pack(Device *device, void *target, const Matrix *w, bool is_for_input_grad)
+/* The panels of all columns, one after the other, of blocks of the sum. */
+static void
+pack_columns(Device *device, const PairKernels *packing, uint32_t *target,
+             const Factor *b, int64_t columns, int64_t depth)
 {
-	Factor b = factor_of(w, is_for_input_grad);
-	int64_t columns = b.is_along ? w->tensor.rows : w->tensor.cols;
-	int64_t depth = b.is_along ? w->tensor.cols : w->tensor.rows;
 	int64_t block = block_depth(depth);
-	const PairKernels *packing = kernels(!is_for_input_grad);
-
-	if (!is_for_input_grad && cpu_takes_codes(w))
-	{
-		cpu_pack_codes(target, w);
-		return;
-	}
 
 #pragma omp parallel for schedule(static) if (columns * depth >                \
                                               CPU_PARALLEL_MIN)
@@ -527,11 +519,76 @@ cpu_pack(Device *device, void *target, const Matrix *w, bool is_for_input_grad)
 			int64_t left = least(block, depth - start);
 			int64_t pairs = round_up(left, 2 * BF16_PAIRS) / 2;
 
-			pack_panel(packing, &b,
-			           (uint32_t *) target +
+			pack_panel(packing, b,
+			           target +
 			               packed_at(packing, columns, j, start, block, pairs),
 			           wide, j, (int) least(BF16_COLS, columns - j), start,
 			           (int) left);
 		}
 	}
+}
+
+/* Asks for numbers [first, first + cols) of stored rows [row, row + rows), as
+ * far as there are any: they are packed next. */
+static void
+fetch(const Tensor *stored, int64_t row, int64_t rows, int64_t first,
+      int64_t cols)
+{
+	int64_t last_row = least(row + rows, stored->rows);
+	int64_t last = least(first + cols, stored->cols);
+
+	if (stored->dtype != DTYPE_F32)
+		return;
+	for (; row < last_row; row++)
+		for (int64_t j = first; j < last; j += 16)
+			__builtin_prefetch(
+				(const float *) stored->data + row * stored->stride + j, 0, 2);
+}
+
+/* As pack_columns(), of weights that are stored across the sum, without scales: some
+ * stored rows at a time, as memory is read fastest. */
+static void
+pack_across(Device *device, const PairKernels *packing, uint32_t *target,
+            const Factor *b, int64_t columns, int64_t depth)
+{
+	int64_t block = block_depth(depth);
+	int64_t slab = 2 * BF16_PAIRS;
+
+#pragma omp parallel for schedule(static) if (columns * depth >                \
+                                              CPU_PARALLEL_MIN)
+	for (int64_t i = 0; i < depth; i += slab)
+	{
+		int64_t start = i / block * block;
+		int64_t left = least(block, depth - start);
+		int64_t pairs = round_up(left, slab) / 2;
+		float *wide =
+			cpu_scratch(device, (size_t) (BF16_COLS * wide_stride(slab)));
+
+		for (int64_t j = 0; wide != NULL && j < columns; j += BF16_COLS)
+		{
+			fetch(&b->tensor, i + slab, slab, j, BF16_COLS);
+			pack_panel(packing, b,
+			           target +
+			               packed_at(packing, columns, j, start, block, pairs) +
+			               (i - start) / 2 * BF16_COLS,
+			           wide, j, (int) least(BF16_COLS, columns - j), i,
+			           (int) least(slab, depth - i));
+		}
+	}
+}
+
+void
+cpu_pack(Device *device, void *target, const Matrix *w, bool is_for_input_grad)
+{
+	Factor b = factor_of(w, is_for_input_grad);
+	int64_t columns = b.is_along ? w->tensor.rows : w->tensor.cols;
+	int64_t depth = b.is_along ? w->tensor.cols : w->tensor.rows;
+	const PairKernels *packing = kernels(!is_for_input_grad);
+
+	if (!is_for_input_grad && cpu_takes_codes(w))
+		cpu_pack_codes(target, w);
+	else if (b.is_along || b.turned != NULL || packing->has_scales)
+		pack_columns(device, packing, target, &b, columns, depth);
+	else
+		pack_across(device, packing, target, &b, columns, depth);
 }

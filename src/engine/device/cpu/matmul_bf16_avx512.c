@@ -30,11 +30,13 @@ read_column_pairs(const float *source, int64_t stride, int depth, int cols)
 	__m512 low = _mm512_maskz_loadu_ps(lanes(cols), source);
 	__m512 high =
 		_mm512_maskz_loadu_ps(depth > 1 ? lanes(cols) : 0, source + stride);
-	__m512i low_bits = _mm512_cvtepu16_epi32((__m256i) _mm512_cvtneps_pbh(low));
-	__m512i high_bits =
-		_mm512_cvtepu16_epi32((__m256i) _mm512_cvtneps_pbh(high));
+	/* All of low, then all of high; in turns. */
+	__m512i rounded = (__m512i) _mm512_cvtne2ps_pbh(high, low);
+	const __m512i order = _mm512_set_epi16(
+		31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22,
+		6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
 
-	return _mm512_or_si512(low_bits, _mm512_slli_epi32(high_bits, 16));
+	return _mm512_permutexvar_epi16(order, rounded);
 }
 
 /* Two numbers across, which are read soon: a page or so apart, so that nobody

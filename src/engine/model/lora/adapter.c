@@ -351,6 +351,8 @@ share(Arena *arena, const Model *base)
 	model->layers = arena_alloc(arena, layers * sizeof(Layer));
 	memcpy(model->layers, base->layers, layers * sizeof(Layer));
 	model->states = arena_alloc(arena, layers * sizeof(LayerState));
+	model->kept = arena_alloc(arena, layers * sizeof(KeptState));
+	model->maps = (Maps){0};
 	model->angles = NULL;
 	model->angle_rows = 0;
 	model->block = NULL;

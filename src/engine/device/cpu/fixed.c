@@ -1,0 +1,51 @@
+/*
+ * fixed.c
+ *		Rows of numbers as whole ones of 16 bits, and back.
+ */
+#include "base/fixed16.h"
+#include "device/cpu/cpu.h"
+
+CPU_KERNEL static void
+write_row(int16_t *code, float *scale, const float *x, int64_t cols)
+{
+	int64_t j = 0;
+
+	for (; j + FIXED16_BLOCK <= cols; j += FIXED16_BLOCK)
+		*scale++ = fixed16_write(code + j, x + j, FIXED16_BLOCK);
+	if (j < cols)
+		*scale = fixed16_write(code + j, x + j, (int) (cols - j));
+}
+
+CPU_KERNEL static void
+read_row(float *x, const int16_t *code, const float *scale, int64_t cols)
+{
+	int64_t j = 0;
+
+	for (; j + FIXED16_BLOCK <= cols; j += FIXED16_BLOCK)
+		fixed16_read(x + j, code + j, *scale++, FIXED16_BLOCK);
+	if (j < cols)
+		fixed16_read(x + j, code + j, *scale, (int) (cols - j));
+}
+
+void
+cpu_write_fixed(Device *device, Fixed target, Tensor x)
+{
+	(void) device;
+#pragma omp parallel for schedule(static) if (x.rows * x.cols >                \
+                                              CPU_PARALLEL_MIN)
+	for (int64_t i = 0; i < x.rows; i++)
+		write_row(target.code + i * x.cols,
+		          target.scale + i * fixed16_blocks(x.cols), cpu_row(x, i),
+		          x.cols);
+}
+
+void
+cpu_read_fixed(Device *device, Tensor out, Fixed source)
+{
+	(void) device;
+#pragma omp parallel for schedule(static) if (out.rows * out.cols >            \
+                                              CPU_PARALLEL_MIN)
+	for (int64_t i = 0; i < out.rows; i++)
+		read_row(cpu_row(out, i), source.code + i * out.cols,
+		         source.scale + i * fixed16_blocks(out.cols), out.cols);
+}
