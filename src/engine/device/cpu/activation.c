@@ -107,6 +107,18 @@ piece_at(Tensor x, int64_t first)
 	                          : cpu_row(x, first / x.cols);
 }
 
+/* Numbers [first, first + n) of the rows. */
+static void
+activate_piece(Activation kind, const Tensor *out, const Tensor *gate,
+               const Tensor *up, int64_t first, int64_t n)
+{
+	float *to = piece_at(*out, first);
+
+	activate_row(kind, n, to, piece_at(*gate, first));
+	if (up != NULL)
+		multiply_row(n, to, piece_at(*up, first));
+}
+
 void
 cpu_activation(Device *device, Activation kind, Tensor out, Tensor gate,
                const Tensor *up)
@@ -115,16 +127,9 @@ cpu_activation(Device *device, Activation kind, Tensor out, Tensor gate,
 	int64_t size = piece_size(&out, &gate, up, NULL, NULL);
 
 	(void) device;
-#pragma omp parallel for schedule(static) if (total > CPU_PARALLEL_MIN / 4)
-	for (int64_t first = 0; first < total; first += size)
-	{
-		int64_t n = total - first < size ? total - first : size;
-		float *to = piece_at(out, first);
-
-		activate_row(kind, n, to, piece_at(gate, first));
-		if (up != NULL)
-			multiply_row(n, to, piece_at(*up, first));
-	}
+	CPU_EACH(i, total, size, total > CPU_PARALLEL_MIN / 4,
+	         activate_piece(kind, &out, &gate, up, i,
+	                        total - i < size ? total - i : size));
 }
 
 /* active[j] = act(x[j]) and slope[j] = act'(x[j]) */
@@ -200,6 +205,30 @@ gated_grad_row(int64_t n, float *dgate, float *dup, const float *dout,
 	}
 }
 
+/* Of numbers [first, first + n) of the rows; scratch[2 n]. */
+static void
+activation_grad_piece(Activation kind, const Tensor *dgate, const Tensor *dup,
+                      const Tensor *dout, const Tensor *gate, const Tensor *up,
+                      int64_t first, int64_t n, float *scratch)
+{
+	float *slope = scratch;
+	float *active = scratch + n;
+	const float *from = piece_at(*dout, first);
+	float *to = piece_at(*dgate, first);
+
+	if (scratch == NULL)
+		return;
+	slope_row(kind, n, active, slope, piece_at(*gate, first));
+	if (up != NULL)
+	{
+		gated_grad_row(n, to, piece_at(*dup, first), from, slope, active,
+		               piece_at(*up, first));
+		return;
+	}
+	multiply_row(n, slope, from);
+	memcpy(to, slope, (size_t) n * sizeof(float));
+}
+
 void
 cpu_activation_grad(Device *device, Activation kind, Tensor dgate,
                     const Tensor *dup, Tensor dout, Tensor gate,
@@ -208,26 +237,8 @@ cpu_activation_grad(Device *device, Activation kind, Tensor dgate,
 	int64_t total = gate.rows * gate.cols;
 	int64_t size = piece_size(&gate, &dgate, &dout, dup, up);
 
-#pragma omp parallel for schedule(static) if (total > CPU_PARALLEL_MIN / 4)
-	for (int64_t first = 0; first < total; first += size)
-	{
-		int64_t n = total - first < size ? total - first : size;
-		float *slope = cpu_scratch(device, 2 * (size_t) size);
-		float *active = slope + size;
-		const float *x = piece_at(gate, first);
-		const float *from = piece_at(dout, first);
-		float *to = piece_at(dgate, first);
-
-		if (slope == NULL)
-			continue;
-		slope_row(kind, n, active, slope, x);
-		if (up != NULL)
-		{
-			gated_grad_row(n, to, piece_at(*dup, first), from, slope, active,
-			               piece_at(*up, first));
-			continue;
-		}
-		multiply_row(n, slope, from);
-		memcpy(to, slope, (size_t) n * sizeof(float));
-	}
+	CPU_EACH(i, total, size, total > CPU_PARALLEL_MIN / 4,
+	         activation_grad_piece(kind, &dgate, dup, &dout, &gate, up, i,
+	                               total - i < size ? total - i : size,
+	                               cpu_scratch(device, 2 * (size_t) size)));
 }

@@ -222,36 +222,48 @@ pieces_of(const AttentionShape *shape, int threads)
 	return wanted <= tasks * most ? (int) ((wanted + tasks - 1) / tasks) : most;
 }
 
+/* Some queries of a head: number in [0, sequences * kv_heads * pieces). */
+static void
+attend_piece(Device *device, const AttentionShape *shape, int pieces,
+             int64_t number, Tensor out, Tensor q, Tensor k, Tensor v,
+             Tensor lse)
+{
+	int64_t whole = (int64_t) shape->sequences * shape->kv_heads;
+	/* The last queries see most: who comes late shall find little. */
+	int piece = pieces - 1 - (int) (number / whole);
+	int head = (int) (number % whole % shape->kv_heads);
+	int sequence = (int) (number % whole / shape->kv_heads);
+	int64_t own = sequence_tokens(shape, sequence);
+	int cut = pieces < most_pieces(own) ? pieces : most_pieces(own);
+	int first = (int) (own * piece / cut);
+	int last = (int) (own * (piece + 1) / cut);
+	Forward f;
+
+	if (piece >= cut || !forward_begin(&f, device, shape, sequence, head))
+		return;
+	pack_tiles(&f.task, f.tiles, k);
+	pack_panel(&f.task, f.values, v);
+	for (int i = first; i < last; i += f.task.queries)
+	{
+		task_set_block(&f.task, f.task.before + i, f.task.before + last);
+		forward_block(&f, out, q, lse);
+	}
+}
+
 void
 cpu_attention(Device *device, const AttentionShape *shape, Tensor out, Tensor q,
               Tensor k, Tensor v, Tensor lse)
 {
 	int pieces = pieces_of(shape, cpu_threads(device));
-	int64_t whole = (int64_t) shape->sequences * shape->kv_heads;
-	int64_t tasks = whole * pieces;
+	int64_t tasks = (int64_t) shape->sequences * shape->kv_heads * pieces;
 
-#pragma omp parallel for schedule(dynamic) if (q.rows * q.cols >               \
-                                               CPU_PARALLEL_MIN / 8)
-	for (int64_t number = 0; number < tasks; number++)
+	if (q.rows * q.cols <= CPU_PARALLEL_MIN / 8)
 	{
-		/* The last queries see most: who comes late shall find little. */
-		int piece = pieces - 1 - (int) (number / whole);
-		int head = (int) (number % whole % shape->kv_heads);
-		int sequence = (int) (number % whole / shape->kv_heads);
-		int64_t own = sequence_tokens(shape, sequence);
-		int cut = pieces < most_pieces(own) ? pieces : most_pieces(own);
-		int first = (int) (own * piece / cut);
-		int last = (int) (own * (piece + 1) / cut);
-		Forward f;
-
-		if (piece >= cut || !forward_begin(&f, device, shape, sequence, head))
-			continue;
-		pack_tiles(&f.task, f.tiles, k);
-		pack_panel(&f.task, f.values, v);
-		for (int i = first; i < last; i += f.task.queries)
-		{
-			task_set_block(&f.task, f.task.before + i, f.task.before + last);
-			forward_block(&f, out, q, lse);
-		}
+		for (int64_t i = 0; i < tasks; i++)
+			attend_piece(device, shape, pieces, i, out, q, k, v, lse);
+		return;
 	}
+#pragma omp parallel for schedule(dynamic)
+	for (int64_t i = 0; i < tasks; i++)
+		attend_piece(device, shape, pieces, i, out, q, k, v, lse);
 }

@@ -477,6 +477,21 @@ find_families(const AttentionShape *shape, Family *families, int most)
 	return count;
 }
 
+/* A family and a head of keys, by the first sequence of the family. */
+static void
+backward_unit(Device *device, const AttentionShape *shape,
+              const Gradient *gradient, int64_t number)
+{
+	int sequence = (int) (number / shape->kv_heads);
+	Family family;
+
+	if (sequence_prefix(shape, sequence) >= 0)
+		return;
+	family = family_at(shape, sequence);
+	backward_family(device, shape, gradient, &family,
+	                (int) (number % shape->kv_heads));
+}
+
 void
 cpu_attention_grad(Device *device, const AttentionShape *shape, Tensor dq,
                    Tensor dk, Tensor dv, Tensor dout, Tensor out, Tensor q,
@@ -497,16 +512,13 @@ cpu_attention_grad(Device *device, const AttentionShape *shape, Tensor dq,
 		backward_pieces(device, shape, &gradient, few, families);
 		return;
 	}
-#pragma omp parallel for schedule(dynamic) if (!is_small)
-	for (int64_t number = 0; number < tasks; number++)
+	if (is_small)
 	{
-		int sequence = (int) (number / shape->kv_heads);
-		Family family;
-
-		if (sequence_prefix(shape, sequence) >= 0)
-			continue;
-		family = family_at(shape, sequence);
-		backward_family(device, shape, &gradient, &family,
-		                (int) (number % shape->kv_heads));
+		for (int64_t i = 0; i < tasks; i++)
+			backward_unit(device, shape, &gradient, i);
+		return;
 	}
+#pragma omp parallel for schedule(dynamic)
+	for (int64_t i = 0; i < tasks; i++)
+		backward_unit(device, shape, &gradient, i);
 }

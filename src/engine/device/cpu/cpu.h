@@ -16,6 +16,26 @@
 
 #define CPU_PARALLEL_MIN 32768
 
+/*
+ * Calls work for i = 0, step, 2 step, ... below end: on all threads if that is
+ * worth it.  (OpenMP's own clause for this, if, makes a team of one thread,
+ * which is a quarter of what a single token of a small model costs.)
+ */
+#define CPU_EACH(i, end, step, is_worth, work)                                 \
+	do                                                                         \
+	{                                                                          \
+		if (is_worth)                                                          \
+		{                                                                      \
+			_Pragma("omp parallel for schedule(static)")                       \
+				CPU_LOOP(i, end, step, work);                                  \
+		}                                                                      \
+		else                                                                   \
+			CPU_LOOP(i, end, step, work);                                      \
+	} while (0)
+#define CPU_LOOP(i, end, step, work)                                           \
+	for (int64_t i = 0; i < (end); i += (step))                                \
+	work
+
 typedef struct CpuTurns CpuTurns;
 typedef struct CpuHelpers CpuHelpers;
 

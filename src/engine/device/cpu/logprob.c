@@ -38,6 +38,17 @@ row_exp_sum(const float *x, int64_t n, float shift)
 	return total;
 }
 
+static void
+logprob_row(const float *row, int64_t n, int32_t target, float *lse,
+            float *logp)
+{
+	float largest = row_max(row, n);
+	double sum = log(row_exp_sum(row, n, largest));
+
+	*lse = (float) (largest + sum);
+	*logp = (float) ((double) row[target] - largest - sum);
+}
+
 void
 cpu_logprob(Device *device, Tensor logp, Tensor lse, Tensor logits,
             const int32_t *target)
@@ -46,25 +57,20 @@ cpu_logprob(Device *device, Tensor logp, Tensor lse, Tensor logits,
 	float *total = lse.data;
 
 	(void) device;
-#pragma omp parallel for schedule(static) if (logits.rows * logits.cols >      \
-                                              CPU_PARALLEL_MIN / 4)
-	for (int64_t i = 0; i < logits.rows; i++)
-	{
-		const float *row = cpu_row(logits, i);
-		float largest = row_max(row, logits.cols);
-		double sum = log(row_exp_sum(row, logits.cols, largest));
-
-		total[i] = (float) (largest + sum);
-		out[i] = (float) ((double) row[target[i]] - largest - sum);
-	}
+	CPU_EACH(i, logits.rows, 1,
+	         logits.rows * logits.cols > CPU_PARALLEL_MIN / 4,
+	         logprob_row(cpu_row(logits, i), logits.cols, target[i], &total[i],
+	                     &out[i]));
 }
 
 CPU_KERNEL static void
-logprob_grad_row(float *row, int64_t n, float lse, float coefficient)
+logprob_grad_row(float *row, int64_t n, int32_t target, float lse,
+                 float coefficient)
 {
 #pragma omp simd
 	for (int64_t j = 0; j < n; j++)
 		row[j] = -coefficient * exp_f32(row[j] - lse);
+	row[target] += coefficient;
 }
 
 void
@@ -75,13 +81,8 @@ cpu_logprob_grad(Device *device, Tensor logits, Tensor lse,
 	const float *factor = coefficient.data;
 
 	(void) device;
-#pragma omp parallel for schedule(static) if (logits.rows * logits.cols >      \
-                                              CPU_PARALLEL_MIN / 4)
-	for (int64_t i = 0; i < logits.rows; i++)
-	{
-		float *row = cpu_row(logits, i);
-
-		logprob_grad_row(row, logits.cols, total[i], factor[i]);
-		row[target[i]] += factor[i];
-	}
+	CPU_EACH(i, logits.rows, 1,
+	         logits.rows * logits.cols > CPU_PARALLEL_MIN / 4,
+	         logprob_grad_row(cpu_row(logits, i), logits.cols, target[i],
+	                          total[i], factor[i]));
 }

@@ -38,10 +38,9 @@ read_panel(float *panel, const Tensor *stored, int64_t first, int64_t rows)
 {
 	int64_t cols = stored->cols;
 
-#pragma omp parallel for schedule(static) if (rows * cols > CPU_PARALLEL_MIN)
-	for (int64_t i = 0; i < rows; i++)
-		dtype_read(panel + i * cols, stored->data, stored->dtype,
-		           (first + i) * stored->stride, cols);
+	CPU_EACH(i, rows, 1, rows * cols > CPU_PARALLEL_MIN,
+	         dtype_read(panel + i * cols, stored->data, stored->dtype,
+	                    (first + i) * stored->stride, cols));
 }
 
 /* Rows of stored weights that are widened at a time. */
@@ -139,11 +138,9 @@ add_bias(Tensor out, const float *bias)
 {
 	int64_t piece = 16;
 
-#pragma omp parallel for schedule(static) if (out.rows * out.cols >            \
-                                              CPU_PARALLEL_MIN)
-	for (int64_t i = 0; i < out.rows; i += piece)
-		add_bias_rows(&out, bias, i,
-		              i + piece < out.rows ? i + piece : out.rows);
+	CPU_EACH(i, out.rows, piece, out.rows * out.cols > CPU_PARALLEL_MIN,
+	         add_bias_rows(&out, bias, i,
+	                       i + piece < out.rows ? i + piece : out.rows));
 }
 
 void
@@ -207,10 +204,9 @@ add_column_sums(Tensor x, float *sum)
 {
 	int64_t piece = 64;
 
-#pragma omp parallel for schedule(static) if (x.rows * x.cols >                \
-                                              CPU_PARALLEL_MIN)
-	for (int64_t j = 0; j < x.cols; j += piece)
-		sum_columns(&x, j, j + piece < x.cols ? j + piece : x.cols, sum + j);
+	CPU_EACH(
+		j, x.cols, piece, x.rows * x.cols > CPU_PARALLEL_MIN,
+		sum_columns(&x, j, j + piece < x.cols ? j + piece : x.cols, sum + j));
 }
 
 void

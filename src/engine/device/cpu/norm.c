@@ -48,11 +48,9 @@ cpu_norm(Device *device, NormKind kind, float eps, Tensor out, Tensor x,
 	const float *b = bias == NULL ? NULL : bias->data;
 
 	(void) device;
-#pragma omp parallel for schedule(static) if (x.rows * x.cols >                \
-                                              CPU_PARALLEL_MIN)
-	for (int64_t i = 0; i < x.rows; i++)
-		norm_row(kind, eps, x.cols, cpu_row(out, i), cpu_row(x, i), weight.data,
-		         b, cpu_row(stat, i));
+	CPU_EACH(i, x.rows, 1, x.rows * x.cols > CPU_PARALLEL_MIN,
+	         norm_row(kind, eps, x.cols, cpu_row(out, i), cpu_row(x, i),
+	                  weight.data, b, cpu_row(stat, i)));
 }
 
 /*
@@ -137,12 +135,10 @@ add_norm_grad(Tensor dout, Tensor x, Tensor stat, float *dweight, float *dbias)
 {
 	int64_t piece = 64;
 
-#pragma omp parallel for schedule(static) if (x.rows * x.cols >                \
-                                              CPU_PARALLEL_MIN)
-	for (int64_t j = 0; j < x.cols; j += piece)
-		norm_grad_columns(&dout, &x, &stat, j,
-		                  j + piece < x.cols ? j + piece : x.cols, dweight + j,
-		                  dbias == NULL ? NULL : dbias + j);
+	CPU_EACH(j, x.cols, piece, x.rows * x.cols > CPU_PARALLEL_MIN,
+	         norm_grad_columns(&dout, &x, &stat, j,
+	                           j + piece < x.cols ? j + piece : x.cols,
+	                           dweight + j, dbias == NULL ? NULL : dbias + j));
 }
 
 void
@@ -158,9 +154,7 @@ cpu_norm_grad(Device *device, NormKind kind, Tensor dx, float beta,
 		              dbias == NULL ? NULL : dbias->data);
 		cpu_turn_end(device);
 	}
-#pragma omp parallel for schedule(static) if (x.rows * x.cols >                \
-                                              CPU_PARALLEL_MIN)
-	for (int64_t i = 0; i < x.rows; i++)
-		norm_grad_row(kind, x.cols, cpu_row(dx, i), beta, cpu_row(dout, i),
-		              cpu_row(x, i), weight.data, cpu_row(stat, i));
+	CPU_EACH(i, x.rows, 1, x.rows * x.cols > CPU_PARALLEL_MIN,
+	         norm_grad_row(kind, x.cols, cpu_row(dx, i), beta, cpu_row(dout, i),
+	                       cpu_row(x, i), weight.data, cpu_row(stat, i)));
 }

@@ -20,6 +20,16 @@ rotate_head(float *x, int half, const float *cosines, const float *sines,
 	}
 }
 
+/* All heads of a row. */
+static void
+rotate_row(float *row, int heads, int width, int rotary, const float *angles,
+           float sign)
+{
+	for (int h = 0; h < heads; h++)
+		rotate_head(row + h * width, rotary / 2, angles, angles + rotary / 2,
+		            sign);
+}
+
 void
 cpu_rotate(Device *device, Tensor x, int heads, int rotary, Tensor table,
            const int32_t *position, bool inverse)
@@ -27,14 +37,7 @@ cpu_rotate(Device *device, Tensor x, int heads, int rotary, Tensor table,
 	int width = (int) (x.cols / heads);
 
 	(void) device;
-#pragma omp parallel for schedule(static) if (x.rows * x.cols >                \
-                                              CPU_PARALLEL_MIN)
-	for (int64_t i = 0; i < x.rows; i++)
-	{
-		const float *angles = cpu_row(table, position[i]);
-
-		for (int h = 0; h < heads; h++)
-			rotate_head(cpu_row(x, i) + h * width, rotary / 2, angles,
-			            angles + rotary / 2, inverse ? -1.0f : 1.0f);
-	}
+	CPU_EACH(i, x.rows, 1, x.rows * x.cols > CPU_PARALLEL_MIN,
+	         rotate_row(cpu_row(x, i), heads, width, rotary,
+	                    cpu_row(table, position[i]), inverse ? -1.0f : 1.0f));
 }

@@ -25,23 +25,23 @@ add_stored_row(float *row, const Tensor *table, int64_t index, float beta)
 	}
 }
 
+static void
+gather_row(float *row, int64_t cols, const Tensor *table, int32_t index,
+           float beta)
+{
+	if (beta == 0)
+		dtype_read(row, table->data, table->dtype, index * table->stride, cols);
+	else
+		add_stored_row(row, table, index, beta);
+}
+
 void
 cpu_gather_rows(Device *device, Tensor out, Tensor table, const int32_t *index,
                 float beta)
 {
 	(void) device;
-#pragma omp parallel for schedule(static) if (out.rows * out.cols >            \
-                                              CPU_PARALLEL_MIN)
-	for (int64_t i = 0; i < out.rows; i++)
-	{
-		float *row = cpu_row(out, i);
-
-		if (beta == 0)
-			dtype_read(row, table.data, table.dtype, index[i] * table.stride,
-			           out.cols);
-		else
-			add_stored_row(row, &table, index[i], beta);
-	}
+	CPU_EACH(i, out.rows, 1, out.rows * out.cols > CPU_PARALLEL_MIN,
+	         gather_row(cpu_row(out, i), out.cols, &table, index[i], beta));
 }
 
 void
@@ -54,6 +54,22 @@ cpu_scatter_rows(Device *device, Tensor target, Tensor source,
 		       (size_t) source.cols * sizeof(float));
 }
 
+/* Columns [first, last) of all rows. */
+static void
+scatter_add_columns(const Tensor *table, const Tensor *source,
+                    const int32_t *index, int64_t first, int64_t last)
+{
+	for (int64_t i = 0; i < source->rows; i++)
+	{
+		float *row = cpu_row(*table, index[i]);
+		const float *from = cpu_row(*source, i);
+
+#pragma omp simd
+		for (int64_t j = first; j < last; j++)
+			row[j] += from[j];
+	}
+}
+
 /* Indexes repeat, so threads divide the columns and keep the order of i. */
 void
 cpu_scatter_add_rows(Device *device, Tensor table, Tensor source,
@@ -62,23 +78,10 @@ cpu_scatter_add_rows(Device *device, Tensor table, Tensor source,
 	int64_t piece = 64;
 
 	(void) device;
-#pragma omp parallel for schedule(static) if (source.rows * source.cols >      \
-                                              CPU_PARALLEL_MIN)
-	for (int64_t first = 0; first < source.cols; first += piece)
-	{
-		int64_t last =
-			first + piece < source.cols ? first + piece : source.cols;
-
-		for (int64_t i = 0; i < source.rows; i++)
-		{
-			float *row = cpu_row(table, index[i]);
-			const float *from = cpu_row(source, i);
-
-#pragma omp simd
-			for (int64_t j = first; j < last; j++)
-				row[j] += from[j];
-		}
-	}
+	CPU_EACH(
+		j, source.cols, piece, source.rows * source.cols > CPU_PARALLEL_MIN,
+		scatter_add_columns(&table, &source, index, j,
+	                        j + piece < source.cols ? j + piece : source.cols));
 }
 
 void
@@ -108,36 +111,34 @@ cpu_regroup_heads(Device *device, Tensor out, Tensor x, int heads, int parts,
 	}
 }
 
+static void
+add_row(float *out, const float *x, const float *y, int64_t n)
+{
+#pragma omp simd
+	for (int64_t j = 0; j < n; j++)
+		out[j] = x[j] + y[j];
+}
+
 void
 cpu_add(Device *device, Tensor out, Tensor a, Tensor b)
 {
 	(void) device;
-#pragma omp parallel for schedule(static) if (out.rows * out.cols >            \
-                                              CPU_PARALLEL_MIN)
-	for (int64_t i = 0; i < out.rows; i++)
-	{
-		float *row = cpu_row(out, i);
-		const float *x = cpu_row(a, i);
-		const float *y = cpu_row(b, i);
+	CPU_EACH(i, out.rows, 1, out.rows * out.cols > CPU_PARALLEL_MIN,
+	         add_row(cpu_row(out, i), cpu_row(a, i), cpu_row(b, i), out.cols));
+}
 
+static void
+scale_row(float *x, int64_t n, float factor)
+{
 #pragma omp simd
-		for (int64_t j = 0; j < out.cols; j++)
-			row[j] = x[j] + y[j];
-	}
+	for (int64_t j = 0; j < n; j++)
+		x[j] *= factor;
 }
 
 void
 cpu_scale(Device *device, Tensor x, float factor)
 {
 	(void) device;
-#pragma omp parallel for schedule(static) if (x.rows * x.cols >                \
-                                              CPU_PARALLEL_MIN)
-	for (int64_t i = 0; i < x.rows; i++)
-	{
-		float *row = cpu_row(x, i);
-
-#pragma omp simd
-		for (int64_t j = 0; j < x.cols; j++)
-			row[j] *= factor;
-	}
+	CPU_EACH(i, x.rows, 1, x.rows * x.cols > CPU_PARALLEL_MIN,
+	         scale_row(cpu_row(x, i), x.cols, factor));
 }
