@@ -218,16 +218,19 @@ void
 cuda_matmul(Device *device, Tensor out, Tensor x, const Matrix *w,
             const Tensor *bias, float beta)
 {
+	const float *biases = bias == NULL ? NULL : (const float *) bias->data;
 	Tensor weights = weights_of(device, w);
 
 	cuda_wrote(device, out);
 	if (out.rows <= CUDA_FEW_ROWS && !w->transposed && !device->rows_alike)
-		cuda_multiply_few(device, out, x, weights, beta);
-	else
-		multiply(device, out, x, weights, w->transposed, beta);
-	if (bias != NULL)
+	{
+		cuda_multiply_few(device, out, x, weights, biases, beta);
+		return;
+	}
+	multiply(device, out, x, weights, w->transposed, beta);
+	if (biases != NULL)
 		LAUNCH(device, add_bias_kernel, grid_of(out), ELEMENT_THREADS, 0, out,
-		       (const float *) bias->data);
+		       biases);
 }
 
 void

@@ -11,10 +11,10 @@
 /* Up to this many rows are multiplied by reading the weights once. */
 #define CUDA_FEW_ROWS 8
 
-/* out[m, n] = x[m, k] @ W^T + beta out, W[n, k] as stored, m at most
- * CUDA_FEW_ROWS (matmul_few.cu). */
+/* out[m, n] = x[m, k] @ W^T + bias[n] + beta out, W[n, k] as stored, m at most
+ * CUDA_FEW_ROWS (matmul_few.cu); bias on the device, NULL: none. */
 extern void cuda_multiply_few(Device *device, Tensor out, Tensor x,
-                              const Tensor &w, float beta);
+                              const Tensor &w, const float *bias, float beta);
 
 /* to = rows [first, first + rows) of what is stored, as fp32 or bf16, a stride
  * apart that rounded_stride() gives (read_rows.cu). */

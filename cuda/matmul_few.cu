@@ -14,8 +14,13 @@
 
 /* Columns of a warp, and numbers of each that a lane reads in a step. */
 #define COLUMNS 4
-#define EACH 8
+#define EACH STORED_EIGHT
 #define STEP (WARP * EACH)
+
+/* Bodies with registers to spare: of them more blocks run at once, and two
+ * steps. */
+template <DType dtype, int most>
+constexpr bool is_light = most == 1 && dtype <= DTYPE_BF16;
 
 /* Warps that keep a GPU busy. */
 #define WARPS_WANTED 4096
@@ -87,6 +92,8 @@ read_stored(float to[EACH], const Tensor &x, int64_t row, int64_t step,
 
 	if (is_wide && dtype == DTYPE_F32)
 		read_floats(to, (const float *) x.data + first);
+	else if (is_wide && dtype > DTYPE_BF16)
+		stored_eight(to, x, first, nf4_tables);
 	else if (is_wide)
 		read_halves<dtype>(to, (const uint16_t *) x.data + first);
 	else
@@ -134,15 +141,15 @@ add_products(float sum[most * COLUMNS], int rows, const Tensor &x,
              const Tensor &w, int64_t first, int way, int ways,
              const float *nf4_tables)
 {
-#pragma unroll(most == 1 ? 2 : 1)
+#pragma unroll(is_light <dtype, most> ? 2 : 1)
 	for (int64_t step = (int64_t) way * STEP; step < x.cols;
 	     step += (int64_t) ways * STEP)
 	{
 		float weight[COLUMNS][EACH];
 
+		/* Columns past the last are the last again. */
 		if (is_wide && step + warp_lane() * EACH >= x.cols)
 			break;
-			/* Columns past the last are the last again. */
 #pragma unroll
 		for (int c = 0; c < COLUMNS; c++)
 			read_stored<dtype, is_wide>(
@@ -172,9 +179,9 @@ add_products(float sum[most * COLUMNS], int rows, const Tensor &x,
  * rows. */
 template <DType dtype, bool rounds, bool is_wide, int most>
 static __global__ void
-__launch_bounds__(FEW_THREADS, most == 1 ? 6 : 4)
-	multiply_few_kernel(Tensor out, Tensor x, Tensor w, float beta, int ways,
-                        const float *nf4_tables)
+__launch_bounds__(FEW_THREADS, (is_light<dtype, most> ? 6 : 4))
+	multiply_few_kernel(Tensor out, Tensor x, Tensor w, const float *bias,
+                        float beta, int ways, const float *nf4_tables)
 {
 	SHARED(float, parts, FEW_THREADS);
 	int64_t warp = (int64_t) blockIdx.x * FEW_WARPS + warp_number();
@@ -199,7 +206,9 @@ __launch_bounds__(FEW_THREADS, most == 1 ? 6 : 4)
 	for (int i = 1; i < ways; i++)
 		total += parts[threadIdx.x + i * WARP];
 	at = row_of(out, row) + n;
-	*at = beta == 0 ? total : beta * *at + total;
+	if (beta != 0)
+		total += beta * *at;
+	*at = bias == NULL ? total : total + bias[n];
 }
 
 /* How many warps share columns: by the shape of the weights alone. */
@@ -217,86 +226,87 @@ ways_of(const Tensor &w)
 
 template <DType dtype, bool rounds, bool is_wide, int most>
 static void
-multiply_as(Device *device, Tensor out, Tensor x, const Tensor &w, float beta)
+multiply_as(Device *device, Tensor out, Tensor x, const Tensor &w,
+            const float *bias, float beta)
 {
 	int ways = ways_of(w);
 	int64_t warps = (int64_t) pieces_of(w.rows, COLUMNS) * ways;
 
 	LAUNCH(device, (multiply_few_kernel<dtype, rounds, is_wide, most>),
 	       dim3(out.rows == 0 ? 0 : pieces_of(warps, FEW_WARPS)), FEW_THREADS,
-	       0, out, x, w, beta, ways, cuda_of(device)->nf4_tables);
+	       0, out, x, w, bias, beta, ways, cuda_of(device)->nf4_tables);
 }
 
-/* Are there 16 bytes to read at a time, of weights and of x? */
+/* Are there eight numbers to read at a time, of weights and of x? */
 static bool
 can_be_wide(const Tensor &x, const Tensor &w)
 {
-	int64_t size = (int64_t) dtype_bytes(w.dtype, 1);
+	size_t bytes = dtype_bytes(w.dtype, dtype_block(w.dtype));
 
-	return w.cols % EACH == 0 && (uintptr_t) w.data % 16 == 0 &&
-	       w.stride * size % 16 == 0 && rows_are_wide(x);
+	return w.cols % EACH == 0 && w.stride % EACH == 0 && rows_are_wide(x) &&
+	       (dtype_block(w.dtype) > 1 || ((uintptr_t) w.data % 16 == 0 &&
+	                                     (size_t) w.stride * bytes % 16 == 0));
 }
 
 template <DType dtype, bool rounds>
 static void
 multiply_rounded(Device *device, Tensor out, Tensor x, const Tensor &w,
-                 float beta)
+                 const float *bias, float beta)
 {
-	constexpr bool has_wide =
-		dtype == DTYPE_F32 || dtype == DTYPE_F16 || dtype == DTYPE_BF16;
-	constexpr int all = CUDA_FEW_ROWS;
-
-	if (!has_wide || !can_be_wide(x, w))
-		multiply_as<dtype, rounds, false, all>(device, out, x, w, beta);
+	if (!can_be_wide(x, w))
+		multiply_as<dtype, rounds, false, CUDA_FEW_ROWS>(device, out, x, w,
+		                                                 bias, beta);
 	else if (out.rows > 1)
-		multiply_as<dtype, rounds, has_wide, all>(device, out, x, w, beta);
+		multiply_as<dtype, rounds, true, CUDA_FEW_ROWS>(device, out, x, w, bias,
+		                                                beta);
 	else
-		multiply_as<dtype, rounds, has_wide, has_wide ? 1 : all>(device, out, x,
-		                                                         w, beta);
+		multiply_as<dtype, rounds, true, 1>(device, out, x, w, bias, beta);
 }
 
 template <DType dtype>
 static void
-multiply_few(Device *device, Tensor out, Tensor x, const Tensor &w, float beta)
+multiply_few(Device *device, Tensor out, Tensor x, const Tensor &w,
+             const float *bias, float beta)
 {
 	if (device->products == DTYPE_BF16)
-		multiply_rounded<dtype, true>(device, out, x, w, beta);
+		multiply_rounded<dtype, true>(device, out, x, w, bias, beta);
 	else
-		multiply_rounded<dtype, false>(device, out, x, w, beta);
+		multiply_rounded<dtype, false>(device, out, x, w, bias, beta);
 }
 
 void
 cuda_multiply_few(Device *device, Tensor out, Tensor x, const Tensor &w,
-                  float beta)
+                  const float *bias, float beta)
 {
 	switch (w.dtype)
 	{
 		case DTYPE_F32:
-			return multiply_few<DTYPE_F32>(device, out, x, w, beta);
+			return multiply_few<DTYPE_F32>(device, out, x, w, bias, beta);
 		case DTYPE_F16:
-			return multiply_few<DTYPE_F16>(device, out, x, w, beta);
+			return multiply_few<DTYPE_F16>(device, out, x, w, bias, beta);
 		case DTYPE_BF16:
-			return multiply_few<DTYPE_BF16>(device, out, x, w, beta);
+			return multiply_few<DTYPE_BF16>(device, out, x, w, bias, beta);
 		case DTYPE_Q8_0:
-			return multiply_few<DTYPE_Q8_0>(device, out, x, w, beta);
+			return multiply_few<DTYPE_Q8_0>(device, out, x, w, bias, beta);
 		case DTYPE_Q4_0:
-			return multiply_few<DTYPE_Q4_0>(device, out, x, w, beta);
+			return multiply_few<DTYPE_Q4_0>(device, out, x, w, bias, beta);
 		case DTYPE_Q4_1:
-			return multiply_few<DTYPE_Q4_1>(device, out, x, w, beta);
+			return multiply_few<DTYPE_Q4_1>(device, out, x, w, bias, beta);
 		case DTYPE_Q5_0:
-			return multiply_few<DTYPE_Q5_0>(device, out, x, w, beta);
+			return multiply_few<DTYPE_Q5_0>(device, out, x, w, bias, beta);
 		case DTYPE_Q5_1:
-			return multiply_few<DTYPE_Q5_1>(device, out, x, w, beta);
+			return multiply_few<DTYPE_Q5_1>(device, out, x, w, bias, beta);
 		case DTYPE_Q4_K:
-			return multiply_few<DTYPE_Q4_K>(device, out, x, w, beta);
+			return multiply_few<DTYPE_Q4_K>(device, out, x, w, bias, beta);
 		case DTYPE_Q5_K:
-			return multiply_few<DTYPE_Q5_K>(device, out, x, w, beta);
+			return multiply_few<DTYPE_Q5_K>(device, out, x, w, bias, beta);
 		case DTYPE_Q6_K:
-			return multiply_few<DTYPE_Q6_K>(device, out, x, w, beta);
+			return multiply_few<DTYPE_Q6_K>(device, out, x, w, bias, beta);
 		case DTYPE_NF4:
-			return multiply_few<DTYPE_NF4>(device, out, x, w, beta);
+			return multiply_few<DTYPE_NF4>(device, out, x, w, bias, beta);
 		case DTYPE_NF4_DOUBLE:
-			return multiply_few<DTYPE_NF4_DOUBLE>(device, out, x, w, beta);
+			return multiply_few<DTYPE_NF4_DOUBLE>(device, out, x, w, bias,
+			                                      beta);
 		case DTYPE_OTHER:
 			break;
 	}

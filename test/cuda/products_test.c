@@ -198,6 +198,7 @@ check_few(DType dtype, int m, int n, int k)
 	Pair x = pair_random(m, k, k + 4, 2);
 	Pair out = pair_random(m, n, n, 3);
 	Pair alone = pair_random(m, n, n, 3);
+	Pair bias = pair_random(1, n, n, 4);
 	Device *gpu = pair_device[1];
 	Matrix matrix[2];
 	float *numbers[2];
@@ -207,11 +208,11 @@ check_few(DType dtype, int m, int n, int k)
 	shorten(x);
 	for (int d = 0; d < 2; d++)
 		matrix[d] = (Matrix){w.on[d], false, NULL, NULL};
-	ON_BOTH(matmul, out.on[d], x.on[d], &matrix[d], NULL, 0.5f);
+	ON_BOTH(matmul, out.on[d], x.on[d], &matrix[d], &bias.on[d], 0.5f);
 	pair_assert_near(out, TOLERANCE);
 	for (int i = 0; i < m; i++)
 		gpu->matmul(gpu, tensor_rows(alone.on[1], i, 1),
-		            tensor_rows(x.on[1], i, 1), &matrix[1], NULL, 0.5f);
+		            tensor_rows(x.on[1], i, 1), &matrix[1], &bias.on[1], 0.5f);
 	numbers[0] = pair_download(out, 1);
 	numbers[1] = pair_download(alone, 1);
 	assert_memory_equal(numbers[0], numbers[1], (size_t) (m * n) * 4);
@@ -235,7 +236,10 @@ a_row_gives_the_same_bits_in_any_company(void **state)
 		for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
 			for (DType dtype = DTYPE_F32; dtype <= DTYPE_BF16; dtype++)
 				check_few(dtype, shapes[i][0], shapes[i][1], shapes[i][2]);
-		check_few(DTYPE_Q8_0, 2, 6, 1056);
+		for (DType dtype = DTYPE_Q8_0; dtype < DTYPE_OTHER; dtype++)
+			check_few(dtype, 3, 66, 512);
+		/* Rows that begin within a block. */
+		check_few(DTYPE_NF4_DOUBLE, 2, 6, 96);
 	}
 	check_few(DTYPE_BF16, 1, 16390, 272);
 	multiply_as(DTYPE_F32);
