@@ -95,23 +95,29 @@ __launch_bounds__(ATTENTION_THREADS, 2)
 	Shared<Bf16> values = keys + KEYS * TILE_WIDTH(DIM);
 	int first = piece.first + warp_number() * WARP_ROWS;
 	int last = min(piece.first + TILE_ROWS, span.end) - 1;
+	int until = seen_until(shape, span, last);
+	TilePair<DIM, KEYS> across = {{TileSource{k, kv_column, shape.head_dim},
+	                               TileSource{v, kv_column, shape.head_dim}},
+	                              {keys, values},
+	                              {}};
 	float most[2] = {-INFINITY, -INFINITY};
 	float sum[2] = {};
 	float result[DIM / 8][4] = {};
 
 	if (piece.first >= span.end)
 		return;
-	load_tile<DIM, TILE_ROWS>(queries, q, column, shape.head_dim, span,
-	                          piece.first);
-	for (int from = seen_from(shape, piece.first);
-	     from < seen_until(shape, span, last); from += KEYS)
+	load_tile<DIM, TILE_ROWS>(queries, TileSource{q, column, shape.head_dim},
+	                          span, piece.first);
+	across.fetch(span, seen_from(shape, piece.first));
+	for (int from = seen_from(shape, piece.first); from < until; from += KEYS)
 	{
 		float score[KEYS / 8][4];
 
 		__syncthreads();
-		load_tile<DIM, KEYS>(keys, k, kv_column, shape.head_dim, span, from);
-		load_tile<DIM, KEYS>(values, v, kv_column, shape.head_dim, span, from);
+		across.put(span, from);
 		__syncthreads();
+		if (from + KEYS < until)
+			across.fetch(span, from + KEYS);
 		/* Past what the last row of this warp sees. */
 		if (from >= seen_until(shape, span, first + WARP_ROWS - 1))
 			continue;

@@ -61,53 +61,139 @@ load_quad(const float *row, int at, int head_dim, bool is_aligned)
 /* Loads that a thread has on their way at once. */
 #define LOADS 8
 
-/*
- * tile[ROWS] = rows of x at so many positions, columns [column, column +
- * head_dim); 0 past the end.  All loads of a thread are asked for before the
- * first is waited for.
- */
+/* Of a tile, a thread's quads. */
+#define QUADS_EACH(dim, rows) ((rows) * ((dim) / 4) / ATTENTION_THREADS)
+
+/* With short heads registers have room for the tiles that come next. */
+#define IS_AHEAD(dim) ((dim) <= 64)
+
+/* What a thread has loaded, or is loading, of a tile. */
+template <int COUNT> struct Loaded
+{
+	float4 quad[COUNT];
+};
+
+/* Tiles of rows of x, columns [column, column + head_dim). */
+typedef struct TileSource
+{
+	Tensor x;
+	int64_t column;
+	int head_dim;
+} TileSource;
+
+/* A thread's quads from number `begin` on, of rows at positions from `first`
+ * on; 0 past the end. */
+template <int DIM, int COUNT>
+static __device__ __forceinline__ void
+fetch_quads(Loaded<COUNT> &loaded, const TileSource &source, const Span &span,
+            int first, int begin)
+{
+	const Tensor &x = source.x;
+	bool is_aligned =
+		(((uintptr_t) x.data | (uintptr_t) (x.stride * 4) |
+	      (uintptr_t) (source.column * 4) | (uintptr_t) (source.head_dim * 4)) &
+	     15) == 0;
+
+#pragma unroll
+	for (int i = 0; i < COUNT; i++)
+	{
+		int place = (begin + i) * ATTENTION_THREADS + (int) threadIdx.x;
+		int64_t token = token_at(span, first + place / (DIM / 4));
+
+		loaded.quad[i] =
+			load_quad(token < 0 ? NULL : row_of(x, token) + source.column,
+		              place % (DIM / 4) * 4, source.head_dim, is_aligned);
+	}
+}
+
+template <int DIM, int COUNT>
+static __device__ __forceinline__ void
+put_quads(Shared<Bf16> tile, const Loaded<COUNT> &loaded, int begin)
+{
+	Shared<uint2> pairs = shared_as<uint2>(tile);
+
+#pragma unroll
+	for (int i = 0; i < COUNT; i++)
+	{
+		int place = (begin + i) * ATTENTION_THREADS + (int) threadIdx.x;
+		const float4 &quad = loaded.quad[i];
+
+		pairs[place / (DIM / 4) * (TILE_WIDTH(DIM) / 4) + place % (DIM / 4)] =
+			uint2{pack_bf16(quad.x, quad.y), pack_bf16(quad.z, quad.w)};
+	}
+}
+
+/* tile[ROWS] = rows at so many positions.  Many loads are asked for before the
+ * first is waited for. */
 template <int DIM, int ROWS>
 static __device__ __forceinline__ void
-load_tile(Shared<Bf16> tile, const Tensor &x, int64_t column, int head_dim,
-          const Span &span, int first)
+load_tile(Shared<Bf16> tile, const TileSource &source, const Span &span,
+          int first)
 {
-	constexpr int QUADS = DIM / 4;
-	constexpr int EACH = ROWS * QUADS / ATTENTION_THREADS;
+	constexpr int EACH = QUADS_EACH(DIM, ROWS);
 	constexpr int STEP = EACH <= LOADS       ? EACH
 	                     : EACH % LOADS == 0 ? LOADS
 	                                         : EACH / 2;
-	Shared<uint2> pairs = shared_as<uint2>(tile);
-	bool is_aligned = (((uintptr_t) x.data | (uintptr_t) (x.stride * 4) |
-	                    (uintptr_t) (column * 4) | (uintptr_t) (head_dim * 4)) &
-	                   15) == 0;
 
-	static_assert(EACH % STEP == 0 && ROWS * QUADS % ATTENTION_THREADS == 0,
+	static_assert(EACH % STEP == 0 &&
+	                  EACH * ATTENTION_THREADS == ROWS * (DIM / 4),
 	              "all threads load alike");
 #pragma unroll
 	for (int begin = 0; begin < EACH; begin += STEP)
 	{
-		float4 quad[STEP];
+		Loaded<STEP> loaded;
 
-#pragma unroll
-		for (int i = 0; i < STEP; i++)
-		{
-			int place = (begin + i) * ATTENTION_THREADS + (int) threadIdx.x;
-			int64_t token = token_at(span, first + place / QUADS);
-
-			quad[i] = load_quad(token < 0 ? NULL : row_of(x, token) + column,
-			                    place % QUADS * 4, head_dim, is_aligned);
-		}
-#pragma unroll
-		for (int i = 0; i < STEP; i++)
-		{
-			int place = (begin + i) * ATTENTION_THREADS + (int) threadIdx.x;
-
-			pairs[place / QUADS * (TILE_WIDTH(DIM) / 4) + place % QUADS] =
-				uint2{pack_bf16(quad[i].x, quad[i].y),
-			          pack_bf16(quad[i].z, quad[i].w)};
-		}
+		fetch_quads<DIM, STEP>(loaded, source, span, first, begin);
+		put_quads<DIM, STEP>(tile, loaded, begin);
 	}
 }
+
+/*
+ * Two tiles that a kernel passes over together.  Where IS_AHEAD, fetch() begins
+ * to load them into registers and put() brings them into shared memory, else
+ * put() does both.
+ */
+template <int DIM, int ROWS> struct TilePair
+{
+	static constexpr int EACH = IS_AHEAD(DIM) ? QUADS_EACH(DIM, ROWS) : 1;
+
+	TileSource source[2];
+	Shared<Bf16> tile[2];
+	Loaded<EACH> loaded[2];
+
+	/* To the columns of another head. */
+	__device__ __forceinline__ void
+	move(int64_t column)
+	{
+		source[0].column = column;
+		source[1].column = column;
+	}
+
+	__device__ __forceinline__ void
+	fetch(const Span &span, int first)
+	{
+		if constexpr (IS_AHEAD(DIM))
+		{
+			fetch_quads<DIM, EACH>(loaded[0], source[0], span, first, 0);
+			fetch_quads<DIM, EACH>(loaded[1], source[1], span, first, 0);
+		}
+	}
+
+	__device__ __forceinline__ void
+	put(const Span &span, int first)
+	{
+		if constexpr (IS_AHEAD(DIM))
+		{
+			put_quads<DIM, EACH>(tile[0], loaded[0], 0);
+			put_quads<DIM, EACH>(tile[1], loaded[1], 0);
+		}
+		else
+		{
+			load_tile<DIM, ROWS>(tile[0], source[0], span, first);
+			load_tile<DIM, ROWS>(tile[1], source[1], span, first);
+		}
+	}
+};
 
 /* result[16, COLS] = 16 rows of left from `row` on @ right[COLS]^T */
 template <int DIM, int COLS>

@@ -11,8 +11,7 @@
 
 /* Keys, or queries, that stand across from a block's rows at a time: what
  * shared memory and registers have room for. */
-#define KEYS_ACROSS(dim) ((dim) > 128 ? 16 : (dim) > 64 ? 32 : 64)
-#define QUERIES_ACROSS(dim) ((dim) > 128 ? 16 : (dim) > 32 ? 32 : 64)
+#define ROWS_ACROSS(dim) ((dim) > 128 ? 16 : (dim) > 32 ? 32 : 64)
 
 /* p and the gradient of a score, from the products q . k and dout . v. */
 static __device__ __forceinline__ void
@@ -30,7 +29,7 @@ static __global__ void
 __launch_bounds__(ATTENTION_THREADS, 2)
 	attention_tiles_query_grad_kernel(AttentionShape shape, AttentionGrad grad)
 {
-	constexpr int ACROSS = KEYS_ACROSS(DIM);
+	constexpr int ACROSS = ROWS_ACROSS(DIM);
 	Piece piece = piece_of(shape, TILE_ROWS);
 	const Span &span = piece.span;
 	int head = (int) blockIdx.y;
@@ -43,6 +42,12 @@ __launch_bounds__(ATTENTION_THREADS, 2)
 	int row = warp_number() * WARP_ROWS;
 	int first = piece.first + row;
 	int last = min(piece.first + TILE_ROWS, span.end) - 1;
+	int until = seen_until(shape, span, last);
+	TilePair<DIM, ACROSS> across = {
+		{TileSource{grad.k, kv_column, shape.head_dim},
+	     TileSource{grad.v, kv_column, shape.head_dim}},
+		{keys, values},
+		{}};
 	const float whole[2] = {1, 1};
 	float lse[2] = {};
 	float delta[2] = {};
@@ -60,22 +65,22 @@ __launch_bounds__(ATTENTION_THREADS, 2)
 		lse[half] = row_of(grad.lse, token)[head];
 		delta[half] = row_of(grad.delta, token)[head];
 	}
-	load_tile<DIM, TILE_ROWS>(queries, grad.q, column, shape.head_dim, span,
-	                          piece.first);
-	load_tile<DIM, TILE_ROWS>(douts, grad.dout, column, shape.head_dim, span,
-	                          piece.first);
-	for (int from = seen_from(shape, piece.first);
-	     from < seen_until(shape, span, last); from += ACROSS)
+	load_tile<DIM, TILE_ROWS>(
+		queries, TileSource{grad.q, column, shape.head_dim}, span, piece.first);
+	load_tile<DIM, TILE_ROWS>(douts,
+	                          TileSource{grad.dout, column, shape.head_dim},
+	                          span, piece.first);
+	across.fetch(span, seen_from(shape, piece.first));
+	for (int from = seen_from(shape, piece.first); from < until; from += ACROSS)
 	{
 		float score[ACROSS / 8][4];
 		float dscore[ACROSS / 8][4];
 
 		__syncthreads();
-		load_tile<DIM, ACROSS>(keys, grad.k, kv_column, shape.head_dim, span,
-		                       from);
-		load_tile<DIM, ACROSS>(values, grad.v, kv_column, shape.head_dim, span,
-		                       from);
+		across.put(span, from);
 		__syncthreads();
+		if (from + ACROSS < until)
+			across.fetch(span, from + ACROSS);
 		if (from >= seen_until(shape, span, first + WARP_ROWS - 1))
 			continue;
 		multiply_rows<DIM, ACROSS>(score, queries, row, keys);
@@ -129,10 +134,11 @@ static __global__ void
 __launch_bounds__(ATTENTION_THREADS, 1)
 	attention_tiles_key_grad_kernel(AttentionShape shape, AttentionGrad grad)
 {
-	constexpr int ACROSS = QUERIES_ACROSS(DIM);
+	constexpr int ACROSS = ROWS_ACROSS(DIM);
 	SHARED(float, sums, 2 * ACROSS);
 	Piece piece = piece_of(shape, TILE_ROWS);
 	int group = shape.heads / shape.kv_heads;
+	int first_head = (int) blockIdx.y * group;
 	int64_t kv_column = (int64_t) blockIdx.y * shape.head_dim;
 	Shared<Bf16> keys = dynamic_shared<Bf16>();
 	Shared<Bf16> values = keys + TILE_ROWS * TILE_WIDTH(DIM);
@@ -141,59 +147,70 @@ __launch_bounds__(ATTENTION_THREADS, 1)
 	int row = warp_number() * WARP_ROWS;
 	int mine = piece.first + row;
 	int last = min(piece.first + TILE_ROWS, piece.span.end) - 1;
+	TilePair<DIM, ACROSS> across = {{TileSource{grad.q, 0, shape.head_dim},
+	                                 TileSource{grad.dout, 0, shape.head_dim}},
+	                                {queries, douts},
+	                                {}};
 	const float whole[2] = {1, 1};
 	float dk[WANTED & GRAD_KEYS ? DIM / 8 : 1][4] = {};
 	float dv[WANTED & GRAD_VALUES ? DIM / 8 : 1][4] = {};
 
 	if (piece.first >= piece.span.end)
 		return;
-	load_tile<DIM, TILE_ROWS>(keys, grad.k, kv_column, shape.head_dim,
+	load_tile<DIM, TILE_ROWS>(keys,
+	                          TileSource{grad.k, kv_column, shape.head_dim},
 	                          piece.span, piece.first);
-	load_tile<DIM, TILE_ROWS>(values, grad.v, kv_column, shape.head_dim,
+	load_tile<DIM, TILE_ROWS>(values,
+	                          TileSource{grad.v, kv_column, shape.head_dim},
 	                          piece.span, piece.first);
 	for (int c = piece.sequence; reaches(shape, c, piece.sequence); c++)
 	{
 		Span span = span_of(shape, c);
 		int from;
 		int until;
+		int pieces;
 
 		seeing(shape, span, piece.first, last, &from, &until);
-		for (int h = 0; h < group; h++)
-			for (int first = from; first < until; first += ACROSS)
-			{
-				int head = (int) blockIdx.y * group + h;
-				int64_t column = (int64_t) head * shape.head_dim;
-				float score[ACROSS / 8][4];
-				float dscore[ACROSS / 8][4];
+		pieces = max(0, (until - from + ACROSS - 1) / ACROSS);
+		across.move(first_head * shape.head_dim);
+		if (pieces > 0)
+			across.fetch(span, from);
+		for (int step = 0; step < pieces * group; step++)
+		{
+			int first = from + step % pieces * ACROSS;
+			int next = step + 1;
+			float score[ACROSS / 8][4];
+			float dscore[ACROSS / 8][4];
 
-				__syncthreads();
-				load_query_sums<ACROSS>(sums, grad, span, first, head);
-				load_tile<DIM, ACROSS>(queries, grad.q, column, shape.head_dim,
-				                       span, first);
-				load_tile<DIM, ACROSS>(douts, grad.dout, column, shape.head_dim,
-				                       span, first);
-				__syncthreads();
-				multiply_rows<DIM, ACROSS>(score, keys, row, queries);
-				multiply_rows<DIM, ACROSS>(dscore, values, row, douts);
+			__syncthreads();
+			load_query_sums<ACROSS>(sums, grad, span, first,
+			                        first_head + step / pieces);
+			across.put(span, first);
+			__syncthreads();
+			across.move((first_head + next / pieces) * shape.head_dim);
+			if (next < pieces * group)
+				across.fetch(span, from + next % pieces * ACROSS);
+			multiply_rows<DIM, ACROSS>(score, keys, row, queries);
+			multiply_rows<DIM, ACROSS>(dscore, values, row, douts);
 #pragma unroll
-				for (int n = 0; n < ACROSS / 8; n++)
+			for (int n = 0; n < ACROSS / 8; n++)
 #pragma unroll
-					for (int i = 0; i < 4; i++)
-					{
-						int across = n * 8 + element_column(i);
-						int key = mine + element_row(i);
+				for (int i = 0; i < 4; i++)
+				{
+					int query = n * 8 + element_column(i);
+					int key = mine + element_row(i);
 
-						score_grad(shape,
-						           first + across < span.end && key <= last &&
-						               sees(shape, span, first + across, key),
-						           sums[across], sums[ACROSS + across],
-						           &score[n][i], &dscore[n][i]);
-					}
-				if constexpr ((WANTED & GRAD_VALUES) != 0)
-					add_weighed_rows<DIM, ACROSS>(dv, score, douts);
-				if constexpr ((WANTED & GRAD_KEYS) != 0)
-					add_weighed_rows<DIM, ACROSS>(dk, dscore, queries);
-			}
+					score_grad(shape,
+					           first + query < span.end && key <= last &&
+					               sees(shape, span, first + query, key),
+					           sums[query], sums[ACROSS + query], &score[n][i],
+					           &dscore[n][i]);
+				}
+			if constexpr ((WANTED & GRAD_VALUES) != 0)
+				add_weighed_rows<DIM, ACROSS>(dv, score, douts);
+			if constexpr ((WANTED & GRAD_KEYS) != 0)
+				add_weighed_rows<DIM, ACROSS>(dk, dscore, queries);
+		}
 	}
 	if constexpr ((WANTED & GRAD_KEYS) != 0)
 		store_rows<DIM>(grad.dk, kv_column, shape.head_dim, piece.span, mine,
@@ -212,8 +229,7 @@ start_key_grad(Device *device, const AttentionShape *shape,
 {
 	LAUNCH(device, (attention_tiles_key_grad_kernel<DIM, WANTED>),
 	       attention_grid(shape, TILE_ROWS, shape->kv_heads), ATTENTION_THREADS,
-	       TILE_BYTES(2 * (TILE_ROWS + QUERIES_ACROSS(DIM)), DIM), *shape,
-	       *grad);
+	       TILE_BYTES(2 * (TILE_ROWS + ROWS_ACROSS(DIM)), DIM), *shape, *grad);
 }
 
 template <int DIM>
@@ -222,7 +238,7 @@ start(Device *device, const AttentionShape *shape, const AttentionGrad *grad)
 {
 	LAUNCH(device, attention_tiles_query_grad_kernel<DIM>,
 	       attention_grid(shape, TILE_ROWS, shape->heads), ATTENTION_THREADS,
-	       TILE_BYTES(2 * (TILE_ROWS + KEYS_ACROSS(DIM)), DIM), *shape, *grad);
+	       TILE_BYTES(2 * (TILE_ROWS + ROWS_ACROSS(DIM)), DIM), *shape, *grad);
 	if constexpr (DIM <= 128)
 		start_key_grad<DIM, GRAD_BOTH>(device, shape, grad);
 	else
