@@ -278,16 +278,16 @@ bench_training(Bench *bench, int rank)
 
 	check(model_make_trainable(model, rank > 0 ? &lora : NULL, &failure),
 	      &failure);
-	for (int step = 0; step <= bench->steps; step++)
+	for (int step = -1; step < bench->steps; step++)
 	{
 		Batch batch = batch_of(bench, step);
 
-		if (step == 1)
+		if (step == 0)
 			start_clocks(bench);
-		train_step(model, &batch, step + 1);
+		train_step(model, &batch, step + 2);
 	}
 	stop_clocks(bench);
-	for (int step = 1; step <= bench->steps; step++)
+	for (int step = 0; step < bench->steps; step++)
 	{
 		Batch batch = batch_of(bench, step);
 

@@ -119,7 +119,7 @@ def shape(model):
         setting("PROMPT", "128"),
         setting("RESPONSE", "64"),
         setting("BATCH", "16"),
-        setting("STEPS", "2" if is_large(model) else "20"),
+        setting("STEPS", "3" if is_large(model) else "20"),
     ]
 
 

@@ -18,6 +18,7 @@ tuned, one for generation.
 import json
 import os
 import resource
+import statistics
 import sys
 import time
 
@@ -133,7 +134,7 @@ def train(style, model, reference, optimizer, rows):
     optimizer.step()
 
 
-def report(work, style, dtype, tokens, seconds):
+def report(work, style, dtype, tokens_per_second):
     if DEVICE == "cpu":
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     else:
@@ -142,8 +143,7 @@ def report(work, style, dtype, tokens, seconds):
         "work": work,
         "style": style,
         "dtype": dtype,
-        "tokens_per_second": round(tokens / seconds, 1),
-        "seconds": round(seconds, 4),
+        "tokens_per_second": round(tokens_per_second, 1),
         "peak_mib": round(peak),
     }
     print(json.dumps(line), flush=True)
@@ -156,17 +156,19 @@ def wait():
 
 
 def measure(work, style, dtype, steps, make, run):
-    """Runs one batch to warm up, then steps batches by the clock."""
+    """Runs one batch to warm up, then steps batches by the clock: the median
+    speed, so that a step that was disturbed does not count against it."""
     run(make(8))
     wait()
-    tokens = 0
-    start = time.monotonic()
+    speeds = []
     for step in range(steps):
         rows = make(step + 9)
+        tokens = sum(len(ids) for ids, _ in rows)
+        start = time.monotonic()
         run(rows)
-        tokens += sum(len(ids) for ids, _ in rows)
-    wait()
-    report(work, style, dtype, tokens, time.monotonic() - start)
+        wait()
+        speeds.append(tokens / (time.monotonic() - start))
+    report(work, style, dtype, statistics.median(speeds))
 
 
 def generate(dtype, model, prompt):
@@ -188,7 +190,7 @@ def generate(dtype, model, prompt):
     run(4)
     start = time.monotonic()
     run(64)
-    report("generate 1", "tuned", dtype, 64, time.monotonic() - start)
+    report("generate 1", "tuned", dtype, 64 / (time.monotonic() - start))
 
 
 def make_model(directory, shape="smollm2-135m"):
