@@ -12,14 +12,19 @@
 #define TOKENS_MIN 256
 
 /* Bytes of passes and logits that we want to hold at most.  Products run at
- * full speed from a few hundred rows a thread on.  In training they may take a
- * quarter of what trained weights, gradients and moments take beside them,
- * which of an adapter is little, within these bounds.  GPUs want many more
- * rows: few are done before the next kernel has been started, and quantized
- * weights are widened for each pass. */
+ * full speed from a few hundred rows a thread on.  Of a model in training they
+ * may take a quarter of what trained weights, gradients and moments take beside
+ * them, which of an adapter is little, within these bounds; where states are
+ * kept in 16 bits a seventh gives them nearly as many rows.  GPUs want many
+ * more rows: few are done before the next kernel has been started, and
+ * quantized weights are widened for each pass. */
 #define BLOCK_BYTES ((uint64_t) 512 << 20)
+#define TRAINING_BLOCK_SHARE 4
 #define TRAINING_BLOCK_LEAST ((uint64_t) 512 << 20)
 #define ADAPTER_BLOCK_LEAST ((uint64_t) 400 << 20)
+#define SHORT_TRAINING_BLOCK_SHARE 7
+#define SHORT_TRAINING_BLOCK_LEAST ((uint64_t) 256 << 20)
+#define SHORT_ADAPTER_BLOCK_LEAST ((uint64_t) 352 << 20)
 #define TRAINING_BLOCK_MOST ((uint64_t) 1 << 30)
 #define GPU_BLOCK_SHARE 32 /* of its memory, a part of so many */
 #define GPU_TRAINING_BLOCK_SHARE 4
@@ -74,14 +79,19 @@ model_limit_passes(Model *model, uint64_t bytes)
 static uint64_t
 block_bytes(const Model *model, bool is_training)
 {
+	bool is_short = states_are_short(model);
+	uint64_t share = state_bytes(model) / (is_short ? SHORT_TRAINING_BLOCK_SHARE
+	                                                : TRAINING_BLOCK_SHARE);
 	uint64_t least =
-		model->adapter == NULL ? TRAINING_BLOCK_LEAST : ADAPTER_BLOCK_LEAST;
-	uint64_t share = state_bytes(model) / 4;
+		is_short ? SHORT_TRAINING_BLOCK_LEAST : TRAINING_BLOCK_LEAST;
 
+	if (model->adapter != NULL)
+		least = is_short ? SHORT_ADAPTER_BLOCK_LEAST : ADAPTER_BLOCK_LEAST;
 	if (model->device->memory > 0)
 		return model->device->memory /
 		       (is_training ? GPU_TRAINING_BLOCK_SHARE : GPU_BLOCK_SHARE);
-	if (!is_training)
+	/* What is scored in training is no reason to hold more. */
+	if (!is_training && model->weights == NULL)
 		return BLOCK_BYTES;
 	if (share < least)
 		return least;
