@@ -56,6 +56,42 @@ company_does_not_change_responses(void **state)
 	}
 }
 
+/* The directory's model with weights of Q8_0, as a file has them. */
+static Model *
+quantised(Arena *arena, const char *directory)
+{
+	char *path = arena_printf(arena, "%s/model.gguf", directory);
+	Failure failure = {0};
+	Model *model;
+
+	assert_ok(model_save_gguf(tiny_open(arena, device, directory), DTYPE_Q8_0,
+	                          "q8_0", path, &failure),
+	          failure);
+	model = tiny_open(arena, device, path);
+	unlink(path);
+	return model;
+}
+
+/* In 16 bits, too, by weights of either kind. */
+static void
+roundings_do_not_depend_on_company(void **state)
+{
+	GenerateOptions greedy = {
+		.max_tokens = 24, .top_p = 1, .repetition_penalty = 1};
+	Arena *arena = arena_create();
+	char *directory = tiny_directory(arena, TINY_WIDE, 21);
+	Model *plain = tiny_open(arena, device, directory);
+	Model *small = quantised(arena, directory);
+
+	(void) state;
+	tiny_remove(directory);
+	model_set_products(plain, DTYPE_BF16);
+	check_company(plain, greedy);
+	model_set_products(small, DTYPE_BF16);
+	check_company(small, greedy);
+	arena_destroy(arena);
+}
+
 static void
 memory_for_one_slot_gives_the_same_responses(void **state)
 {
@@ -362,6 +398,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(company_does_not_change_responses),
+		cmocka_unit_test(roundings_do_not_depend_on_company),
 		cmocka_unit_test(memory_for_one_slot_gives_the_same_responses),
 		cmocka_unit_test(responses_end_at_the_limit_and_at_the_context),
 		cmocka_unit_test(responses_end_before_the_first_stop_text),
