@@ -77,18 +77,32 @@ maps_reserve(Model *model)
 		model->maps.memory = device->alloc(device, into + behind);
 }
 
-static void
-pack(Model *model, Parameter *parameter, bool is_backward)
+/* What is packed together. */
+typedef struct Packing
 {
+	Model *model;
+	bool is_backward;
+	int slices;
+	int count;
+	Matrix matrix[MAPS_MAX];
+	void *target[MAPS_MAX];
+} Packing;
+
+/* The place for it, where it is to be packed. */
+static void
+add(Packing *packing, Parameter *parameter)
+{
+	Model *model = packing->model;
 	Maps *maps = &model->maps;
 	Matrix matrix = parameter_matrix(parameter);
-	size_t bytes = packed_bytes(model, parameter, is_backward);
+	size_t bytes = packed_bytes(model, parameter, packing->is_backward);
 	void *target = maps->memory + maps->used;
 
-	if (bytes == 0 || (!is_backward && matrix.packed != NULL))
+	if (bytes == 0 || (!packing->is_backward && matrix.packed != NULL))
 		return;
-	model->device->pack(model->device, target, &matrix, is_backward);
-	if (is_backward)
+	packing->matrix[packing->count] = matrix;
+	packing->target[packing->count++] = target;
+	if (packing->is_backward)
 		parameter->passing_grad = target;
 	else
 		parameter->passing = target;
@@ -97,8 +111,9 @@ pack(Model *model, Parameter *parameter, bool is_backward)
 }
 
 static void
-pack_maps(Model *model, int layer, int first, int last, bool is_backward)
+add_maps(Packing *weights, Packing *adapters, int layer, int first, int last)
 {
+	Model *model = weights->model;
 	Linear *linears[LAYER_LINEARS];
 
 	if (layer < 0 || layer >= model->config.layers)
@@ -108,12 +123,34 @@ pack_maps(Model *model, int layer, int first, int last, bool is_backward)
 	{
 		if (linears[i] == NULL)
 			continue;
-		pack(model, linears[i]->weight, is_backward);
+		add(weights, linears[i]->weight);
 		if (linears[i]->lora == NULL)
 			continue;
-		pack(model, linears[i]->lora->a, is_backward);
-		pack(model, linears[i]->lora->b, is_backward);
+		add(adapters, linears[i]->lora->a);
+		add(adapters, linears[i]->lora->b);
 	}
+}
+
+static void
+pack_slice(void *argument, int slice)
+{
+	const Packing *packing = argument;
+	Device *device = packing->model->device;
+
+	for (int i = slice; i < packing->count; i += packing->slices)
+		device->pack(device, packing->target[i], &packing->matrix[i],
+		             packing->is_backward);
+}
+
+/* Each matrix divided among the threads, or in slices of whole ones. */
+static void
+pack_all(Packing *packing, int slices)
+{
+	Device *device = packing->model->device;
+
+	packing->slices = slices > 1 ? slices : 1;
+	if (packing->count > 0)
+		device->run_slices(device, packing->slices, pack_slice, packing);
 }
 
 void
@@ -133,9 +170,15 @@ maps_forget(Model *model)
 void
 maps_pack(Model *model, int into, int behind, bool is_backward)
 {
+	Packing weights = {.model = model, .is_backward = is_backward};
+	Packing adapters = {.model = model, .is_backward = is_backward};
+
 	maps_forget(model);
 	if (model->products != DTYPE_BF16 || model->maps.memory == NULL)
 		return;
-	pack_maps(model, behind, MAPS_INTO, LAYER_LINEARS, is_backward);
-	pack_maps(model, into, 0, MAPS_INTO, is_backward);
+	add_maps(&weights, &adapters, behind, MAPS_INTO, LAYER_LINEARS);
+	add_maps(&weights, &adapters, into, 0, MAPS_INTO);
+	pack_all(&weights, 1);
+	/* These are many, and too small to be divided. */
+	pack_all(&adapters, model->device->threads);
 }
