@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a step of training should cost on a GPU, before one has run it.
+"""What a step of training should cost on a GPU.
 
     gpu_model.py             tables in Markdown: docs/gpu.md holds them
     gpu_model.py --detail    and for each case its dearest operations
@@ -10,8 +10,8 @@ them or in front of the first product, trained weights packed in bf16 once a
 step, frozen NF4 weights widened in front of each product, attention in one
 pass forward and two backward.  An operation takes the longer of its bytes
 over the memory's speed and its FLOPs over the tensor cores', each times the
-share that is assumed below, and a launch at least.  The first real run is to
-be held against this, operation by operation.
+share that is assumed below, and a launch at least.  What a GPU has shown stands in
+docs/gpu.md.
 """
 
 import sys
