@@ -18,7 +18,7 @@
 #define KEYS (CHUNK / KEYS_APART)
 
 /* Values that a thread has on their way. */
-#define VALUES_AHEAD 8
+#define VALUES_AHEAD(heads) ((heads) > 2 ? 6 : 8)
 
 /* Query heads of a block at most. */
 #define BLOCK_HEADS 4
@@ -222,13 +222,13 @@ weigh_scores(Shared<float> scores, Shared<float> keep, int head, float *most,
 }
 
 /* The values of a thread's keys from number j of a chunk on. */
-template <bool is_wide>
+template <int heads, bool is_wide>
 static __device__ __forceinline__ void
-load_values(float4 value[VALUES_AHEAD], const Seen &seen, const Columns &mine,
-            int first, int j, int count)
+load_values(float4 value[VALUES_AHEAD(heads)], const Seen &seen,
+            const Columns &mine, int first, int j, int count)
 {
 #pragma unroll
-	for (int i = 0; i < VALUES_AHEAD; i++)
+	for (int i = 0; i < VALUES_AHEAD(heads); i++)
 		value[i] = four_of<is_wide>(
 			seen.v +
 				(first + min(j + i * mine.subsets, count - 1)) * seen.v_stride,
@@ -237,11 +237,11 @@ load_values(float4 value[VALUES_AHEAD], const Seen &seen, const Columns &mine,
 
 template <int heads>
 static __device__ __forceinline__ void
-add_values(float4 sum[heads], const float4 value[VALUES_AHEAD],
+add_values(float4 sum[heads], const float4 value[VALUES_AHEAD(heads)],
            Shared<float> scores, const Columns &mine, int j, int count)
 {
 #pragma unroll
-	for (int i = 0; i < VALUES_AHEAD; i++)
+	for (int i = 0; i < VALUES_AHEAD(heads); i++)
 		if (j + i * mine.subsets < count)
 #pragma unroll
 			for (int h = 0; h < heads; h++)
@@ -375,11 +375,11 @@ __launch_bounds__(CACHED_THREADS, 2)
 		int keys = min(CHUNK, share.end - key);
 		int j = mine.subset;
 		float score[KEYS][heads] = {};
-		float4 value[VALUES_AHEAD];
+		float4 value[VALUES_AHEAD(heads)];
 
 		multiply_keys<heads, is_wide>(score, queries, seen, key, keys);
 		/* Values come while scores are weighed. */
-		load_values<is_wide>(value, seen, mine, key, j, keys);
+		load_values<heads, is_wide>(value, seen, mine, key, j, keys);
 		store_scores<heads>(chunk, score, keys);
 		__syncthreads();
 		if (warp_number() < heads)
@@ -387,10 +387,10 @@ __launch_bounds__(CACHED_THREADS, 2)
 		__syncthreads();
 		keep_sums<heads>(sum, keep);
 		add_values<heads>(sum, value, chunk, mine, j, keys);
-		for (j += VALUES_AHEAD * mine.subsets; j < keys;
-		     j += VALUES_AHEAD * mine.subsets)
+		for (j += VALUES_AHEAD(heads) * mine.subsets; j < keys;
+		     j += VALUES_AHEAD(heads) * mine.subsets)
 		{
-			load_values<is_wide>(value, seen, mine, key, j, keys);
+			load_values<heads, is_wide>(value, seen, mine, key, j, keys);
 			add_values<heads>(sum, value, chunk, mine, j, keys);
 		}
 	}
