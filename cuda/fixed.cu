@@ -21,7 +21,7 @@ struct FixedPlace
 static __device__ FixedPlace
 fixed_place(Tensor x)
 {
-	int64_t blocks = (x.cols + FIXED16_BLOCK - 1) / FIXED16_BLOCK;
+	int64_t blocks = fixed16_blocks(x.cols);
 	int64_t block = (int64_t) blockIdx.x * FIXED_THREADS + threadIdx.x;
 	FixedPlace place = {block / blocks, block % blocks * FIXED16_BLOCK, block,
 	                    0};

@@ -312,6 +312,17 @@ scores_by_distance_and_their_gradients_are_those_of_the_cpu(void **state)
 	pair_end();
 }
 
+/* Heads, those of keys, numbers of a head, window. */
+static AttentionShape
+cached_shape(const int *numbers)
+{
+	return (AttentionShape){.heads = numbers[0],
+	                        .kv_heads = numbers[1],
+	                        .head_dim = numbers[2],
+	                        .scale = 0.3f,
+	                        .window = numbers[3]};
+}
+
 static void
 a_token_attends_to_its_cache_as_on_the_cpu(void **state)
 {
@@ -327,11 +338,7 @@ a_token_attends_to_its_cache_as_on_the_cpu(void **state)
 	{
 		int64_t q_cols = (int64_t) shapes[i][0] * shapes[i][2];
 		int64_t kv_cols = (int64_t) shapes[i][1] * shapes[i][2];
-		AttentionShape shape = {.heads = shapes[i][0],
-		                        .kv_heads = shapes[i][1],
-		                        .head_dim = shapes[i][2],
-		                        .scale = 0.3f,
-		                        .window = shapes[i][3]};
+		AttentionShape shape = cached_shape(shapes[i]);
 		Pair q = pair_random(5, q_cols, q_cols + 1, 1);
 		Pair k = pair_random(120, kv_cols, kv_cols + 2, 2);
 		Pair v = pair_random(120, kv_cols, kv_cols + 2, 3);
@@ -371,11 +378,7 @@ long_caches_agree(void **state)
 	{
 		int64_t q_cols = (int64_t) shapes[i][0] * shapes[i][2];
 		int64_t kv_cols = (int64_t) shapes[i][1] * shapes[i][2];
-		AttentionShape shape = {.heads = shapes[i][0],
-		                        .kv_heads = shapes[i][1],
-		                        .head_dim = shapes[i][2],
-		                        .scale = 0.3f,
-		                        .window = shapes[i][3]};
+		AttentionShape shape = cached_shape(shapes[i]);
 		Pair q = pair_random(LONG_ROWS, q_cols, q_cols, 1);
 		Pair k = pair_random(LONG_CACHE, kv_cols, kv_cols + shapes[i][4], 2);
 		Pair v = pair_random(LONG_CACHE, kv_cols, kv_cols + 4, 3);

@@ -20,7 +20,7 @@
  * last bits. */
 #define FIXED16_ROUND 12582912.0f
 
-static inline int64_t
+static HOST_DEVICE inline int64_t
 fixed16_blocks(int64_t count)
 {
 	return (count + FIXED16_BLOCK - 1) / FIXED16_BLOCK;

@@ -43,19 +43,6 @@ batch_of(Arena *arena, const Model *model)
 	return batch;
 }
 
-/* LogitGradient of the sum of coefficients times logits. */
-static bool
-weighted_outputs(void *argument, int sequences, const float *logits,
-                 float *grad, Failure *failure)
-{
-	(void) argument;
-	(void) logits;
-	(void) failure;
-	for (int i = 0; i < sequences * LABELS; i++)
-		grad[i] = coefficient(i);
-	return true;
-}
-
 /* ModelLoss of a batch. */
 static double
 sum_of(Model *model, const void *batch)
@@ -104,7 +91,7 @@ check_model(const char *config, uint64_t seed)
 	assert_ok(model_make_trainable(model, NULL, &failure), failure);
 	model_zero_gradients(model);
 	assert_ok(model_classify_accumulate(model, &batch, NULL, weighted_outputs,
-	                                    NULL, &failure),
+	                                    &(int){LABELS}, &failure),
 	          failure);
 	for (int i = 0; i < model_parameter_count(model); i++)
 	{

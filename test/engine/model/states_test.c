@@ -16,19 +16,6 @@
 #define SEQUENCES 12 /* enough for two slices */
 #define LABELS 3
 
-/* LogitGradient of the sum of coefficients times logits. */
-static bool
-weighted_outputs(void *argument, int sequences, const float *logits,
-                 float *grad, Failure *failure)
-{
-	(void) argument;
-	(void) logits;
-	(void) failure;
-	for (int i = 0; i < sequences * LABELS; i++)
-		grad[i] = coefficient(i);
-	return true;
-}
-
 /* Sequences of 24 to 32 tokens. */
 static Batch
 batch_of(Arena *arena)
@@ -64,7 +51,8 @@ gradient(Arena *arena, const char *directory, const LoraOptions *lora,
 	assert_ok(model_make_trainable(model, lora, &failure), failure);
 	if (model_kind(model) == MODEL_CLASSIFIER)
 		assert_ok(model_classify_accumulate(model, &batch, NULL,
-		                                    weighted_outputs, NULL, &failure),
+		                                    weighted_outputs, &(int){LABELS},
+		                                    &failure),
 		          failure);
 	else
 		accumulate(model, &batch, NULL, arena_alloc(arena, sizeof(Seen)));

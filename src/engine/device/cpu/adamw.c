@@ -68,12 +68,11 @@ cpu_adamw(Device *device, const AdamW *settings, Tensor parameter,
 	int64_t n = parameter.cols;
 
 	(void) device;
-#pragma omp parallel for schedule(static) if (n > CPU_PARALLEL_MIN)
-	for (int64_t first = 0; first < n; first += PIECE)
-		adamw_piece(&factors, n - first < PIECE ? n - first : PIECE,
-		            (float *) parameter.data + first,
-		            (const float *) gradient.data + first,
-		            (float *) m.data + first, (float *) v.data + first);
+	CPU_EACH(first, n, PIECE, n > CPU_PARALLEL_MIN,
+	         adamw_piece(&factors, n - first < PIECE ? n - first : PIECE,
+	                     (float *) parameter.data + first,
+	                     (const float *) gradient.data + first,
+	                     (float *) m.data + first, (float *) v.data + first));
 }
 
 /* ------------------------------------------------------- moments as bytes */

@@ -64,9 +64,7 @@ cpu_dropout(Device *device, Tensor out, Tensor x, float beta,
 	uint32_t dropped = (uint32_t) (probability * 0x1p32);
 
 	(void) device;
-#pragma omp parallel for schedule(static) if (x.rows * x.cols >                \
-                                              CPU_PARALLEL_MIN)
-	for (int64_t i = 0; i < x.rows; i++)
-		dropout_row(x.cols, cpu_row(out, i), cpu_row(x, i), beta, factor,
-		            dropped, random_origin(key[i], site));
+	CPU_EACH(i, x.rows, 1, x.rows * x.cols > CPU_PARALLEL_MIN,
+	         dropout_row(x.cols, cpu_row(out, i), cpu_row(x, i), beta, factor,
+	                     dropped, random_origin(key[i], site)));
 }

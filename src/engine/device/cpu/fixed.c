@@ -31,21 +31,17 @@ void
 cpu_write_fixed(Device *device, Fixed target, Tensor x)
 {
 	(void) device;
-#pragma omp parallel for schedule(static) if (x.rows * x.cols >                \
-                                              CPU_PARALLEL_MIN)
-	for (int64_t i = 0; i < x.rows; i++)
-		write_row(target.code + i * x.cols,
-		          target.scale + i * fixed16_blocks(x.cols), cpu_row(x, i),
-		          x.cols);
+	CPU_EACH(i, x.rows, 1, x.rows * x.cols > CPU_PARALLEL_MIN,
+	         write_row(target.code + i * x.cols,
+	                   target.scale + i * fixed16_blocks(x.cols), cpu_row(x, i),
+	                   x.cols));
 }
 
 void
 cpu_read_fixed(Device *device, Tensor out, Fixed source)
 {
 	(void) device;
-#pragma omp parallel for schedule(static) if (out.rows * out.cols >            \
-                                              CPU_PARALLEL_MIN)
-	for (int64_t i = 0; i < out.rows; i++)
-		read_row(cpu_row(out, i), source.code + i * out.cols,
-		         source.scale + i * fixed16_blocks(out.cols), out.cols);
+	CPU_EACH(i, out.rows, 1, out.rows * out.cols > CPU_PARALLEL_MIN,
+	         read_row(cpu_row(out, i), source.code + i * out.cols,
+	                  source.scale + i * fixed16_blocks(out.cols), out.cols));
 }

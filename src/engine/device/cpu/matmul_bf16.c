@@ -408,6 +408,25 @@ threads_by_rows(const Product *product, int threads)
 	return best;
 }
 
+/* What thread t of by_rows times by_cols computes. */
+static void
+multiply_share(const Product *product, int64_t t, int by_rows, int by_cols)
+{
+	int64_t m = product->c.rows;
+	int64_t n = product->c.cols;
+	int64_t panels = round_up(n, BF16_COLS) / BF16_COLS;
+	int64_t i = t % by_rows;
+	int64_t j = t / by_rows;
+	Part part = {.product = product,
+	             .first_row = m * i / by_rows,
+	             .last_row = m * (i + 1) / by_rows,
+	             .first_col = panels * j / by_cols * BF16_COLS,
+	             .last_col = least(n, panels * (j + 1) / by_cols * BF16_COLS)};
+
+	if (part.first_row < part.last_row && part.first_col < part.last_col)
+		multiply_part(&part);
+}
+
 static void
 multiply(const Product *product)
 {
@@ -417,25 +436,11 @@ multiply(const Product *product)
 	int threads = is_small ? 1 : cpu_threads(product->device);
 	int by_rows = threads_by_rows(product, threads);
 	int by_cols = threads / by_rows;
-	int64_t panels = round_up(n, BF16_COLS) / BF16_COLS;
 
 	if (m == 0 || n == 0 || product->depth == 0)
 		return;
-#pragma omp parallel for schedule(static) if (threads > 1)
-	for (int t = 0; t < threads; t++)
-	{
-		int64_t i = t % by_rows;
-		int64_t j = t / by_rows;
-		Part part = {.product = product,
-		             .first_row = m * i / by_rows,
-		             .last_row = m * (i + 1) / by_rows,
-		             .first_col = panels * j / by_cols * BF16_COLS,
-		             .last_col =
-		                 least(n, panels * (j + 1) / by_cols * BF16_COLS)};
-
-		if (part.first_row < part.last_row && part.first_col < part.last_col)
-			multiply_part(&part);
-	}
+	CPU_EACH(t, threads, 1, threads > 1,
+	         multiply_share(product, t, by_rows, by_cols));
 }
 
 /* What a product with w, or with its gradient's sums, sees. */

@@ -84,6 +84,22 @@ cpu_scatter_add_rows(Device *device, Tensor table, Tensor source,
 	                        j + piece < source.cols ? j + piece : source.cols));
 }
 
+static void
+regroup_row(float *to, const float *from, int heads, int parts, int width,
+            bool inverse)
+{
+	for (int h = 0; h < heads; h++)
+		for (int p = 0; p < parts; p++)
+		{
+			int by_head = (h * parts + p) * width;
+			int by_part = (p * heads + h) * width;
+
+			memcpy(to + (inverse ? by_head : by_part),
+			       from + (inverse ? by_part : by_head),
+			       (size_t) width * sizeof(float));
+		}
+}
+
 void
 cpu_regroup_heads(Device *device, Tensor out, Tensor x, int heads, int parts,
                   bool inverse)
@@ -91,24 +107,9 @@ cpu_regroup_heads(Device *device, Tensor out, Tensor x, int heads, int parts,
 	int width = (int) (x.cols / (heads * parts));
 
 	(void) device;
-#pragma omp parallel for schedule(static) if (x.rows * x.cols >                \
-                                              CPU_PARALLEL_MIN)
-	for (int64_t i = 0; i < x.rows; i++)
-	{
-		const float *from = cpu_row(x, i);
-		float *to = cpu_row(out, i);
-
-		for (int h = 0; h < heads; h++)
-			for (int p = 0; p < parts; p++)
-			{
-				int by_head = (h * parts + p) * width;
-				int by_part = (p * heads + h) * width;
-
-				memcpy(to + (inverse ? by_head : by_part),
-				       from + (inverse ? by_part : by_head),
-				       (size_t) width * sizeof(float));
-			}
-	}
+	CPU_EACH(i, x.rows, 1, x.rows * x.cols > CPU_PARALLEL_MIN,
+	         regroup_row(cpu_row(out, i), cpu_row(x, i), heads, parts, width,
+	                     inverse));
 }
 
 static void
