@@ -217,10 +217,10 @@ struct Device
 	 * of both kinds: the device reads w as it is stored.  packing names the
 	 * form: what pack fills is a matter of it and of the weights alone, for
 	 * packed weights may be kept in files.  NULL: they may not.  packs_once:
-	 * matmul_input_grad reads w->packed too, and nothing is packed for it.
-	 * Else what is for matmul_input_grad, and that itself without
-	 * w->packed_grad, is made of w->packed where it is given, unless w is of
-	 * quantised blocks: w as stored is not read then, and rounded twice.
+	 * what is trained is packed as a whole, too, with every change of it.
+	 * Without w->packed_grad matmul_input_grad reads w->packed where it is
+	 * given: w as stored is not read then, and rounded twice.  That goes for
+	 * all but some quantised blocks, and nothing is packed for it then.
 	 */
 	const char *packing;
 	bool packs_once;

@@ -146,8 +146,7 @@ block_rows(const Pass *pass, int rows)
 {
 	const Model *model = pass->model;
 	bool is_packed = model->products == DTYPE_BF16 &&
-	                 (model->layers[0].out.weight->packed.data != NULL ||
-	                  model->maps.memory != NULL);
+	                 model->layers[0].out.weight->packed.data != NULL;
 	int blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
 
 	/* A device that is not the host's has all rows go at once. */
@@ -316,14 +315,11 @@ pass_forward(Pass *pass)
 	}
 	for (int i = 0; i < layers; i++)
 	{
-		maps_pack(model, i, i - 1, false);
 		run_slices(pass, forward_between, i);
 		attention_attend(pass, i);
 	}
 	picked = pick_forward(pass);
-	maps_pack(model, layers, layers - 1, false);
 	run_slices(&picked, forward_between, layers);
-	maps_forget(model);
 	return pass->states[layers - 1].output;
 }
 
@@ -337,7 +333,6 @@ pass_gradient(const Pass *pass)
 static void
 compute_again(Pass *pass, int number)
 {
-	maps_pack(pass->model, number, number, false);
 	run_slices(pass, attention_project, number);
 	attention_attend(pass, number);
 	run_slices(pass, forward_behind, number);
@@ -354,7 +349,7 @@ layers_backward(Pass *pass)
 	if (i < lowest)
 		return;
 	run_slices(pass, state_recall_input, i);
-	maps_pack(model, -1, i, true);
+	maps_pack(model, -1, i);
 	run_slices(&picked, backward_behind, i);
 	pick_backward(pass);
 	for (; i > lowest; i--)
@@ -362,18 +357,18 @@ layers_backward(Pass *pass)
 		attention_attend_backward(pass, i);
 		if (!pass->recomputes)
 		{
-			maps_pack(model, i, i - 1, true);
+			maps_pack(model, i, i - 1);
 			run_slices(pass, backward_between, i);
 			continue;
 		}
-		maps_pack(model, i, -1, true);
+		maps_pack(model, i, -1);
 		run_slices(pass, attention_project_backward, i);
 		compute_again(pass, i - 1);
-		maps_pack(model, -1, i - 1, true);
+		maps_pack(model, -1, i - 1);
 		run_slices(pass, backward_behind, i - 1);
 	}
 	attention_attend_backward(pass, i);
-	maps_pack(model, i, -1, true);
+	maps_pack(model, i, -1);
 	run_slices(pass, attention_project_backward, i);
 	maps_forget(model);
 }

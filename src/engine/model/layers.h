@@ -37,9 +37,8 @@ typedef struct Parameter
 	const void *value; /* device: where the file lies, or in the flat weights */
 	bool is_copy;      /* value is memory of the parameter's own */
 	Packed packed;     /* value, for matmul */
-	/* The same for the moment (maps.c); NULL: it is not. */
-	const void *passing;      /* for matmul */
-	const void *passing_grad; /* for matmul_input_grad */
+	const void *packed_grad; /* for matmul_input_grad, for the moment (maps.c);
+	                          * NULL: it is not */
 } Parameter;
 
 /* What an adapter adds to a linear map: scale B A dropout(x). */
@@ -153,14 +152,11 @@ typedef struct KeptState
 	Fixed piece[KEPT_MAX];
 } KeptState;
 
-/* Weights of two layers' maps and their adapters at most. */
-#define MAPS_MAX (3 * LAYER_LINEARS)
-
-/* Weights that are packed for the moment. */
+/* Weights that are packed for the moment: of two layers' maps at most. */
 typedef struct Maps
 {
 	char *memory; /* device; NULL: none are */
-	Parameter *parameter[MAPS_MAX];
+	Parameter *parameter[2 * LAYER_LINEARS];
 	int count;
 	size_t used; /* of memory */
 } Maps;
@@ -373,9 +369,9 @@ extern void parameter_release(Model *model, Parameter *parameter);
 /* What a pass reads packed of weights that are trained. */
 typedef enum PackKind
 {
-	PACK_WHOLE,       /* all, as single tokens go through all layers at once */
-	PACK_BY_LAYERS,   /* what is packed already, else a layer's: maps_pack() */
-	PACK_FOR_TRAINING /* a layer's; what is packed would be so in vain */
+	PACK_WHOLE,       /* all, for single tokens and those of caches */
+	PACK_KEPT,        /* what is packed already */
+	PACK_FOR_TRAINING /* nothing, which the next step would change */
 } PackKind;
 
 /*
@@ -387,14 +383,10 @@ typedef enum PackKind
 extern void model_pack(Model *model, PackKind kind);
 extern void parameter_unpack(Model *model, Parameter *parameter);
 
-/*
- * Weights of a layer, and of the maps beside them, packed for the moment, until
- * maps_forget(): those of the maps to queries, keys and values of layer `into`,
- * and of those behind the attention of layer `behind`; a layer that there is
- * not has none (maps.c).  For products, unless they are packed already, or
- * for those of their way back.
- */
-extern void maps_pack(Model *model, int into, int behind, bool is_backward);
+/* Packs quantised weights for the way back, until maps_forget(): those of the
+ * maps to queries, keys and values of layer `into`, and of those behind the
+ * attention of layer `behind`; layer -1 has none. */
+extern void maps_pack(Model *model, int into, int behind);
 extern void maps_forget(Model *model);
 /* Takes the memory for them, once, where there is enough. */
 extern void maps_reserve(Model *model);

@@ -1,13 +1,11 @@
 /*
  * maps.c
- *		Weights packed for the moment in which a batch goes through a layer.
+ *		Quantised weights, packed for the moment in which a gradient comes back
+ *		through a layer.
  *
- * Whatever trains changes its weights with every step.  To pack all of them
- * for the way forward and once more for the way back, and to keep both, would
- * cost as many bytes as the weights themselves; to pack a layer's in a pass for
- * all of its rows, just before they are read and while they are in the cache,
- * costs next to no time.  Of frozen weights the way forward is packed anyway,
- * for scoring: the way back is made of that, and what the file has is not read.
+ * Products pack the panels of other weights themselves, right before they use
+ * them up.  Blocks of codes take longer to read: once for all threads that
+ * share a pass, just before they read it and while it is in the cache.
  */
 #include "model/layers.h"
 
@@ -17,26 +15,19 @@
 /* How many of layer_linears() give queries, keys and values. */
 #define MAPS_INTO 4
 
+/* 0: it is not packed here. */
 static size_t
-packed_bytes(const Model *model, const Parameter *parameter, bool is_backward)
+bytes_of(const Model *model, const Parameter *parameter)
 {
 	Matrix matrix = parameter_matrix(parameter);
-	size_t bytes =
-		model->device->packed_bytes(model->device, &matrix, is_backward);
 
-	return (bytes + 63) / 64 * 64;
+	if (dtype_block(parameter->dtype) == 1)
+		return 0;
+	return (model->device->packed_bytes(model->device, &matrix, true) + 63) /
+	       64 * 64;
 }
 
-static size_t
-most_bytes(const Model *model, const Parameter *parameter)
-{
-	size_t forward = packed_bytes(model, parameter, false);
-	size_t backward = packed_bytes(model, parameter, true);
-
-	return forward > backward ? forward : backward;
-}
-
-/* The maps [first, last) of layer_linears(), with their adapters. */
+/* The maps [first, last) of layer_linears(). */
 static size_t
 bytes_of_maps(const Model *model, int layer, int first, int last)
 {
@@ -45,14 +36,8 @@ bytes_of_maps(const Model *model, int layer, int first, int last)
 
 	layer_linears(&model->layers[layer], linears);
 	for (int i = first; i < last; i++)
-	{
-		if (linears[i] == NULL)
-			continue;
-		bytes += most_bytes(model, linears[i]->weight);
-		if (linears[i]->lora != NULL)
-			bytes += most_bytes(model, linears[i]->lora->a) +
-			         most_bytes(model, linears[i]->lora->b);
-	}
+		if (linears[i] != NULL)
+			bytes += bytes_of(model, linears[i]->weight);
 	return bytes;
 }
 
@@ -73,84 +58,34 @@ maps_reserve(Model *model)
 		into = first > into ? first : into;
 		behind = second > behind ? second : behind;
 	}
-	if (into + behind <= device->room(device) / MAPS_SHARE)
+	if (into + behind > 0 && into + behind <= device->room(device) / MAPS_SHARE)
 		model->maps.memory = device->alloc(device, into + behind);
 }
 
-/* What is packed together. */
-typedef struct Packing
-{
-	Model *model;
-	bool is_backward;
-	int slices;
-	int count;
-	Matrix matrix[MAPS_MAX];
-	void *target[MAPS_MAX];
-} Packing;
-
-/* The place for it, where it is to be packed. */
 static void
-add(Packing *packing, Parameter *parameter)
+pack_maps(Model *model, int layer, int first, int last)
 {
-	Model *model = packing->model;
+	Device *device = model->device;
 	Maps *maps = &model->maps;
-	Matrix matrix = parameter_matrix(parameter);
-	size_t bytes = packed_bytes(model, parameter, packing->is_backward);
-	void *target = maps->memory + maps->used;
-
-	if (bytes == 0 || (!packing->is_backward && matrix.packed != NULL))
-		return;
-	packing->matrix[packing->count] = matrix;
-	packing->target[packing->count++] = target;
-	if (packing->is_backward)
-		parameter->passing_grad = target;
-	else
-		parameter->passing = target;
-	maps->used += bytes;
-	maps->parameter[maps->count++] = parameter;
-}
-
-static void
-add_maps(Packing *weights, Packing *adapters, int layer, int first, int last)
-{
-	Model *model = weights->model;
 	Linear *linears[LAYER_LINEARS];
 
-	if (layer < 0 || layer >= model->config.layers)
+	if (layer < 0)
 		return;
 	layer_linears(&model->layers[layer], linears);
 	for (int i = first; i < last; i++)
 	{
-		if (linears[i] == NULL)
+		Parameter *weight = linears[i] == NULL ? NULL : linears[i]->weight;
+		size_t bytes = weight == NULL ? 0 : bytes_of(model, weight);
+		Matrix matrix;
+
+		if (bytes == 0)
 			continue;
-		add(weights, linears[i]->weight);
-		if (linears[i]->lora == NULL)
-			continue;
-		add(adapters, linears[i]->lora->a);
-		add(adapters, linears[i]->lora->b);
+		matrix = parameter_matrix(weight);
+		device->pack(device, maps->memory + maps->used, &matrix, true);
+		weight->packed_grad = maps->memory + maps->used;
+		maps->used += bytes;
+		maps->parameter[maps->count++] = weight;
 	}
-}
-
-static void
-pack_slice(void *argument, int slice)
-{
-	const Packing *packing = argument;
-	Device *device = packing->model->device;
-
-	for (int i = slice; i < packing->count; i += packing->slices)
-		device->pack(device, packing->target[i], &packing->matrix[i],
-		             packing->is_backward);
-}
-
-/* Each matrix divided among the threads, or in slices of whole ones. */
-static void
-pack_all(Packing *packing, int slices)
-{
-	Device *device = packing->model->device;
-
-	packing->slices = slices > 1 ? slices : 1;
-	if (packing->count > 0)
-		device->run_slices(device, packing->slices, pack_slice, packing);
 }
 
 void
@@ -159,26 +94,17 @@ maps_forget(Model *model)
 	Maps *maps = &model->maps;
 
 	for (int i = 0; i < maps->count; i++)
-	{
-		maps->parameter[i]->passing = NULL;
-		maps->parameter[i]->passing_grad = NULL;
-	}
+		maps->parameter[i]->packed_grad = NULL;
 	maps->count = 0;
 	maps->used = 0;
 }
 
 void
-maps_pack(Model *model, int into, int behind, bool is_backward)
+maps_pack(Model *model, int into, int behind)
 {
-	Packing weights = {.model = model, .is_backward = is_backward};
-	Packing adapters = {.model = model, .is_backward = is_backward};
-
 	maps_forget(model);
 	if (model->products != DTYPE_BF16 || model->maps.memory == NULL)
 		return;
-	add_maps(&weights, &adapters, behind, MAPS_INTO, LAYER_LINEARS);
-	add_maps(&weights, &adapters, into, 0, MAPS_INTO);
-	pack_all(&weights, 1);
-	/* These are many, and too small to be divided. */
-	pack_all(&adapters, model->device->threads);
+	pack_maps(model, behind, MAPS_INTO, LAYER_LINEARS);
+	pack_maps(model, into, 0, MAPS_INTO);
 }

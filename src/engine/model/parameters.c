@@ -291,10 +291,8 @@ parameter_matrix(const Parameter *parameter)
 	                 parameter->shape[0], parameter->shape[1],
 	                 parameter->shape[1]};
 
-	return (Matrix){stored, parameter->transposed,
-	                parameter->packed.data != NULL ? parameter->packed.data
-	                                               : parameter->passing,
-	                parameter->passing_grad};
+	return (Matrix){stored, parameter->transposed, parameter->packed.data,
+	                parameter->packed_grad};
 }
 
 Tensor

@@ -300,7 +300,7 @@ lay_out(Pass *pass, Model *model, int tokens, int sequences, int reach,
 	model->device->products = model->products;
 	model_pack(model, keeps_state      ? PACK_FOR_TRAINING
 	                  : sequences == 0 ? PACK_WHOLE
-	                                   : PACK_BY_LAYERS);
+	                                   : PACK_KEPT);
 	pass->model = model;
 	pass->tokens = tokens;
 	pass->total = tokens;

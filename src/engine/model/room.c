@@ -63,7 +63,7 @@ model_pass_room(const Model *model)
 	uint64_t room;
 
 	/* What packed weights take is not there for passes. */
-	model_pack((Model *) model, PACK_BY_LAYERS);
+	model_pack((Model *) model, PACK_KEPT);
 	room = model->device->room(model->device);
 	if (room == UINT64_MAX)
 		return 0;

@@ -81,6 +81,28 @@ panels_are_packed_alike(void **state)
 		}
 }
 
+/* Numbers of bf16 and whole ones, with scales that are numbers and not. */
+static void
+panels_are_turned_alike(void **state)
+{
+	static uint32_t lines[BF16_PAIRS * BF16_COLS];
+	static uint32_t ours[2][BF16_PAIRS * BF16_COLS];
+	static uint32_t theirs[2][BF16_PAIRS * BF16_COLS];
+
+	(void) state;
+	if (native == NULL)
+		skip();
+	native->panel_along(lines, numbers, STRIDE, BF16_COLS, 2 * BF16_PAIRS);
+	bf16_portable.turn(ours[0], lines, NULL);
+	native->turn(theirs[0], lines, NULL);
+	bf16_portable.turn(ours[1], lines, numbers);
+	native->turn(theirs[1], lines, numbers);
+	assert_memory_equal(ours, theirs, sizeof(ours));
+	/* Column j, number p of the sum. */
+	native->panel_across(lines, numbers, STRIDE, BF16_COLS, 2 * BF16_PAIRS);
+	assert_memory_equal(ours[0], lines, sizeof(lines));
+}
+
 /* Sums of numbers behind those that are not finite. */
 static void
 tiles_are_summed_alike(void **state)
@@ -102,9 +124,10 @@ tiles_are_summed_alike(void **state)
 				memcpy(ours, source, sizeof(ours));
 				memcpy(theirs, source, sizeof(theirs));
 				bf16_portable.tile(ours, STRIDE, rows, PAIRS, panel, 66, count,
-				                   cols, (float) beta, panel);
+				                   cols, (float) beta,
+				                   (PairsAhead){panel, 0, 0});
 				native->tile(theirs, STRIDE, rows, PAIRS, panel, 66, count,
-				             cols, (float) beta, panel);
+				             cols, (float) beta, (PairsAhead){panel, 0, 0});
 				assert_memory_equal(ours, theirs, sizeof(ours));
 			}
 }
@@ -115,6 +138,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rows_are_packed_alike),
 		cmocka_unit_test(panels_are_packed_alike),
+		cmocka_unit_test(panels_are_turned_alike),
 		cmocka_unit_test(tiles_are_summed_alike),
 	};
 

@@ -368,8 +368,8 @@ packed_weights_give_the_same_bits(void **state)
 	}
 }
 
-/* A gradient by weights packed for the way forward alone, and by what is made
- * of these, beside that by the weights themselves. */
+/* A gradient by weights packed for the way forward beside that by the weights
+ * themselves. */
 static void
 check_turned(int rows, int cols, bool transposed)
 {
@@ -379,26 +379,20 @@ check_turned(int rows, int cols, bool transposed)
 	int k = transposed ? rows : cols;
 	void *packed =
 		device->alloc(device, device->packed_bytes(device, &w, false));
-	void *packed_grad =
-		device->alloc(device, device->packed_bytes(device, &w, true));
 	Tensor dout = random_tensor(arena, 24, n, 2);
-	Tensor dx[3];
+	Tensor dx[2];
 	double all = 0;
 	double apart = 0;
 
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 2; i++)
 		dx[i] = random_tensor(arena, 24, k, 3);
 	device->matmul_input_grad(device, dx[0], dout, &w, 0);
 	device->pack(device, packed, &w, false);
 	w.packed = packed;
-	device->pack(device, packed_grad, &w, true);
+	assert_int_equal(device->packed_bytes(device, &w, true), 0);
 	/* Nobody reads what is stored any more. */
 	w.tensor.data = NULL;
 	device->matmul_input_grad(device, dx[1], dout, &w, 0);
-	w.packed_grad = packed_grad;
-	device->matmul_input_grad(device, dx[2], dout, &w, 0);
-	assert_memory_equal(dx[1].data, dx[2].data,
-	                    (size_t) (24 * (k + GAP)) * sizeof(float));
 	for (int i = 0; i < 24; i++)
 		for (int j = 0; j < k; j++)
 		{
@@ -410,7 +404,6 @@ check_turned(int rows, int cols, bool transposed)
 	/* A tenth of the weights is rounded the other way, each by 2^-8. */
 	assert_true(apart <= 1e-6 * all);
 	device->free(device, packed);
-	device->free(device, packed_grad);
 	arena_destroy(arena);
 }
 

@@ -35,6 +35,19 @@
  * of them have a product below 2^31. */
 #define INT16_LENGTH 46300
 
+/* Pairs in 64 bytes, a line of the caches. */
+#define PAIRS_IN_LINE 16
+
+/* What is read next, wherever that points: for each BF16_PAIRS pairs that are
+ * multiplied as many lines, `step` bytes apart; the next ones `jump` bytes
+ * on. */
+typedef struct PairsAhead
+{
+	const void *at;
+	int64_t step;
+	int64_t jump;
+} PairsAhead;
+
 /*
  * A factor, fp32: number p of the sum for row or column i is source[i *
  * stride + p] (along), or source[p * stride + i] (across).  Packing fills the
@@ -58,16 +71,19 @@ typedef struct PairKernels
 	                    int cols, int depth);
 	void (*panel_across)(uint32_t *to, const float *source, int64_t stride,
 	                     int cols, int depth);
+	/* to[16][BF16_COLS]: pairs of 32 columns of the sum, of BF16_COLS numbers
+	 * each, that `lines` has as 16 pairs of numbers of BF16_COLS columns; as
+	 * bf16 or, with scale[BF16_COLS], whole.  NULL with has_scales. */
+	void (*turn)(uint32_t *to, const uint32_t *lines, const float *scale);
 	/*
 	 * c[rows][cols] = beta c + the sum over pairs of a's rows and b's panel:
 	 * of each pair the second product is added first, then the other, both
 	 * rounded (AMX: in an order of its own; whole numbers: neither is).
-	 * beta 0: c is not read.  What is read next may lie at `next`: 64 bytes of
-	 * it for each pair are fetched on the way, wherever it points.
+	 * beta 0: c is not read.  What is ahead is fetched on the way.
 	 */
 	void (*tile)(float *c, int64_t c_stride, const uint32_t *a,
 	             int64_t a_stride, const uint32_t *b, int64_t pairs, int rows,
-	             int cols, float beta, const uint32_t *next);
+	             int cols, float beta, PairsAhead ahead);
 } PairKernels;
 
 /* For any machine. */
@@ -80,6 +96,13 @@ extern const PairKernels *bf16_amx(void);
 
 /* The fastest of this machine that are not portable, or NULL. */
 extern const PairKernels *bf16_native(void);
+
+/*
+ * What products are computed with.  Gradients are rounded to bf16, which any
+ * range of them suits.  The way forward has whole numbers, which are nearer,
+ * but where AMX multiplies bf16 several times as fast.
+ */
+extern const PairKernels *bf16_kernels(bool is_forward);
 
 /* Whole numbers: for any machine, and by AVX512-VNNI or NULL. */
 extern const PairKernels int16_portable;

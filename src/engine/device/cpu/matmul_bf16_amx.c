@@ -108,13 +108,13 @@ add_sums(float *to, int64_t stride, const float *sums, int rows, int cols,
 AMX static void
 tile(float *c, int64_t c_stride, const uint32_t *a, int64_t a_stride,
      const uint32_t *b, int64_t pairs, int rows, int cols, float beta,
-     const uint32_t *next)
+     PairsAhead ahead)
 {
 	size_t bytes = (size_t) c_stride * sizeof(float);
 	size_t a_bytes = (size_t) a_stride * sizeof(uint32_t);
 	_Alignas(64) float sums[TILE * TILE];
 
-	(void) next;
+	(void) ahead;
 	configure(rows);
 	_tile_zero(SUMS_00);
 	_tile_zero(SUMS_01);
@@ -182,9 +182,10 @@ multiplies_as_portable(const PairKernels *kernels)
 				memcpy(ours, source, sizeof(ours));
 				memcpy(theirs, source, sizeof(theirs));
 				kernels->tile(ours, BF16_COLS, rows, PAIRS, panel, PAIRS, count,
-				              cols, (float) beta, panel);
+				              cols, (float) beta, (PairsAhead){panel, 0, 0});
 				bf16_portable.tile(theirs, BF16_COLS, rows, PAIRS, panel, PAIRS,
-				                   count, cols, (float) beta, panel);
+				                   count, cols, (float) beta,
+				                   (PairsAhead){panel, 0, 0});
 				if (memcmp(ours, theirs, sizeof(ours)) != 0)
 					return false;
 			}

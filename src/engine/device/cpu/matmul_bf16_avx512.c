@@ -119,6 +119,58 @@ panel_across(uint32_t *to, const float *source, int64_t stride, int cols,
 		}
 }
 
+/* Of 16 pairs the 8 pairs that the first numbers make with their neighbours'
+ * first, then those of the second numbers. */
+AVX512_BF16_PART __m512i
+pair_columns(__m512i pairs, const __m512 *scale)
+{
+	const __m512i order = _mm512_set_epi16(
+		31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1, 30, 28, 26,
+		24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+	__m512i low, high;
+
+	if (scale == NULL)
+		return _mm512_permutexvar_epi16(order, pairs);
+	low = _mm512_srai_epi32(_mm512_slli_epi32(pairs, 16), 16);
+	high = _mm512_srai_epi32(pairs, 16);
+	return (__m512i) _mm512_cvtne2ps_pbh(
+		_mm512_mul_ps(_mm512_cvtepi32_ps(high), *scale),
+		_mm512_mul_ps(_mm512_cvtepi32_ps(low), *scale));
+}
+
+/* a[0], b[0], a[1], b[1] ... of the first halves of both, and of the others. */
+AVX512_BF16_PART void
+store_in_turns(uint32_t *to, __m512i a, __m512i b)
+{
+	const __m512i first = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3,
+	                                       18, 2, 17, 1, 16, 0);
+	const __m512i second = _mm512_add_epi32(first, _mm512_set1_epi32(8));
+
+	_mm512_storeu_si512(to, _mm512_permutex2var_epi32(a, first, b));
+	_mm512_storeu_si512(to + 16, _mm512_permutex2var_epi32(a, second, b));
+}
+
+AVX512_BF16 static void
+turn(uint32_t *to, const uint32_t *lines, const float *scale)
+{
+	__m512i block[16];
+
+	for (int half = 0; half < BF16_COLS; half += 16)
+	{
+		__m512 factors =
+			scale == NULL ? _mm512_setzero_ps() : _mm512_loadu_ps(scale + half);
+
+		for (int q = 0; q < 16; q++)
+			block[q] =
+				pair_columns(_mm512_loadu_si512(lines + q * BF16_COLS + half),
+			                 scale == NULL ? NULL : &factors);
+		transpose(block);
+		for (int j = 0; j < 8; j++)
+			store_in_turns(to + (half / 2 + j) * BF16_COLS, block[j],
+			               block[8 + j]);
+	}
+}
+
 typedef __m512 Sums;
 
 AVX512_BF16_PART Sums
@@ -150,6 +202,7 @@ static const PairKernels kernels = {
 	.rows_across = rows_across,
 	.panel_along = panel_along,
 	.panel_across = panel_across,
+	.turn = turn,
 	.tile = tile,
 };
 

@@ -88,12 +88,36 @@ panel_across(uint32_t *to, const float *source, int64_t stride, int cols,
 			to[p / 2 * BF16_COLS + j] = pair_at(source + j, stride, p, depth);
 }
 
+/* bf16 of half a pair. */
+static inline uint32_t
+half_as_bf16(uint32_t half, const float *scale)
+{
+	return scale == NULL ? half : rounded((float) (int16_t) half * *scale);
+}
+
+static void
+turn(uint32_t *to, const uint32_t *lines, const float *scale)
+{
+	for (int q = 0; q < BF16_PAIRS; q++, lines += BF16_COLS)
+		for (int j = 0; j < BF16_COLS; j += 2)
+		{
+			uint32_t *at = to + j / 2 * BF16_COLS + 2 * q;
+			const float *one = scale == NULL ? NULL : scale + j;
+			const float *two = scale == NULL ? NULL : scale + j + 1;
+
+			at[0] = half_as_bf16(lines[j] & 0xffff, one) |
+			        half_as_bf16(lines[j + 1] & 0xffff, two) << 16;
+			at[1] = half_as_bf16(lines[j] >> 16, one) |
+			        half_as_bf16(lines[j + 1] >> 16, two) << 16;
+		}
+}
+
 CPU_KERNEL static void
 tile(float *c, int64_t c_stride, const uint32_t *a, int64_t a_stride,
      const uint32_t *b, int64_t pairs, int rows, int cols, float beta,
-     const uint32_t *next)
+     PairsAhead ahead)
 {
-	(void) next;
+	(void) ahead;
 	for (int i = 0; i < rows; i++)
 	{
 		float sum[BF16_COLS] = {0};
@@ -127,5 +151,6 @@ const PairKernels bf16_portable = {
 	.rows_across = rows_across,
 	.panel_along = panel_along,
 	.panel_across = panel_across,
+	.turn = turn,
 	.tile = tile,
 };

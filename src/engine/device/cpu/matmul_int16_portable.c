@@ -119,11 +119,11 @@ panel_across(uint32_t *to, const float *source, int64_t stride, int cols,
 CPU_KERNEL static void
 tile(float *c, int64_t c_stride, const uint32_t *a, int64_t a_stride,
      const uint32_t *b, int64_t pairs, int rows, int cols, float beta,
-     const uint32_t *next)
+     PairsAhead ahead)
 {
 	float scale[BF16_COLS];
 
-	(void) next;
+	(void) ahead;
 	memcpy(scale, b + pairs * BF16_COLS, sizeof(scale));
 	for (int i = 0; i < rows; i++)
 	{

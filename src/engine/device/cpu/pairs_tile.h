@@ -13,15 +13,14 @@
  * row. */
 #define TILE_ROWS 14
 
-/* Pairs of a line of the caches. */
-#define LINE 16
-
 /* The tile of `rows` rows, a constant, and one or two times 16 columns. */
 TILE_TARGET static inline __attribute__((always_inline)) void
 tile_of(int rows, int halves, float *c, int64_t c_stride, const uint32_t *a,
         int64_t a_stride, const uint32_t *b, int64_t pairs, int cols,
-        float beta, const uint32_t *next)
+        float beta, PairsAhead ahead)
 {
+	const char *line = ahead.at;
+	int64_t skip = ahead.jump - BF16_PAIRS * ahead.step;
 	Sums sum[TILE_ROWS][2];
 
 #pragma GCC unroll 14
@@ -35,7 +34,10 @@ tile_of(int rows, int halves, float *c, int64_t c_stride, const uint32_t *a,
 	{
 		__m512i panel[2];
 
-		_mm_prefetch(next + p * LINE, _MM_HINT_T1);
+		_mm_prefetch(line, _MM_HINT_T1);
+		line += ahead.step;
+		if (p % BF16_PAIRS == BF16_PAIRS - 1)
+			line += skip;
 		for (int h = 0; h < halves; h++)
 			panel[h] = _mm512_loadu_si512(b + 16 * h);
 #pragma GCC unroll 14
@@ -61,16 +63,16 @@ tile_of(int rows, int halves, float *c, int64_t c_stride, const uint32_t *a,
 	case ROWS:                                                                 \
 		if (cols > 16)                                                         \
 			tile_of(ROWS, 2, c, c_stride, a, a_stride, b, pairs, cols, beta,   \
-			        next);                                                     \
+			        ahead);                                                    \
 		else                                                                   \
 			tile_of(ROWS, 1, c, c_stride, a, a_stride, b, pairs, cols, beta,   \
-			        next);                                                     \
+			        ahead);                                                    \
 		break
 
 TILE_TARGET static void
 tile(float *c, int64_t c_stride, const uint32_t *a, int64_t a_stride,
      const uint32_t *b, int64_t pairs, int rows, int cols, float beta,
-     const uint32_t *next)
+     PairsAhead ahead)
 {
 	switch (rows)
 	{
