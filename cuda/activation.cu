@@ -92,10 +92,11 @@ __launch_bounds__(ELEMENT_THREADS)
 
 void
 cuda_activation(Device *device, Activation kind, Tensor out, Tensor gate,
-                const Tensor *up)
+                const Tensor *up, const Fixed *kept)
 {
 	RoundedCopy copy = cuda_also_rounded(device, out);
 
+	(void) kept;
 	LAUNCH(device, activation_kernel, quads_of(device, out), ELEMENT_THREADS, 0,
 	       kind, out, copy, gate, up == NULL ? Tensor{} : *up);
 }
@@ -136,11 +137,12 @@ __launch_bounds__(ELEMENT_THREADS)
 void
 cuda_activation_grad(Device *device, Activation kind, Tensor dgate,
                      const Tensor *dup, Tensor dout, Tensor gate,
-                     const Tensor *up)
+                     const Tensor *up, const Fixed *kept)
 {
 	RoundedCopy gate_copy = cuda_also_rounded(device, dgate);
 	RoundedCopy up_copy = {};
 
+	(void) kept;
 	if (up != NULL)
 		up_copy = cuda_also_rounded(device, *dup);
 	LAUNCH(device, activation_grad_kernel, quads_of(device, gate),

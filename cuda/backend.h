@@ -171,10 +171,10 @@ extern void cuda_norm_grad(Device *device, NormKind kind, Tensor dx, float beta,
 extern void cuda_rotate(Device *device, Tensor x, int heads, int rotary,
                         Tensor table, const int32_t *position, bool inverse);
 extern void cuda_activation(Device *device, Activation kind, Tensor out,
-                            Tensor gate, const Tensor *up);
+                            Tensor gate, const Tensor *up, const Fixed *kept);
 extern void cuda_activation_grad(Device *device, Activation kind, Tensor dgate,
                                  const Tensor *dup, Tensor dout, Tensor gate,
-                                 const Tensor *up);
+                                 const Tensor *up, const Fixed *kept);
 extern void cuda_logprob(Device *device, Tensor logp, Tensor lse, Tensor logits,
                          const int32_t *target);
 extern void cuda_logprob_grad(Device *device, Tensor logits, Tensor lse,

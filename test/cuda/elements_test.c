@@ -200,10 +200,10 @@ check_activation(Activation kind, const int64_t size[3], bool is_gated,
 	/* Also where the exponential is 0 or huge. */
 	ON_BOTH(scale, gate.on[d], 4.0f);
 	ON_BOTH(activation, kind, out.on[d], gate.on[d],
-	        is_gated ? &up.on[d] : NULL);
+	        is_gated ? &up.on[d] : NULL, NULL);
 	pair_assert_near(out, 1e-5);
 	ON_BOTH(activation_grad, kind, dgate.on[d], is_gated ? &dup.on[d] : NULL,
-	        dout.on[d], gate.on[d], is_gated ? &up.on[d] : NULL);
+	        dout.on[d], gate.on[d], is_gated ? &up.on[d] : NULL, NULL);
 	pair_assert_near(dgate, 1e-5);
 	pair_assert_near(dup, 1e-5);
 	pair_end();

@@ -140,11 +140,11 @@ compute(const Scene *s, int which)
 			return true;
 		case 3:
 			ON_BOTH(activation, ACTIVATION_SILU, s->x.on[d], s->other.on[d],
-			        &s->other.on[d]);
+			        &s->other.on[d], NULL);
 			return true;
 		case 4:
 			ON_BOTH(activation_grad, ACTIVATION_SILU, s->x.on[d], NULL,
-			        s->other.on[d], s->other.on[d], NULL);
+			        s->other.on[d], s->other.on[d], NULL, NULL);
 			return true;
 		case 5:
 			ON_BOTH(matmul, s->x.on[d], s->other.on[d], &w[d], NULL, 1);
@@ -247,7 +247,7 @@ an_input_is_rounded_once(void **state)
 	second = calls_of(&scene, out);
 	assert_int_equal(second, first - 1);
 	/* Its producer has done it already. */
-	ON_BOTH(activation, ACTIVATION_SILU, scene.x.on[d], scene.other.on[d],
+	ON_BOTH(activation, ACTIVATION_SILU, scene.x.on[d], scene.other.on[d], NULL,
 	        NULL);
 	assert_int_equal(calls_of(&scene, out), second);
 	multiply_as(DTYPE_F32);

@@ -264,30 +264,44 @@ far_attention_cached(Device *device, const AttentionShape *shape, Tensor out,
 		                      near(length));
 }
 
+/* NULL stays NULL. */
+static const Fixed *
+both_kept(const Fixed *kept, Fixed copy[2])
+{
+	if (kept == NULL)
+		return NULL;
+	for (int i = 0; i < 2; i++)
+		copy[i] = (Fixed){(void *) (uintptr_t) near(kept[i].code),
+		                  (void *) (uintptr_t) near(kept[i].scale)};
+	return copy;
+}
+
 static void
 far_activation(Device *device, Activation kind, Tensor out, Tensor gate,
-               const Tensor *up)
+               const Tensor *up, const Fixed *kept)
 {
 	Device *cpu = cpu_of(device);
 	Tensor copy;
+	Fixed pair[2];
 
 	if (far_begins(device))
 		cpu->activation(cpu, kind, tensor(out), tensor(gate),
-		                optional(up, &copy));
+		                optional(up, &copy), both_kept(kept, pair));
 }
 
 static void
 far_activation_grad(Device *device, Activation kind, Tensor dgate,
                     const Tensor *dup, Tensor dout, Tensor gate,
-                    const Tensor *up)
+                    const Tensor *up, const Fixed *kept)
 {
 	Device *cpu = cpu_of(device);
 	Tensor dup_copy, up_copy;
+	Fixed pair[2];
 
 	if (far_begins(device))
 		cpu->activation_grad(cpu, kind, tensor(dgate), optional(dup, &dup_copy),
-		                     tensor(dout), tensor(gate),
-		                     optional(up, &up_copy));
+		                     tensor(dout), tensor(gate), optional(up, &up_copy),
+		                     both_kept(kept, pair));
 }
 
 static void

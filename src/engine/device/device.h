@@ -292,13 +292,15 @@ struct Device
 	                         Tensor v_cache, const int32_t *first,
 	                         const int32_t *length);
 
-	/* out = act(gate) * up, or act(gate) where up is NULL */
+	/* out = act(gate) * up, or act(gate) where up is NULL.  kept[2]: gate and
+	 * up as write_fixed left them, which are read in their place; NULL: they
+	 * are not, nor where keeps_fixed is false. */
 	void (*activation)(Device *device, Activation kind, Tensor out, Tensor gate,
-	                   const Tensor *up);
+	                   const Tensor *up, const Fixed *kept);
 	/* dgate and dup from dout; dgate may be dout */
 	void (*activation_grad)(Device *device, Activation kind, Tensor dgate,
 	                        const Tensor *dup, Tensor dout, Tensor gate,
-	                        const Tensor *up);
+	                        const Tensor *up, const Fixed *kept);
 
 	/* logp[i] = logits[i][target[i]] - lse[i], lse in fp32 from a sum in
 	 * double; the first `vocabulary` columns count. */

@@ -76,7 +76,7 @@ classifier_forward(ClassifierHead *head, Pass *pass, Tensor output,
 	{
 		linear_forward(pass, &model->pooler, head->dense, head->normed);
 		device->activation(device, model->config.pooler, head->pooled,
-		                   head->dense, NULL);
+		                   head->dense, NULL, NULL);
 	}
 	linear_forward(pass, &model->classifier, head->logits,
 	               has_dense ? head->pooled : head->normed);
@@ -93,7 +93,7 @@ classifier_backward(ClassifierHead *head, Pass *pass)
 		linear_backward(pass, &model->classifier, head->dpooled, 0,
 		                head->dlogits, head->pooled);
 		device->activation_grad(device, model->config.pooler, head->dpooled,
-		                        NULL, head->dpooled, head->dense, NULL);
+		                        NULL, head->dpooled, head->dense, NULL, NULL);
 		linear_backward(pass, &model->pooler, head->dnormed, 0, head->dpooled,
 		                head->normed);
 	}

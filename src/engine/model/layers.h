@@ -584,7 +584,11 @@ extern void states_plan_kept(Plan *plan, const Model *model,
 extern void state_keep_input(const Pass *slice, int layer);
 extern void state_keep(const Pass *slice, int layer);
 extern void state_recall_input(Pass *slice, int layer);
+/* But for what goes into the activation: gate and up as they are kept, for
+ * Device.activation(); NULL: they are not, the state has them. */
 extern void state_recall(Pass *slice, int layer);
+extern const Fixed *state_activation(const Pass *slice, int layer,
+                                     Fixed kept[2]);
 
 /* ---------------------------------------- through the layers (layers.c) */
 

@@ -27,10 +27,11 @@ mlp_forward(Pass *pass, int number)
 	{
 		linear_forward(pass, &layer->up, state.up, x);
 		device->activation(device, activation, pass->inner, state.gate,
-		                   &state.up);
+		                   &state.up, NULL);
 	}
 	else
-		device->activation(device, activation, pass->inner, state.gate, NULL);
+		device->activation(device, activation, pass->inner, state.gate, NULL,
+		                   NULL);
 	linear_forward(pass, &layer->down, pass->wide, pass->inner);
 	branch_output(pass, &layer->mlp_norm, state.output, state.middle,
 	              state.mlp_sum, state.mlp_stat);
@@ -46,6 +47,8 @@ mlp_backward(Pass *pass, int number)
 	Activation activation = model->config.activation;
 	bool gated = model->config.gated;
 	const Tensor *up = gated ? &state.up : NULL;
+	Fixed both[2];
+	const Fixed *kept = state_activation(pass, number, both);
 	float beta;
 	Tensor dx = branch_gradient(pass, &beta);
 	Tensor x;
@@ -54,11 +57,11 @@ mlp_backward(Pass *pass, int number)
 	                       state.mlp_stat);
 	/* The activation's output and the norm's are cheaper made again than
 	 * kept.  inner then becomes the gradient of up, inner2 that of gate. */
-	device->activation(device, activation, pass->inner, state.gate, up);
+	device->activation(device, activation, pass->inner, state.gate, up, kept);
 	linear_backward(pass, &layer->down, pass->inner2, 0, pass->dx, pass->inner);
 	device->activation_grad(device, activation, pass->inner2,
 	                        gated ? &pass->inner : NULL, pass->inner2,
-	                        state.gate, up);
+	                        state.gate, up, kept);
 	x = branch_input(pass, &layer->mlp_norm, input_of(pass, &state),
 	                 state.mlp_stat);
 	linear_backward(pass, &layer->gate, dx, beta, pass->inner2, x);

@@ -44,9 +44,15 @@ add_parts(const ModelConfig *c, const Pass *slice, Tensor whole, int count,
 	return count;
 }
 
+/* Of list_pieces(): what goes into the activation is read where it is kept. */
+#define GATE 1
+#define UP 2
+#define REST 3
+
 /*
- * The pieces of a layer's state that are kept: its input first.  Of a slice's
- * rows, or with slice NULL all.  What the model does not have has no rows.
+ * The pieces of a layer's state that are kept: its input first, then what goes
+ * into the activation.  Of a slice's rows, or with slice NULL all.  What the
+ * model does not have has no rows.
  */
 static void
 list_pieces(const Model *model, const Pass *slice, const LayerState *whole,
@@ -54,9 +60,9 @@ list_pieces(const Model *model, const Pass *slice, const LayerState *whole,
 {
 	const ModelConfig *config = &model->config;
 	LayerState state = *whole;
-	Tensor rows[] = {state.input,   state.attended, state.attention_sum,
-	                 state.middle,  state.gate,     state.up,
-	                 state.mlp_sum, state.low};
+	Tensor rows[] = {
+		state.input,         state.gate,   state.up,      state.attended,
+		state.attention_sum, state.middle, state.mlp_sum, state.low};
 	int count = (int) (sizeof(rows) / sizeof(rows[0]));
 
 	memset(piece, 0, KEPT_MAX * sizeof(Tensor));
@@ -104,6 +110,18 @@ states_plan_kept(Plan *plan, const Model *model, const LayerState *states,
 	}
 }
 
+/* The slice's rows of a piece of so many columns. */
+static Fixed
+kept_rows(const Pass *slice, int layer, int piece, int64_t cols)
+{
+	Fixed kept = slice->kept[layer].piece[piece];
+
+	if (kept.code == NULL)
+		return kept;
+	return (Fixed){kept.code + slice->first * cols,
+	               kept.scale + slice->first * fixed16_blocks(cols)};
+}
+
 /* A slice's rows of pieces [first, last). */
 static void
 move(const Pass *slice, int layer, int first, int last, bool is_back)
@@ -115,13 +133,10 @@ move(const Pass *slice, int layer, int first, int last, bool is_back)
 	list_pieces(model, slice, &slice->states[layer], piece);
 	for (int i = first; i < last; i++)
 	{
-		Fixed kept = slice->kept[layer].piece[i];
-		int64_t begin = (int64_t) slice->first * piece[i].cols;
+		Fixed kept = kept_rows(slice, layer, i, piece[i].cols);
 
 		if (kept.code == NULL)
 			continue;
-		kept.code += begin;
-		kept.scale += slice->first * fixed16_blocks(piece[i].cols);
 		if (is_back)
 			device->read_fixed(device, piece[i], kept);
 		else
@@ -153,6 +168,20 @@ state_recall_input(Pass *slice, int layer)
 void
 state_recall(Pass *slice, int layer)
 {
-	if (slice->kept != NULL)
-		move(slice, layer, 0, KEPT_MAX, true);
+	if (slice->kept == NULL)
+		return;
+	move(slice, layer, 0, GATE, true);
+	move(slice, layer, REST, KEPT_MAX, true);
+}
+
+const Fixed *
+state_activation(const Pass *slice, int layer, Fixed kept[2])
+{
+	int64_t cols = slice->states[layer].gate.cols;
+
+	if (slice->kept == NULL || slice->kept[layer].piece[GATE].code == NULL)
+		return NULL;
+	kept[0] = kept_rows(slice, layer, GATE, cols);
+	kept[1] = kept_rows(slice, layer, UP, cols);
+	return kept;
 }

@@ -242,7 +242,7 @@ activation_value(void *argument)
 	ActivationCase *c = argument;
 
 	device->activation(device, c->kind, c->out, c->gate,
-	                   c->gated ? &c->up : NULL);
+	                   c->gated ? &c->up : NULL, NULL);
 	return inner(c->out, c->dout);
 }
 
@@ -269,12 +269,56 @@ activations_differentiate(void **state)
 
 			activation_value(&c);
 			device->activation_grad(device, c.kind, dgate, gated ? &dup : NULL,
-			                        c.dout, c.gate, gated ? &c.up : NULL);
+			                        c.dout, c.gate, gated ? &c.up : NULL, NULL);
 			check_gradient("dgate", c.gate, dgate, activation_value, &c);
 			if (gated)
 				check_gradient("dup", c.up, dup, activation_value, &c);
 			arena_destroy(arena);
 		}
+}
+
+/* x in fewer bits, and then what is left of it. */
+static Fixed
+keep(Arena *arena, Tensor x)
+{
+	size_t count = (size_t) (x.rows * x.cols);
+	Fixed kept = {arena_alloc(arena, count * sizeof(int16_t)),
+	              arena_alloc(arena, count * sizeof(float))};
+
+	device->write_fixed(device, kept, x);
+	device->read_fixed(device, x, kept);
+	return kept;
+}
+
+static void
+activations_read_what_is_kept(void **state)
+{
+	Arena *arena = arena_create();
+	Tensor gate = random_tensor(arena, 3, 150, 1);
+	Tensor up = random_tensor(arena, 3, 150, 2);
+	Tensor out[2], dgate[2], dup[2];
+	Fixed kept[] = {keep(arena, gate), keep(arena, up)};
+	size_t bytes = 3 * 150 * sizeof(float);
+
+	(void) state;
+	for (int gated = 0; gated < 2; gated++)
+	{
+		for (int i = 0; i < 2; i++)
+		{
+			out[i] = random_tensor(arena, 3, 150, 3);
+			dgate[i] = random_tensor(arena, 3, 150, 4);
+			dup[i] = random_tensor(arena, 3, 150, 5);
+			device->activation(device, ACTIVATION_SILU, out[i], gate,
+			                   gated ? &up : NULL, i == 0 ? NULL : kept);
+			device->activation_grad(device, ACTIVATION_SILU, dgate[i],
+			                        gated ? &dup[i] : NULL, dgate[i], gate,
+			                        gated ? &up : NULL, i == 0 ? NULL : kept);
+		}
+		assert_memory_equal(out[0].data, out[1].data, bytes);
+		assert_memory_equal(dgate[0].data, dgate[1].data, bytes);
+		assert_memory_equal(dup[0].data, dup[1].data, bytes);
+	}
+	arena_destroy(arena);
 }
 
 static double
@@ -299,13 +343,13 @@ activations_are_exact_far_out(void **state)
 	Tensor out = tensor_at(y, 1, 11);
 
 	(void) state;
-	device->activation(device, ACTIVATION_SILU, out, in, NULL);
+	device->activation(device, ACTIVATION_SILU, out, in, NULL, NULL);
 	for (int i = 0; i < 11; i++)
 		assert_near(y[i], x[i] / (1 + exp(-(double) x[i])), 1e-6 * fabs(x[i]));
-	device->activation(device, ACTIVATION_GELU, out, in, NULL);
+	device->activation(device, ACTIVATION_GELU, out, in, NULL, NULL);
 	for (int i = 0; i < 11; i++)
 		assert_near(y[i], gelu_of(x[i]), 1e-6 * fabs(x[i]));
-	device->activation(device, ACTIVATION_GELU_TANH, out, in, NULL);
+	device->activation(device, ACTIVATION_GELU_TANH, out, in, NULL, NULL);
 	for (int i = 0; i < 11; i++)
 		assert_near(y[i], gelu_tanh_of(x[i]), 1e-6 * fabs(x[i]));
 }
@@ -526,6 +570,7 @@ main(void)
 		cmocka_unit_test(logprobs_of_large_logits),
 		cmocka_unit_test(rows_move_and_add),
 		cmocka_unit_test(rotation_is_undone_by_its_inverse),
+		cmocka_unit_test(activations_read_what_is_kept),
 		cmocka_unit_test(dropout_is_a_mask_by_address),
 		cmocka_unit_test(scaling_keeps_to_its_columns),
 		cmocka_unit_test(adamw_follows_its_definition),

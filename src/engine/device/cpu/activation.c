@@ -107,29 +107,46 @@ piece_at(Tensor x, int64_t first)
 	                          : cpu_row(x, first / x.cols);
 }
 
-/* Numbers [first, first + n) of the rows. */
+/* The same of what may be kept in fewer bits: a row, which scratch receives. */
+static const float *
+read_piece(const Tensor *x, const Fixed *kept, int64_t first, float *scratch)
+{
+	if (kept == NULL)
+		return piece_at(*x, first);
+	cpu_read_fixed_row(scratch, kept, first / x->cols, x->cols);
+	return scratch;
+}
+
+/* Numbers [first, first + n) of the rows; scratch[n] if they are kept. */
 static void
 activate_piece(Activation kind, const Tensor *out, const Tensor *gate,
-               const Tensor *up, int64_t first, int64_t n)
+               const Tensor *up, const Fixed *kept, int64_t first, int64_t n,
+               float *scratch)
 {
 	float *to = piece_at(*out, first);
 
-	activate_row(kind, n, to, piece_at(*gate, first));
+	if (kept != NULL && scratch == NULL)
+		return;
+	activate_row(kind, n, to, read_piece(gate, kept, first, scratch));
 	if (up != NULL)
-		multiply_row(n, to, piece_at(*up, first));
+		multiply_row(
+			n, to,
+			read_piece(up, kept == NULL ? NULL : kept + 1, first, scratch));
 }
 
 void
 cpu_activation(Device *device, Activation kind, Tensor out, Tensor gate,
-               const Tensor *up)
+               const Tensor *up, const Fixed *kept)
 {
 	int64_t total = out.rows * out.cols;
-	int64_t size = piece_size(&out, &gate, up, NULL, NULL);
+	int64_t size =
+		kept != NULL ? out.cols : piece_size(&out, &gate, up, NULL, NULL);
 
-	(void) device;
 	CPU_EACH(i, total, size, total > CPU_PARALLEL_MIN / 4,
-	         activate_piece(kind, &out, &gate, up, i,
-	                        total - i < size ? total - i : size));
+	         activate_piece(kind, &out, &gate, up, kept, i,
+	                        total - i < size ? total - i : size,
+	                        kept == NULL ? NULL
+	                                     : cpu_scratch(device, (size_t) size)));
 }
 
 /* active[j] = act(x[j]) and slope[j] = act'(x[j]) */
@@ -205,11 +222,12 @@ gated_grad_row(int64_t n, float *dgate, float *dup, const float *dout,
 	}
 }
 
-/* Of numbers [first, first + n) of the rows; scratch[2 n]. */
+/* Of numbers [first, first + n) of the rows; scratch[3 n]. */
 static void
 activation_grad_piece(Activation kind, const Tensor *dgate, const Tensor *dup,
                       const Tensor *dout, const Tensor *gate, const Tensor *up,
-                      int64_t first, int64_t n, float *scratch)
+                      const Fixed *kept, int64_t first, int64_t n,
+                      float *scratch)
 {
 	float *slope = scratch;
 	float *active = scratch + n;
@@ -218,11 +236,13 @@ activation_grad_piece(Activation kind, const Tensor *dgate, const Tensor *dup,
 
 	if (scratch == NULL)
 		return;
-	slope_row(kind, n, active, slope, piece_at(*gate, first));
+	slope_row(kind, n, active, slope,
+	          read_piece(gate, kept, first, scratch + 2 * n));
 	if (up != NULL)
 	{
 		gated_grad_row(n, to, piece_at(*dup, first), from, slope, active,
-		               piece_at(*up, first));
+		               read_piece(up, kept == NULL ? NULL : kept + 1, first,
+		                          scratch + 2 * n));
 		return;
 	}
 	multiply_row(n, slope, from);
@@ -232,13 +252,14 @@ activation_grad_piece(Activation kind, const Tensor *dgate, const Tensor *dup,
 void
 cpu_activation_grad(Device *device, Activation kind, Tensor dgate,
                     const Tensor *dup, Tensor dout, Tensor gate,
-                    const Tensor *up)
+                    const Tensor *up, const Fixed *kept)
 {
 	int64_t total = gate.rows * gate.cols;
-	int64_t size = piece_size(&gate, &dgate, &dout, dup, up);
+	int64_t size =
+		kept != NULL ? gate.cols : piece_size(&gate, &dgate, &dout, dup, up);
 
 	CPU_EACH(i, total, size, total > CPU_PARALLEL_MIN / 4,
-	         activation_grad_piece(kind, &dgate, dup, &dout, &gate, up, i,
+	         activation_grad_piece(kind, &dgate, dup, &dout, &gate, up, kept, i,
 	                               total - i < size ? total - i : size,
-	                               cpu_scratch(device, 2 * (size_t) size)));
+	                               cpu_scratch(device, 3 * (size_t) size)));
 }

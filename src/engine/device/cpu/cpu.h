@@ -124,6 +124,9 @@ extern void cpu_regroup_heads(Device *device, Tensor out, Tensor x, int heads,
 extern void cpu_add(Device *device, Tensor out, Tensor a, Tensor b);
 extern void cpu_scale(Device *device, Tensor x, float factor);
 extern void cpu_write_fixed(Device *device, Fixed target, Tensor x);
+/* x[cols] = one row of it. */
+extern void cpu_read_fixed_row(float *x, const Fixed *source, int64_t row,
+                               int64_t cols);
 extern void cpu_read_fixed(Device *device, Tensor out, Fixed source);
 extern void cpu_dropout(Device *device, Tensor out, Tensor x, float beta,
                         double probability, const uint64_t *key, uint64_t site);
@@ -145,10 +148,10 @@ extern void cpu_attention_cached(Device *device, const AttentionShape *shape,
                                  Tensor v_cache, const int32_t *first,
                                  const int32_t *length);
 extern void cpu_activation(Device *device, Activation kind, Tensor out,
-                           Tensor gate, const Tensor *up);
+                           Tensor gate, const Tensor *up, const Fixed *kept);
 extern void cpu_activation_grad(Device *device, Activation kind, Tensor dgate,
                                 const Tensor *dup, Tensor dout, Tensor gate,
-                                const Tensor *up);
+                                const Tensor *up, const Fixed *kept);
 extern void cpu_logprob(Device *device, Tensor logp, Tensor lse, Tensor logits,
                         const int32_t *target);
 extern void cpu_logprob_grad(Device *device, Tensor logits, Tensor lse,

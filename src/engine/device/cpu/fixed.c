@@ -38,10 +38,16 @@ cpu_write_fixed(Device *device, Fixed target, Tensor x)
 }
 
 void
+cpu_read_fixed_row(float *x, const Fixed *source, int64_t row, int64_t cols)
+{
+	read_row(x, source->code + row * cols,
+	         source->scale + row * fixed16_blocks(cols), cols);
+}
+
+void
 cpu_read_fixed(Device *device, Tensor out, Fixed source)
 {
 	(void) device;
 	CPU_EACH(i, out.rows, 1, out.rows * out.cols > CPU_PARALLEL_MIN,
-	         read_row(cpu_row(out, i), source.code + i * out.cols,
-	                  source.scale + i * fixed16_blocks(out.cols), out.cols));
+	         cpu_read_fixed_row(cpu_row(out, i), &source, i, out.cols));
 }

@@ -46,6 +46,8 @@ typedef struct Part
 	int64_t first_col;
 	int64_t last_col;
 	int64_t strips;   /* of rows */
+	int64_t height;   /* of the last strips; */
+	int64_t higher;   /* so many before have a row more */
 	int64_t depth;    /* of a block: a multiple of 2 BF16_PAIRS */
 	int64_t cols;     /* of a block: a multiple of BF16_COLS */
 	bool in_turn;     /* each panel is packed when all rows are there */
@@ -81,9 +83,7 @@ bf16_kernels(bool is_forward)
 static int64_t
 strip_row(const Part *part, int64_t strip)
 {
-	int64_t rows = part->last_row - part->first_row;
-
-	return part->first_row + rows * strip / part->strips;
+	return part->first_row + strip * part->height + least(strip, part->higher);
 }
 
 /* Sizes the blocks, and takes the scratch for them. */
@@ -100,6 +100,8 @@ begin_part(Part *part)
 	part->depth = panels_block(part->product->depth);
 	pairs = part->depth / 2;
 	part->strips = (rows + height - 1) / height;
+	part->height = rows / part->strips;
+	part->higher = rows % part->strips;
 	part->in_turn =
 		b->packed == NULL && part->strips * height * pairs <= ROW_PAIRS_IN_TURN;
 	/* Rows a multiple of a page apart would fight for places in the cache;
