@@ -23,8 +23,7 @@
 #define TRAINING_BLOCK_LEAST ((uint64_t) 512 << 20)
 #define ADAPTER_BLOCK_LEAST ((uint64_t) 400 << 20)
 #define SHORT_TRAINING_BLOCK_SHARE 7
-#define SHORT_TRAINING_BLOCK_LEAST ((uint64_t) 256 << 20)
-#define SHORT_ADAPTER_BLOCK_LEAST ((uint64_t) 352 << 20)
+#define SHORT_BLOCK_LEAST ((uint64_t) 256 << 20)
 #define TRAINING_BLOCK_MOST ((uint64_t) 1 << 30)
 #define GPU_BLOCK_SHARE 32 /* of its memory, a part of so many */
 #define GPU_TRAINING_BLOCK_SHARE 4
@@ -82,11 +81,10 @@ block_bytes(const Model *model, bool is_training)
 	bool is_short = states_are_short(model);
 	uint64_t share = state_bytes(model) / (is_short ? SHORT_TRAINING_BLOCK_SHARE
 	                                                : TRAINING_BLOCK_SHARE);
-	uint64_t least =
-		is_short ? SHORT_TRAINING_BLOCK_LEAST : TRAINING_BLOCK_LEAST;
+	uint64_t least = is_short                 ? SHORT_BLOCK_LEAST
+	                 : model->adapter != NULL ? ADAPTER_BLOCK_LEAST
+	                                          : TRAINING_BLOCK_LEAST;
 
-	if (model->adapter != NULL)
-		least = is_short ? SHORT_ADAPTER_BLOCK_LEAST : ADAPTER_BLOCK_LEAST;
 	if (model->device->memory > 0)
 		return model->device->memory /
 		       (is_training ? GPU_TRAINING_BLOCK_SHARE : GPU_BLOCK_SHARE);
