@@ -77,10 +77,9 @@ tiles_are_products(void **state)
 				memcpy(ours, numbers, sizeof(ours));
 				memcpy(theirs, numbers, sizeof(theirs));
 				tile(ours, STRIDE, rows, PAIRS, panel, PAIRS, count, cols,
-				     0.5f * (float) beta, (PairsAhead){panel, 0, 0});
+				     0.5f * (float) beta, NULL);
 				bf16_portable.tile(theirs, STRIDE, rows, PAIRS, panel, PAIRS,
-				                   count, cols, 0.5f * (float) beta,
-				                   (PairsAhead){panel, 0, 0});
+				                   count, cols, 0.5f * (float) beta, NULL);
 				for (int i = 0; i < ROWS * STRIDE; i++)
 					if (i / STRIDE < count && i % STRIDE < cols)
 						assert_float_equal(ours[i], theirs[i], 1e-4f);

@@ -124,10 +124,9 @@ tiles_are_summed_alike(void **state)
 				memcpy(ours, source, sizeof(ours));
 				memcpy(theirs, source, sizeof(theirs));
 				bf16_portable.tile(ours, STRIDE, rows, PAIRS, panel, 66, count,
-				                   cols, (float) beta,
-				                   (PairsAhead){panel, 0, 0});
+				                   cols, (float) beta, NULL);
 				native->tile(theirs, STRIDE, rows, PAIRS, panel, 66, count,
-				             cols, (float) beta, (PairsAhead){panel, 0, 0});
+				             cols, (float) beta, NULL);
 				assert_memory_equal(ours, theirs, sizeof(ours));
 			}
 }

@@ -79,7 +79,7 @@ check_tile(int depth)
 		int64_t pairs = pack(kinds[kind], depth);
 
 		kinds[kind]->tile(out, BF16_COLS, packed_rows, PAIRS, panel, pairs,
-		                  TILE_ROWS, BF16_COLS, 0, (PairsAhead){panel, 0, 0});
+		                  TILE_ROWS, BF16_COLS, 0, NULL);
 		for (int i = 0; i < TILE_ROWS; i++)
 			for (int j = 0; j < BF16_COLS; j++)
 			{
@@ -182,8 +182,7 @@ numbers_that_are_not_finite_give_nan(void **state)
 			columns[30 * STRIDE + 99] = broken[b];
 			pairs = pack(kinds[kind], 100);
 			kinds[kind]->tile(out, BF16_COLS, packed_rows, PAIRS, panel, pairs,
-			                  TILE_ROWS, BF16_COLS, 0,
-			                  (PairsAhead){panel, 0, 0});
+			                  TILE_ROWS, BF16_COLS, 0, NULL);
 			for (int i = 0; i < TILE_ROWS; i++)
 				for (int j = 0; j < BF16_COLS; j++)
 					assert_int_equal(isnan(out[i * BF16_COLS + j]),
@@ -251,11 +250,9 @@ tiles_are_summed_alike(void **state)
 				memcpy(ours, columns, sizeof(ours));
 				memcpy(theirs, columns, sizeof(theirs));
 				kinds[0]->tile(ours, BF16_COLS, packed_rows, PAIRS, panel,
-				               pairs, count, cols, (float) beta,
-				               (PairsAhead){panel, 0, 0});
+				               pairs, count, cols, (float) beta, NULL);
 				kinds[1]->tile(theirs, BF16_COLS, packed_rows, PAIRS, panel,
-				               pairs, count, cols, (float) beta,
-				               (PairsAhead){panel, 0, 0});
+				               pairs, count, cols, (float) beta, NULL);
 				for (int i = 0; i < TILE_ROWS * BF16_COLS; i++)
 					if (i / BF16_COLS < count && i % BF16_COLS < cols)
 						assert_near(theirs[i], ours[i], 1e-5);

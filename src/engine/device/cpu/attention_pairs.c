@@ -136,7 +136,7 @@ multiply(const AttentionPairs *pairs, float *c, int64_t c_stride,
 
 		pairs->kernels->tile(c + first * c_stride, c_stride,
 		                     a + first * a_stride, a_stride, b, depth,
-		                     last - first, cols, beta, (PairsAhead){b, 0, 0});
+		                     last - first, cols, beta, NULL);
 	}
 }
 

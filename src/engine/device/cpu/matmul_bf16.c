@@ -217,8 +217,7 @@ multiply_block(const Part *part, int64_t strip, int64_t last, int64_t first_col,
 				part->rows + (row - first_row) * part->a_stride, part->a_stride,
 				panel, pairs, (int) (strip_row(part, s + 1) - row),
 				(int) least(BF16_COLS, cols - j), beta,
-				last - s > parts ? (PairsAhead){panel, 0, 0}
-								 : ahead[parts - (last - s)]);
+				last - s > parts ? NULL : &ahead[parts - (last - s)]);
 		}
 	}
 }

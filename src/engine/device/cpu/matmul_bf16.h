@@ -79,11 +79,12 @@ typedef struct PairKernels
 	 * c[rows][cols] = beta c + the sum over pairs of a's rows and b's panel:
 	 * of each pair the second product is added first, then the other, both
 	 * rounded (AMX: in an order of its own; whole numbers: neither is).
-	 * beta 0: c is not read.  What is ahead is fetched on the way.
+	 * beta 0: c is not read.  What is ahead is fetched on the way; NULL: there
+	 * is nothing.
 	 */
 	void (*tile)(float *c, int64_t c_stride, const uint32_t *a,
 	             int64_t a_stride, const uint32_t *b, int64_t pairs, int rows,
-	             int cols, float beta, PairsAhead ahead);
+	             int cols, float beta, const PairsAhead *ahead);
 } PairKernels;
 
 /* For any machine. */

@@ -108,7 +108,7 @@ add_sums(float *to, int64_t stride, const float *sums, int rows, int cols,
 AMX static void
 tile(float *c, int64_t c_stride, const uint32_t *a, int64_t a_stride,
      const uint32_t *b, int64_t pairs, int rows, int cols, float beta,
-     PairsAhead ahead)
+     const PairsAhead *ahead)
 {
 	size_t bytes = (size_t) c_stride * sizeof(float);
 	size_t a_bytes = (size_t) a_stride * sizeof(uint32_t);
@@ -182,10 +182,9 @@ multiplies_as_portable(const PairKernels *kernels)
 				memcpy(ours, source, sizeof(ours));
 				memcpy(theirs, source, sizeof(theirs));
 				kernels->tile(ours, BF16_COLS, rows, PAIRS, panel, PAIRS, count,
-				              cols, (float) beta, (PairsAhead){panel, 0, 0});
+				              cols, (float) beta, NULL);
 				bf16_portable.tile(theirs, BF16_COLS, rows, PAIRS, panel, PAIRS,
-				                   count, cols, (float) beta,
-				                   (PairsAhead){panel, 0, 0});
+				                   count, cols, (float) beta, NULL);
 				if (memcmp(ours, theirs, sizeof(ours)) != 0)
 					return false;
 			}

@@ -115,7 +115,7 @@ turn(uint32_t *to, const uint32_t *lines, const float *scale)
 CPU_KERNEL static void
 tile(float *c, int64_t c_stride, const uint32_t *a, int64_t a_stride,
      const uint32_t *b, int64_t pairs, int rows, int cols, float beta,
-     PairsAhead ahead)
+     const PairsAhead *ahead)
 {
 	(void) ahead;
 	for (int i = 0; i < rows; i++)

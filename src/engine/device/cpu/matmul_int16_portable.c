@@ -119,7 +119,7 @@ panel_across(uint32_t *to, const float *source, int64_t stride, int cols,
 CPU_KERNEL static void
 tile(float *c, int64_t c_stride, const uint32_t *a, int64_t a_stride,
      const uint32_t *b, int64_t pairs, int rows, int cols, float beta,
-     PairsAhead ahead)
+     const PairsAhead *ahead)
 {
 	float scale[BF16_COLS];
 

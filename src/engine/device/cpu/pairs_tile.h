@@ -17,10 +17,11 @@
 TILE_TARGET static inline __attribute__((always_inline)) void
 tile_of(int rows, int halves, float *c, int64_t c_stride, const uint32_t *a,
         int64_t a_stride, const uint32_t *b, int64_t pairs, int cols,
-        float beta, PairsAhead ahead)
+        float beta, const PairsAhead *ahead)
 {
-	const char *line = ahead.at;
-	int64_t skip = ahead.jump - BF16_PAIRS * ahead.step;
+	const char *line = ahead == NULL ? (const char *) b : ahead->at;
+	int64_t step = ahead == NULL ? 0 : ahead->step;
+	int64_t skip = ahead == NULL ? 0 : ahead->jump - BF16_PAIRS * step;
 	Sums sum[TILE_ROWS][2];
 
 #pragma GCC unroll 14
@@ -35,7 +36,7 @@ tile_of(int rows, int halves, float *c, int64_t c_stride, const uint32_t *a,
 		__m512i panel[2];
 
 		_mm_prefetch(line, _MM_HINT_T1);
-		line += ahead.step;
+		line += step;
 		if (p % BF16_PAIRS == BF16_PAIRS - 1)
 			line += skip;
 		for (int h = 0; h < halves; h++)
@@ -72,7 +73,7 @@ tile_of(int rows, int halves, float *c, int64_t c_stride, const uint32_t *a,
 TILE_TARGET static void
 tile(float *c, int64_t c_stride, const uint32_t *a, int64_t a_stride,
      const uint32_t *b, int64_t pairs, int rows, int cols, float beta,
-     PairsAhead ahead)
+     const PairsAhead *ahead)
 {
 	switch (rows)
 	{
