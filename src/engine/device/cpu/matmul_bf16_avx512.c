@@ -17,19 +17,25 @@
 AVX512_BF16_PART __m512i
 read_pairs(const float *source, int depth)
 {
-	__m512 low = _mm512_maskz_loadu_ps(lanes(depth), source);
-	__m512 high = _mm512_maskz_loadu_ps(lanes(depth - 16), source + 16);
+	__m512 low, high;
 
+	if (depth >= 32)
+		return (__m512i) _mm512_cvtne2ps_pbh(_mm512_loadu_ps(source + 16),
+		                                     _mm512_loadu_ps(source));
+	low = _mm512_maskz_loadu_ps(lanes(depth), source);
+	high = _mm512_maskz_loadu_ps(lanes(depth - 16), source + 16);
 	return (__m512i) _mm512_cvtne2ps_pbh(high, low);
 }
 
-/* Pairs of two numbers each, one above the other, for `cols` of 16 columns. */
+/* Pairs of two numbers each, one above the other where there is a second one,
+ * of the columns of a mask. */
 AVX512_BF16_PART __m512i
-read_column_pairs(const float *source, int64_t stride, int depth, int cols)
+read_column_pairs(const float *source, int64_t stride, bool is_whole,
+                  __mmask16 cols)
 {
-	__m512 low = _mm512_maskz_loadu_ps(lanes(cols), source);
-	__m512 high =
-		_mm512_maskz_loadu_ps(depth > 1 ? lanes(cols) : 0, source + stride);
+	__m512 low = _mm512_maskz_loadu_ps(cols, source);
+	__m512 high = is_whole ? _mm512_maskz_loadu_ps(cols, source + stride)
+	                       : _mm512_setzero_ps();
 	/* All of low, then all of high; in turns. */
 	__m512i rounded = (__m512i) _mm512_cvtne2ps_pbh(high, low);
 	const __m512i order = _mm512_set_epi16(
@@ -67,13 +73,17 @@ rows_across(uint32_t *to, int64_t to_stride, const float *source,
 	for (int i = 0; i < rows; i += 16)
 		for (int p = 0; p < depth; p += 32)
 		{
+			__mmask16 mask = lanes(rows - i);
+
 			for (int q = 0; q < 16; q++)
 			{
 				const float *at = source + (p + 2 * q) * stride + i;
+				int left = depth - p - 2 * q;
 
 				fetch_column(at + 16, stride);
-				block[q] = read_column_pairs(at, stride, depth - p - 2 * q,
-				                             p + 2 * q < depth ? rows - i : 0);
+				block[q] = left > 0
+				               ? read_column_pairs(at, stride, left > 1, mask)
+				               : _mm512_setzero_si512();
 			}
 			transpose(block);
 			for (int j = 0; j < 16 && i + j < rows; j++)
@@ -106,17 +116,23 @@ AVX512_BF16 static void
 panel_across(uint32_t *to, const float *source, int64_t stride, int cols,
              int depth)
 {
-	int padded = (depth + 31) / 32 * 32;
+	__mmask16 mask[] = {lanes(cols), lanes(cols - 16)};
+	int p = 0;
 
-	for (int p = 0; p < padded; p += 2)
-		for (int half = 0; half < BF16_COLS; half += 16)
-		{
-			fetch_column(source + p * stride + half + BF16_COLS, stride);
-			_mm512_storeu_si512(to + p / 2 * BF16_COLS + half,
-			                    read_column_pairs(source + p * stride + half,
-			                                      stride, depth - p,
-			                                      p < depth ? cols - half : 0));
-		}
+	for (; p < depth; p += 2, source += 2 * stride, to += BF16_COLS)
+	{
+		fetch_column(source + BF16_COLS, stride);
+		fetch_column(source + BF16_COLS + 16, stride);
+		for (int half = 0; half < 2; half++)
+			_mm512_storeu_si512(to + 16 * half,
+			                    read_column_pairs(source + 16 * half, stride,
+			                                      p + 1 < depth, mask[half]));
+	}
+	for (; p % 32 != 0; p += 2, to += BF16_COLS)
+	{
+		_mm512_storeu_si512(to, _mm512_setzero_si512());
+		_mm512_storeu_si512(to + 16, _mm512_setzero_si512());
+	}
 }
 
 /* Of 16 pairs the 8 pairs that the first numbers make with their neighbours'
