@@ -238,6 +238,9 @@ products_of_many_blocks_are_whole(void **state)
 	check_products(15, 20, 2100, false);
 	check_products(15, 20, 2100, true);
 	check_products(2100, 20, 15, false);
+	/* So many that panels are packed before the rows. */
+	check_products(1100, 40, 1000, false);
+	check_products(1100, 40, 1000, true);
 }
 
 static void
@@ -371,7 +374,7 @@ packed_weights_give_the_same_bits(void **state)
 /* A gradient by weights packed for the way forward beside that by the weights
  * themselves. */
 static void
-check_turned(int rows, int cols, bool transposed)
+check_turned(int m, int rows, int cols, bool transposed)
 {
 	Arena *arena = arena_create();
 	Matrix w = {random_tensor(arena, rows, cols, 1), transposed, NULL, NULL};
@@ -379,13 +382,13 @@ check_turned(int rows, int cols, bool transposed)
 	int k = transposed ? rows : cols;
 	void *packed =
 		device->alloc(device, device->packed_bytes(device, &w, false));
-	Tensor dout = random_tensor(arena, 24, n, 2);
+	Tensor dout = random_tensor(arena, m, n, 2);
 	Tensor dx[2];
 	double all = 0;
 	double apart = 0;
 
 	for (int i = 0; i < 2; i++)
-		dx[i] = random_tensor(arena, 24, k, 3);
+		dx[i] = random_tensor(arena, m, k, 3);
 	device->matmul_input_grad(device, dx[0], dout, &w, 0);
 	device->pack(device, packed, &w, false);
 	w.packed = packed;
@@ -393,7 +396,7 @@ check_turned(int rows, int cols, bool transposed)
 	/* Nobody reads what is stored any more. */
 	w.tensor.data = NULL;
 	device->matmul_input_grad(device, dx[1], dout, &w, 0);
-	for (int i = 0; i < 24; i++)
+	for (int i = 0; i < m; i++)
 		for (int j = 0; j < k; j++)
 		{
 			double exact = *at(dx[0], i, j);
@@ -415,10 +418,11 @@ a_gradient_reads_what_is_packed_for_the_way_forward(void **state)
 		skip();
 	for (int transposed = 0; transposed < 2; transposed++)
 	{
-		check_turned(1, 3, transposed);
-		check_turned(70, 2100, transposed);
-		check_turned(2100, 65, transposed);
-		check_turned(600, 1030, transposed);
+		check_turned(24, 1, 3, transposed);
+		check_turned(24, 70, 2100, transposed);
+		check_turned(24, 2100, 65, transposed);
+		check_turned(24, 600, 1030, transposed);
+		check_turned(1100, 600, 1030, transposed);
 	}
 }
 

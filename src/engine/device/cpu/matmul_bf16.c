@@ -4,11 +4,12 @@
  *		caches.
  *
  * Each thread computes a rectangle of the result.  Of the factor that gives
- * the columns it packs panels for some megabytes, unless they come packed, of
- * the other one rows for the second-level cache, and lets tiles of the result
- * grow out of a panel and a strip of rows.  The order of a sum follows from its
- * length alone: a number of the result depends on neither the threads nor the
- * other rows.
+ * the rows it packs some for the second-level cache, of the other one panels,
+ * unless they come packed, and lets tiles of the result grow out of a panel and
+ * a strip of rows.  Where all rows fit, each panel is packed for the first
+ * cache when its turn comes, else some megabytes of them before the rows.  The
+ * order of a sum follows from its length alone: a number of the result depends
+ * on neither the threads nor the other rows.
  */
 #include "device/cpu/matmul.h"
 #include "device/cpu/panels.h"
