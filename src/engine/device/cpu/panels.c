@@ -163,14 +163,14 @@ panel_parts_packed(const uint32_t *panel, int64_t pairs,
 }
 
 int
-panel_parts(const Columns *columns, int64_t first, int64_t start, int64_t pairs,
+panel_parts(const Columns *b, int64_t first, int64_t start, int64_t pairs,
             PairsAhead part[PANEL_PARTS])
 {
-	const Tensor *stored = &columns->tensor;
+	const Tensor *stored = &b->tensor;
 
-	if (columns->turned != NULL)
+	if (b->turned != NULL)
 	{
-		Turned from = turned_at(columns, first, start);
+		Turned from = turned_at(b, first, start);
 		int64_t jump = from.jump * (int64_t) sizeof(uint32_t);
 
 		part[0] = (PairsAhead){from.lines, LINE, jump};
@@ -180,7 +180,7 @@ panel_parts(const Columns *columns, int64_t first, int64_t start, int64_t pairs,
 	}
 	if (dtype_block(stored->dtype) > 1)
 		return 0;
-	return stored_parts(stored, columns->is_along, first, start, pairs, part);
+	return stored_parts(stored, b->is_along, first, start, pairs, part);
 }
 
 /* ---------------------------------------------- weights packed as a whole */

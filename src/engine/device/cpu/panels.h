@@ -61,15 +61,15 @@ extern int64_t panel_scratch(int64_t depth);
 
 /* Fills the panel of columns [first, first + cols), first a multiple of
  * BF16_COLS and cols at most that, and of numbers [start, start + depth) of the
- * sum. */
-extern void panel_pack(const PairKernels *kernels, const Columns *columns,
-                       uint32_t *panel, float *scratch, int64_t first, int cols,
+ * sum; wide[panel_scratch(depth)]. */
+extern void panel_pack(const PairKernels *kernels, const Columns *b,
+                       uint32_t *panel, float *wide, int64_t first, int cols,
                        int64_t start, int depth);
 
 /* Where the numbers of that panel lie, as parts that tiles of so many pairs can
  * fetch.  Gives the number of parts. */
 #define PANEL_PARTS 4
-extern int panel_parts(const Columns *columns, int64_t first, int64_t start,
+extern int panel_parts(const Columns *b, int64_t first, int64_t start,
                        int64_t pairs, PairsAhead part[PANEL_PARTS]);
 
 /* Of a panel that is packed. */
