@@ -19,10 +19,11 @@
 static size_t
 bytes_of(const Model *model, const Parameter *parameter)
 {
-	Matrix matrix = parameter_matrix(parameter);
+	Matrix matrix;
 
 	if (dtype_block(parameter->dtype) == 1)
 		return 0;
+	matrix = parameter_matrix(parameter);
 	return (model->device->packed_bytes(model->device, &matrix, true) + 63) /
 	       64 * 64;
 }

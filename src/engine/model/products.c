@@ -289,7 +289,9 @@ model_pack(Model *model, PackKind kind)
 	if (model->adapter != NULL)
 		pack_trained(arena, list_adapter(arena, model),
 		             model->weights == NULL ? PACK_WHOLE : kind);
-	if (model->weights != NULL && !model->device->packs_once)
+	/* Quantised weights are frozen: only adapters lie beside such. */
+	if (model->weights != NULL && model->adapter != NULL &&
+	    !model->device->packs_once)
 		maps_reserve(model);
 	model->has_changed = false;
 	arena_destroy(arena);
