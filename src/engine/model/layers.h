@@ -369,7 +369,7 @@ extern void parameter_release(Model *model, Parameter *parameter);
 /* What a pass reads packed of weights that are trained. */
 typedef enum PackKind
 {
-	PACK_WHOLE,       /* all, for single tokens and those of caches */
+	PACK_WHOLE,       /* all: single tokens are too few to pack weights for */
 	PACK_KEPT,        /* what is packed already */
 	PACK_FOR_TRAINING /* nothing, which the next step would change */
 } PackKind;

@@ -107,13 +107,15 @@ piece_at(Tensor x, int64_t first)
 	                          : cpu_row(x, first / x.cols);
 }
 
-/* The same of what may be kept in fewer bits: a row, which scratch receives. */
+/* The same of what may be kept in fewer bits, as number `which` of kept: a row,
+ * which scratch receives. */
 static const float *
-read_piece(const Tensor *x, const Fixed *kept, int64_t first, float *scratch)
+read_piece(const Tensor *x, const Fixed *kept, int which, int64_t first,
+           float *scratch)
 {
 	if (kept == NULL)
 		return piece_at(*x, first);
-	cpu_read_fixed_row(scratch, kept, first / x->cols, x->cols);
+	cpu_read_fixed_row(scratch, &kept[which], first / x->cols, x->cols);
 	return scratch;
 }
 
@@ -127,11 +129,9 @@ activate_piece(Activation kind, const Tensor *out, const Tensor *gate,
 
 	if (kept != NULL && scratch == NULL)
 		return;
-	activate_row(kind, n, to, read_piece(gate, kept, first, scratch));
+	activate_row(kind, n, to, read_piece(gate, kept, 0, first, scratch));
 	if (up != NULL)
-		multiply_row(
-			n, to,
-			read_piece(up, kept == NULL ? NULL : kept + 1, first, scratch));
+		multiply_row(n, to, read_piece(up, kept, 1, first, scratch));
 }
 
 void
@@ -237,12 +237,11 @@ activation_grad_piece(Activation kind, const Tensor *dgate, const Tensor *dup,
 	if (scratch == NULL)
 		return;
 	slope_row(kind, n, active, slope,
-	          read_piece(gate, kept, first, scratch + 2 * n));
+	          read_piece(gate, kept, 0, first, scratch + 2 * n));
 	if (up != NULL)
 	{
 		gated_grad_row(n, to, piece_at(*dup, first), from, slope, active,
-		               read_piece(up, kept == NULL ? NULL : kept + 1, first,
-		                          scratch + 2 * n));
+		               read_piece(up, kept, 1, first, scratch + 2 * n));
 		return;
 	}
 	multiply_row(n, slope, from);

@@ -250,14 +250,12 @@ pack_across(Device *device, const PairKernels *packing, uint32_t *target,
 		float *wide = cpu_scratch(device, (size_t) panel_scratch(slab));
 
 		for (int64_t j = 0; wide != NULL && j < columns; j += BF16_COLS)
-		{
 			panel_pack(packing, b,
 			           target +
 			               panels_at(packing, columns, j, start, block, pairs) +
 			               (i - start) / 2 * BF16_COLS,
 			           wide, j, (int) least(BF16_COLS, columns - j), i,
 			           (int) least(slab, depth - i));
-		}
 	}
 }
 
