@@ -21,6 +21,8 @@
 typedef struct Forward
 {
 	AttentionTask task;
+	Tensor out;
+	Tensor q;
 	float *tiles;   /* of keys */
 	float *values;  /* [length][width] */
 	float *queries; /* [rows][width], scaled */
@@ -89,6 +91,7 @@ forward_chunk(Forward *f, Chunk chunk, int start)
 	int length = chunk.to - chunk.from;
 	int i = task->first + chunk.first / task->group;
 	int head = chunk.first % task->group;
+	bool is_first = start <= seen_from(task, task->first);
 
 	for (int r = chunk.first; r < chunk.first + chunk.rows; r++)
 	{
@@ -99,6 +102,11 @@ forward_chunk(Forward *f, Chunk chunk, int start)
 		int to = seen_to(task, i) - chunk.from;
 		float factor;
 
+		if (is_first)
+		{
+			fetch_row(task, f->out, r, false);
+			fetch_row(task, f->q, r, true);
+		}
 		if (++head == task->group)
 		{
 			head = 0;
@@ -138,13 +146,13 @@ forward_keys(Forward *f, int start, int end)
 }
 
 static void
-forward_block(Forward *f, Tensor out, Tensor q, Tensor lse)
+forward_block(Forward *f, Tensor lse)
 {
 	const AttentionTask *task = &f->task;
 	int from = seen_from(task, task->first);
 	int to = padded(seen_to(task, task->last - 1), ATTENTION_KEYS);
 
-	load_rows(task, f->queries, q, task->shape->scale);
+	load_rows(task, f->queries, f->q, task->shape->scale);
 	memset(f->result, 0, panel_size(task, task->rows) * sizeof(float));
 	for (int r = 0; r < task->rows; r++)
 	{
@@ -164,7 +172,7 @@ forward_block(Forward *f, Tensor out, Tensor q, Tensor lse)
 			f->most[r] + logf(f->sum[r]);
 		f->sum[r] = 1 / f->sum[r];
 	}
-	store_rows(task, out, f->result, f->sum);
+	store_rows(task, f->out, f->result, f->sum);
 }
 
 static bool
@@ -237,7 +245,7 @@ attend_piece(Device *device, const AttentionShape *shape, int pieces,
 	int cut = pieces < most_pieces(own) ? pieces : most_pieces(own);
 	int first = (int) (own * piece / cut);
 	int last = (int) (own * (piece + 1) / cut);
-	Forward f;
+	Forward f = {.out = out, .q = q};
 
 	if (piece >= cut || !forward_begin(&f, device, shape, sequence, head))
 		return;
@@ -246,7 +254,7 @@ attend_piece(Device *device, const AttentionShape *shape, int pieces,
 	for (int i = first; i < last; i += f.task.queries)
 	{
 		task_set_block(&f.task, f.task.before + i, f.task.before + last);
-		forward_block(&f, out, q, lse);
+		forward_block(&f, lse);
 	}
 }
 

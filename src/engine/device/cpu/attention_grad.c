@@ -29,7 +29,7 @@ typedef struct Backward
 	AttentionTask task;
 	const Gradient *tensor;
 	float *key_tiles;
-	float *value_tiles;
+	float *values;  /* by tiles, or where products are rounded as keys */
 	float *keys;    /* [length][width] */
 	float *dkeys;   /* [length][width] */
 	float *dvalues; /* [length][width] */
@@ -84,6 +84,7 @@ backward_chunk(Backward *b, Chunk chunk, int start)
 	int length = chunk.to - chunk.from;
 	int i = task->first + chunk.first / task->group;
 	int head = chunk.first % task->group;
+	bool is_first = start <= seen_from(task, task->first);
 
 	for (int r = chunk.first; r < chunk.first + chunk.rows; r++)
 	{
@@ -91,6 +92,13 @@ backward_chunk(Backward *b, Chunk chunk, int start)
 		int from = seen_from(task, i) - chunk.from;
 		int to = seen_to(task, i) - chunk.from;
 
+		if (is_first)
+		{
+			fetch_row(task, b->tensor->dq, r, false);
+			fetch_row(task, b->tensor->q, r, true);
+			fetch_row(task, b->tensor->dout, r, true);
+			fetch_row(task, b->tensor->out, r, true);
+		}
 		from = from < 0 ? 0 : from < length ? from : length;
 		to = to < from ? from : to < length ? to : length;
 		softmax_grad_block(b->score + at, b->dscore + at, from, to, length,
@@ -115,7 +123,7 @@ backward_keys(Backward *b, int start, int end)
 	if (is_rounded)
 		pairs_multiply_values(pairs, task, b->dscore, start, end);
 	else
-		multiply_tiles(task, b->dscore, b->dout, b->value_tiles, start, end);
+		multiply_tiles(task, b->dscore, b->dout, b->values, start, end);
 	if (task->shape->relative != NULL)
 		add_relative(task, b->score, start, end);
 	for (int r = 0; r < task->rows; r += task->tiles->rows)
@@ -221,9 +229,13 @@ backward_queries(Backward *b, int sequence, int first, int last)
 	      panel_size(task, task->before);
 	pack_panel(task, b->keys, g->k);
 	pack_tiles(task, b->key_tiles, g->k);
-	pack_tiles(task, b->value_tiles, g->v);
 	if (b->pairs.kernels != NULL)
-		pairs_set_sequence(&b->pairs, task, b->keys, b->value_tiles);
+	{
+		pack_panel(task, b->values, g->v);
+		pairs_set_sequence(&b->pairs, task, b->keys, b->values);
+	}
+	else
+		pack_tiles(task, b->values, g->v);
 	memset(b->dkeys + panel_size(task, task->before), 0, own * sizeof(float));
 	memset(b->dvalues + panel_size(task, task->before), 0, own * sizeof(float));
 	for (int i = first; i < last; i += task->queries)
@@ -260,7 +272,7 @@ backward_begin(Backward *b, Device *device, const AttentionShape *shape,
 	rows = (size_t) most_rows(task);
 	tiles = (size_t) task->length * (size_t) shape->head_dim;
 	panel = panel_size(task, task->length);
-	size = 2 * tiles + 3 * panel +
+	size = tiles + 4 * panel +
 	       rows * (3 * (size_t) task->width + 2 * SCORE_STRIDE + 3);
 	b->pairs = attention_pairs(device, task);
 	at = cpu_scratch(device, size + pairs_size(&b->pairs, task));
@@ -268,8 +280,8 @@ backward_begin(Backward *b, Device *device, const AttentionShape *shape,
 		return false;
 	pairs_place(&b->pairs, task, at + size);
 	b->key_tiles = at;
-	b->value_tiles = at += tiles;
-	b->keys = at += tiles;
+	b->values = at += tiles;
+	b->keys = at += panel;
 	b->dkeys = at += panel;
 	b->dvalues = at += panel;
 	b->queries = at += panel;

@@ -97,17 +97,16 @@ pack_across(const AttentionPairs *pairs, const AttentionTask *task,
 
 void
 pairs_set_sequence(const AttentionPairs *pairs, const AttentionTask *task,
-                   const float *keys, const float *value_tiles)
+                   const float *keys, const float *values)
 {
 	int end = padded(task->tokens, ATTENTION_KEYS);
-	int head_dim = task->shape->head_dim;
 
 	pack_across(pairs, task, pairs->keys, task->length / 2, keys, end);
 	for (int j = 0; j < end; j += ATTENTION_KEYS)
-		pairs->kernels->panel_across(
-			pairs->values + (size_t) j * (size_t) pairs->depth,
-			value_tiles + (size_t) j * (size_t) head_dim, ATTENTION_KEYS,
-			ATTENTION_KEYS, head_dim);
+		pairs->kernels->panel_along(pairs->values +
+		                                (size_t) j * (size_t) pairs->depth,
+		                            values + panel_size(task, j), task->width,
+		                            ATTENTION_KEYS, task->shape->head_dim);
 }
 
 void

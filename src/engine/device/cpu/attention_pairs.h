@@ -35,10 +35,10 @@ extern size_t pairs_size(const AttentionPairs *pairs,
 extern void pairs_place(AttentionPairs *pairs, const AttentionTask *task,
                         void *memory);
 
-/* From keys[length][width] and tiles of values. */
+/* From keys and values, both [length][width]. */
 extern void pairs_set_sequence(const AttentionPairs *pairs,
                                const AttentionTask *task, const float *keys,
-                               const float *value_tiles);
+                               const float *values);
 /* From queries and dout, both [rows][width]. */
 extern void pairs_set_block(const AttentionPairs *pairs,
                             const AttentionTask *task, const float *queries,

@@ -7,6 +7,9 @@
 
 #include <string.h>
 
+/* Rows that are asked for before they are read. */
+#define FETCH_ROWS 16
+
 int
 sequence_tokens(const AttentionShape *shape, int sequence)
 {
@@ -70,6 +73,7 @@ task_set_block(AttentionTask *task, int first, int end)
 	task->first = first;
 	task->last = last < end ? last : end;
 	task->rows = (task->last - first) * task->group;
+	task->end = end;
 }
 
 Chunk
@@ -99,6 +103,10 @@ pack_panel_part(const AttentionTask *task, float *panel, Tensor x, int first,
 	{
 		float *to = panel + panel_size(task, t);
 
+		if (t + FETCH_ROWS < last)
+			cpu_fetch(cpu_row(x, row + t + FETCH_ROWS - first) +
+			              task->kv_column,
+			          task->shape->head_dim);
 		memcpy(to, cpu_row(x, row + t - first) + task->kv_column, bytes);
 		memset(to + task->shape->head_dim, 0, rest);
 	}
@@ -118,9 +126,14 @@ pack_panel(const AttentionTask *task, float *panel, Tensor x)
 
 /* Some tokens of one tile: column `first` of it and the next. */
 static void
-pack_tile(float *tile, const float *x, int64_t stride, int first, int last,
-          int head_dim)
+pack_tile(const AttentionTiles *tiles, float *tile, const float *x,
+          int64_t stride, int first, int last, int head_dim)
 {
+	if (tiles->turn != NULL && last - first == ATTENTION_KEYS)
+	{
+		tiles->turn(tile, x, stride, head_dim);
+		return;
+	}
 	for (int d = 0; d < head_dim; d++)
 		for (int j = first; j < last; j++)
 			tile[d * ATTENTION_KEYS + j] = x[(j - first) * stride + d];
@@ -138,7 +151,10 @@ pack_tiles_part(const AttentionTask *task, float *panel, Tensor x, int first,
 		int count = ATTENTION_KEYS - column;
 
 		count = count < last - first ? count : last - first;
-		pack_tile(panel + (size_t) (first - column) * (size_t) head_dim,
+		for (int t = count; t < count + ATTENTION_KEYS && first + t < last; t++)
+			cpu_fetch(cpu_row(x, row + t) + task->kv_column, head_dim);
+		pack_tile(task->tiles,
+		          panel + (size_t) (first - column) * (size_t) head_dim,
 		          cpu_row(x, row) + task->kv_column, x.stride, column,
 		          column + count, head_dim);
 		first += count;

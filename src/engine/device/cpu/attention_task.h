@@ -50,6 +50,7 @@ typedef struct AttentionTask
 	int first;
 	int last;
 	int rows; /* queries times heads */
+	int end;  /* behind the last query of all blocks */
 } AttentionTask;
 
 /* Numbers of a panel in rows of width, one for each of count tokens. */
@@ -128,6 +129,20 @@ extern void load_rows(const AttentionTask *task, float *rows, Tensor x,
                       float factor);
 extern void store_rows(const AttentionTask *task, Tensor x, const float *rows,
                        const float *factor);
+
+/* Asks for what a row is of x, in this block or, if there is one, in the next.
+ * A row at a time: processors drop more than they can wait for. */
+__attribute__((always_inline)) static inline void
+fetch_row(const AttentionTask *task, Tensor x, int row, bool is_next)
+{
+	int i = (is_next ? task->last : task->first) + row / task->group;
+	int head = task->first_head + row % task->group;
+
+	if (i < task->end)
+		cpu_fetch(cpu_row(x, query_row(task, i)) +
+		              (size_t) head * (size_t) task->shape->head_dim,
+		          task->shape->head_dim);
+}
 
 /* score[rows][SCORE_STRIDE] = rows times the keys [start, end) of a panel of
  * tiles, where chunks see them; start is a multiple of ATTENTION_KEYS. */

@@ -27,6 +27,9 @@ typedef struct AttentionTiles
 	void (*multiply)(float *c, int64_t c_stride, TileLeft left,
 	                 const float *right, int64_t right_stride, int depth,
 	                 int rows, int cols, bool adds);
+	/* tile[depth][32] = the columns of x, 32 rows of depth numbers.  NULL:
+	 * there is nothing faster than one by one. */
+	void (*turn)(float *tile, const float *x, int64_t stride, int depth);
 } AttentionTiles;
 
 extern const AttentionTiles attention_tiles_portable;

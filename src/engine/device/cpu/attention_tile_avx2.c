@@ -22,5 +22,5 @@ typedef __m256 Vector;
 
 #include "device/cpu/attention_tile_loops.h"
 
-const AttentionTiles attention_tiles_avx2 = {ROWS, multiply};
+const AttentionTiles attention_tiles_avx2 = {ROWS, multiply, NULL};
 #endif

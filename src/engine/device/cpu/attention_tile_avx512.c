@@ -7,7 +7,7 @@
 #ifdef __x86_64__
 #pragma GCC target("arch=x86-64-v4")
 
-#include <immintrin.h>
+#include "device/cpu/pairs_avx512.h"
 
 typedef __m512 Vector;
 
@@ -22,5 +22,22 @@ typedef __m512 Vector;
 
 #include "device/cpu/attention_tile_loops.h"
 
-const AttentionTiles attention_tiles_avx512 = {ROWS, multiply};
+static void
+turn(float *tile, const float *x, int64_t stride, int depth)
+{
+	__m512i block[16];
+
+	for (int d = 0; d < depth; d += 16)
+		for (int half = 0; half < 32; half += 16)
+		{
+			for (int j = 0; j < 16; j++)
+				block[j] = _mm512_maskz_loadu_epi32(
+					lanes(depth - d), x + (half + j) * stride + d);
+			transpose(block);
+			for (int q = 0; q < 16 && d + q < depth; q++)
+				_mm512_storeu_si512(tile + (d + q) * 32 + half, block[q]);
+		}
+}
+
+const AttentionTiles attention_tiles_avx512 = {ROWS, multiply, turn};
 #endif

@@ -31,4 +31,4 @@ vector_store(float *at, Vector x)
 
 #include "device/cpu/attention_tile_loops.h"
 
-const AttentionTiles attention_tiles_portable = {ROWS, multiply};
+const AttentionTiles attention_tiles_portable = {ROWS, multiply, NULL};
