@@ -25,6 +25,7 @@
 #include "device/probe.h"
 #include "model/generation/generate.h"
 #include "model/lora/lora.h"
+#include "train/pack.h"
 
 #include <math.h>
 #include <string.h>
@@ -73,6 +74,64 @@ gradient(void *argument, int first, int count, const float *logp, float *grad,
 	return true;
 }
 
+/* A batch's sequences in micro-batches, as pack_items() gives them. */
+typedef struct MicroBatches
+{
+	int32_t *order;
+	int32_t *begin;
+	int count;
+} MicroBatches;
+
+static MicroBatches
+pack_batch(Arena *arena, const Batch *batch, int budget)
+{
+	size_t places = (size_t) batch->sequences + 1;
+	PackItem *item = arena_alloc(arena, places * sizeof(PackItem));
+	MicroBatches micro = {arena_alloc(arena, places * sizeof(int32_t)),
+	                      arena_alloc(arena, places * sizeof(int32_t)), 0};
+
+	for (int i = 0; i < batch->sequences; i++)
+		item[i].tokens = batch->offset[i + 1] - batch->offset[i];
+	micro.count =
+		pack_items(item, batch->sequences, budget, micro.order, micro.begin);
+	return micro;
+}
+
+/* Forward and backward of the sequences order[count] of a batch. */
+static void
+accumulate(Model *model, const Batch *batch, const int32_t *order, int count,
+           int step)
+{
+	Arena *arena = arena_create();
+	size_t places = (size_t) count + 1;
+	int32_t *offset = arena_alloc(arena, places * sizeof(int32_t));
+	int32_t *target = arena_alloc(arena, places * sizeof(int32_t));
+	int32_t *group = arena_alloc(arena, places * sizeof(int32_t));
+	uint64_t *key = arena_alloc(arena, places * sizeof(uint64_t));
+	int32_t *ids = arena_alloc(
+		arena, sizeof(int32_t) * (size_t) batch->offset[batch->sequences]);
+	Batch part = {count, offset, target, ids, NULL};
+	DropoutKeys keys = {(uint64_t) step, key};
+	Failure failure;
+
+	for (int i = 0; i < count; i++)
+	{
+		int from = batch->offset[order[i]];
+		int tokens = batch->offset[order[i] + 1] - from;
+
+		memcpy(ids + offset[i], batch->ids + from,
+		       (size_t) tokens * sizeof(int32_t));
+		offset[i + 1] = offset[i] + tokens;
+		target[i] = offset[i] + batch->target[order[i]] - from;
+		group[i + 1] = i + 1;
+		key[i] = random_bits(3, (uint64_t) step, (uint64_t) order[i]);
+	}
+	check(model_accumulate(model, &part, count, group, &keys, gradient, &part,
+	                       &failure),
+	      &failure);
+	arena_destroy(arena);
+}
+
 static void
 train_step(Model *model, const Batch *batch, int step)
 {
@@ -84,48 +143,20 @@ train_step(Model *model, const Batch *batch, int step)
 	               (float) (1 - pow(0.9, step)),
 	               (float) (1 - pow(0.999, step)),
 	               1};
-	int budget = model_token_budget(model, true);
+	Arena *arena = arena_create();
+	MicroBatches micro =
+		pack_batch(arena, batch, model_token_budget(model, true));
 	Failure failure;
 	double norm;
 
 	model_zero_gradients(model);
-	for (int first = 0; first < batch->sequences;)
-	{
-		Arena *arena = arena_create();
-		int count = 1;
-		int start = batch->offset[first];
-		int32_t *numbers;
-		uint64_t *key;
-		DropoutKeys keys;
-		Batch part;
-
-		while (first + count < batch->sequences &&
-		       batch->offset[first + count + 1] - start <= budget)
-			count++;
-		numbers =
-			arena_alloc(arena, 3 * sizeof(int32_t) * (size_t) (count + 1));
-		key = arena_alloc(arena, sizeof(uint64_t) * (size_t) count);
-		for (int i = 0; i < count; i++)
-			key[i] = random_bits(3, (uint64_t) step, (uint64_t) (first + i));
-		for (int i = 0; i <= count; i++)
-		{
-			numbers[i] = batch->offset[first + i] - start;
-			numbers[count + 1 + i] = i;
-			if (i < count)
-				numbers[2 * (count + 1) + i] = batch->target[first + i] - start;
-		}
-		part = (Batch){count, numbers, numbers + 2 * (count + 1),
-		               batch->ids + start, NULL};
-		keys = (DropoutKeys){(uint64_t) step, key};
-		check(model_accumulate(model, &part, count, numbers + count + 1, &keys,
-		                       gradient, &part, &failure),
-		      &failure);
-		first += count;
-		arena_destroy(arena);
-	}
+	for (int i = 0; i < micro.count; i++)
+		accumulate(model, batch, micro.order + micro.begin[i],
+		           micro.begin[i + 1] - micro.begin[i], step);
 	check(model_gradient_norm(model, &norm, &failure), &failure);
 	adamw.gradient_scale = (float) fmin(1, 1 / (norm + 1e-6));
 	check(model_update(model, &adamw, &failure), &failure);
+	arena_destroy(arena);
 }
 
 /* What the arguments ask for, and what is measured on the way. */
@@ -172,17 +203,17 @@ stop_clocks(Bench *bench)
 	bench->tokens = 0;
 }
 
-/* One more step counts, in micro-batches of the model's budget. */
+/* One more step counts, in as many passes as it takes. */
 static void
 count_step(Bench *bench, const Batch *batch, WorkKind kind, int rank)
 {
 	int64_t tokens = batch->offset[batch->sequences];
 	int64_t targets = batch_targets(batch, 0, batch->sequences);
-	int64_t most = model_token_budget(bench->model, kind != WORK_SCORE);
-	int64_t passes = (tokens + most - 1) / most;
+	int budget = model_token_budget(bench->model, kind != WORK_SCORE);
+	int64_t passes = pack_batch(bench->arena, batch, budget).count;
 	/* Rounded, so that sizes come back and are timed once. */
-	PassWork work = {kind, rank, tokens / passes / 64 * 64 + 32,
-	                 targets / passes / 16 * 16 + 8};
+	PassWork work = {kind, rank, (tokens / passes + 8) / 16 * 16,
+	                 (targets / passes + 4) / 8 * 8};
 
 	bench->tokens += tokens;
 	add_times(&bench->limit, (double) passes,

@@ -19,7 +19,7 @@
 #include <math.h>
 
 #define PRODUCT_TRIES 5
-#define PRODUCTS_MOST 128
+#define PRODUCTS_MOST 512
 
 /* Up to so many rows the CPU has other kernels. */
 #define FEW_ROWS 128

@@ -23,6 +23,14 @@ compare_prompts(const PackItem *a, const PackItem *b)
 	return 0;
 }
 
+/* Whether an item's prompt is that of the one before it. */
+static bool
+shares(const PackItem *before, const PackItem *item)
+{
+	return before->prompt != NULL && item->prompt != NULL &&
+	       compare_prompts(before, item) == 0;
+}
+
 /* Longer items first, equal ones in their order. */
 static int
 compare_lengths(const PackItem *item, int32_t a, int32_t b)
@@ -74,9 +82,7 @@ sort_items(const PackItem *item, int count, int32_t *order)
 	qsort_r(order, (size_t) count, sizeof(int32_t), by_prompt, &sorted);
 	for (int i = 0; i < count; i++)
 	{
-		bool follows =
-			i > 0 && item[order[i]].prompt != NULL &&
-			compare_prompts(&item[order[i - 1]], &item[order[i]]) == 0;
+		bool follows = i > 0 && shares(&item[order[i - 1]], &item[order[i]]);
 
 		sorted.leader[order[i]] =
 			follows ? sorted.leader[order[i - 1]] : order[i];
@@ -85,38 +91,124 @@ sort_items(const PackItem *item, int count, int32_t *order)
 	arena_destroy(arena);
 }
 
-/* What the item at a place costs behind the one before it. */
-static int64_t
-cost_behind(const PackItem *before, const PackItem *item)
+/* Items that stay together: those of places [first, last) when sorted. */
+typedef struct Unit
 {
-	bool shares = before->prompt != NULL && item->prompt != NULL &&
-	              compare_prompts(before, item) == 0;
+	int first;
+	int last;
+	int64_t tokens;
+} Unit;
 
-	return item->tokens - (shares ? item->shared : 0);
+/* Items of equal prompts, cut where the budget is full; sorted as they are. */
+static int
+list_units(const PackItem *item, int count, int64_t budget,
+           const int32_t *sorted, Unit *unit)
+{
+	int units = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		const PackItem *this = &item[sorted[i]];
+		const PackItem *before = i == 0 ? NULL : &item[sorted[i - 1]];
+
+		if (before != NULL && shares(before, this) &&
+		    unit[units - 1].tokens + this->tokens - this->shared <= budget)
+		{
+			unit[units - 1].tokens += this->tokens - this->shared;
+			unit[units - 1].last = i + 1;
+		}
+		else
+			unit[units++] = (Unit){i, i + 1, this->tokens};
+	}
+	return units;
+}
+
+/* Larger units first, equal ones in their order. */
+static int
+by_tokens(const void *left, const void *right)
+{
+	const Unit *a = left;
+	const Unit *b = right;
+
+	if (a->tokens != b->tokens)
+		return a->tokens > b->tokens ? -1 : 1;
+	return a->first < b->first ? -1 : 1;
+}
+
+/* Each to the first of the micro-batches that has room: first fit decreasing
+ * (Johnson 1973), which needs at most 11/9 of the fewest.  used[units] are
+ * theirs; returns their number. */
+static int
+fit_first(const Unit *unit, int units, int64_t budget, int64_t *used,
+          int *batch)
+{
+	int batches = 0;
+
+	for (int i = 0; i < units; i++)
+	{
+		int b = 0;
+
+		while (b < batches && used[b] + unit[i].tokens > budget)
+			b++;
+		if (b == batches)
+			used[batches++] = 0;
+		used[b] += unit[i].tokens;
+		batch[i] = b;
+	}
+	return batches;
+}
+
+/* Each to the emptiest of so many; false, and batch is as it was, where one is
+ * too full for that. */
+static bool
+fit_evenly(Arena *arena, const Unit *unit, int units, int batches,
+           int64_t budget, int64_t *used, int *batch)
+{
+	int *even = arena_alloc(arena, (size_t) units * sizeof(int));
+
+	memset(used, 0, (size_t) batches * sizeof(int64_t));
+	for (int i = 0; i < units; i++)
+	{
+		int emptiest = 0;
+
+		for (int b = 1; b < batches; b++)
+			if (used[b] < used[emptiest])
+				emptiest = b;
+		if (used[emptiest] > 0 && used[emptiest] + unit[i].tokens > budget)
+			return false;
+		used[emptiest] += unit[i].tokens;
+		even[i] = emptiest;
+	}
+	memcpy(batch, even, (size_t) units * sizeof(int));
+	return true;
 }
 
 int
 pack_items(const PackItem *item, int count, int64_t budget, int32_t *order,
            int32_t *begin)
 {
-	int batches = 0;
-	int64_t used = 0;
+	Arena *arena = arena_create();
+	size_t places = (size_t) count + 1;
+	int32_t *sorted = arena_alloc(arena, places * sizeof(int32_t));
+	Unit *unit = arena_alloc(arena, places * sizeof(Unit));
+	int64_t *used = arena_alloc(arena, places * sizeof(int64_t));
+	int *batch = arena_alloc(arena, places * sizeof(int));
+	int units, batches, at = 0;
 
 	if (count > 0)
-		sort_items(item, count, order);
-	for (int i = 0; i < count; i++)
+		sort_items(item, count, sorted);
+	units = list_units(item, count, budget, sorted, unit);
+	qsort(unit, (size_t) units, sizeof(Unit), by_tokens);
+	batches = fit_first(unit, units, budget, used, batch);
+	(void) fit_evenly(arena, unit, units, batches, budget, used, batch);
+	for (int b = 0; b < batches; b++)
 	{
-		int64_t more =
-			i == 0 ? 0 : cost_behind(&item[order[i - 1]], &item[order[i]]);
-
-		if (i == 0 || used + more > budget)
-		{
-			begin[batches++] = i;
-			used = 0;
-			more = item[order[i]].tokens;
-		}
-		used += more;
+		begin[b] = at;
+		for (int i = 0; i < units; i++)
+			for (int j = unit[i].first; batch[i] == b && j < unit[i].last; j++)
+				order[at++] = sorted[j];
 	}
 	begin[batches] = count;
+	arena_destroy(arena);
 	return batches;
 }

@@ -17,10 +17,11 @@ typedef struct PackItem
 } PackItem;
 
 /*
- * Sorts the items 0 .. count - 1 by falling length, equal ones in their order,
- * those of equal prompts behind the longest of them, and cuts where the budget
- * is full, so that a micro-batch holds items of similar length.  An item
- * beyond the budget is a micro-batch of its own.
+ * Divides the items 0 .. count - 1 among micro-batches of at most `budget`
+ * tokens: few of them, as each has costs of its own, and about equally full.
+ * Items of equal prompts stay together, the longest first, as far as they fit;
+ * an item beyond the budget is a micro-batch of its own.  Which items go
+ * together follows from their lengths and prompts alone.
  *
  * order[count] receives the items; begin[count + 1] the first place of each
  * micro-batch in order, and count behind the last.  Returns the number of
