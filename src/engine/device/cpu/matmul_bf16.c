@@ -173,10 +173,10 @@ pack_rows(const Part *part, int64_t first, int rows, int64_t start, int depth)
 		                              a->stride, rows, depth);
 }
 
-/* What the panel behind this one is made of comes from far where products take
- * turns with others: the last tiles fetch it.  Gives the number of parts. */
+/* What the panel behind this one is made of, as it comes from far where
+ * products take turns with others.  Gives the number of parts. */
 static int
-look_ahead(const Part *part, int64_t column, int64_t start, int64_t pairs,
+list_ahead(const Part *part, int64_t column, int64_t start, int64_t pairs,
            const uint32_t *panel, PairsAhead ahead[PANEL_PARTS])
 {
 	const Product *product = part->product;
@@ -186,6 +186,29 @@ look_ahead(const Part *part, int64_t column, int64_t start, int64_t pairs,
 		                   ahead);
 	return panel_parts_packed(
 		panel + panel_lines(product->kernels, pairs) * BF16_COLS, pairs, ahead);
+}
+
+/* The share of the parts that the tile number `left` from the end fetches: as
+ * few lines at a time as that takes.  NULL: none. */
+static const PairsAhead *
+share_ahead(const PairsAhead *ahead, int parts, int64_t pairs, int64_t tiles,
+            int64_t left, PairsAhead *share)
+{
+	int64_t each, lines;
+
+	if (parts == 0)
+		return NULL;
+	each = least(tiles / parts, pairs / BF16_PAIRS);
+	if (each <= 1)
+		return left < parts ? &ahead[left] : NULL;
+	if (left >= parts * each)
+		return NULL;
+	lines = round_up((pairs + each - 1) / each, BF16_PAIRS);
+	*share = ahead[left / each];
+	share->at = (const char *) share->at +
+	            left % each * lines / BF16_PAIRS * share->jump;
+	share->pairs = each;
+	return share;
 }
 
 /* The tiles of packed panels and the packed rows of strips [strip, last). */
@@ -204,7 +227,8 @@ multiply_block(const Part *part, int64_t strip, int64_t last, int64_t first_col,
 		int64_t column = first_col + j;
 		const uint32_t *panel = panel_at(part, first_col, column, start, pairs);
 		PairsAhead ahead[PANEL_PARTS];
-		int parts = look_ahead(part, column, start, pairs, panel, ahead);
+		PairsAhead share;
+		int parts = list_ahead(part, column, start, pairs, panel, ahead);
 
 		if (part->in_turn)
 			panel_pack(product->kernels, &product->b, part->panels, part->wide,
@@ -218,7 +242,8 @@ multiply_block(const Part *part, int64_t strip, int64_t last, int64_t first_col,
 				part->rows + (row - first_row) * part->a_stride, part->a_stride,
 				panel, pairs, (int) (strip_row(part, s + 1) - row),
 				(int) least(BF16_COLS, cols - j), beta,
-				last - s > parts ? NULL : &ahead[parts - (last - s)]);
+				share_ahead(ahead, parts, pairs, last - strip, last - 1 - s,
+			                &share));
 		}
 	}
 }

@@ -38,14 +38,15 @@
 /* Pairs in 64 bytes, a line of the caches. */
 #define PAIRS_IN_LINE 16
 
-/* What is read next, wherever that points: for each BF16_PAIRS pairs that are
- * multiplied as many lines, `step` bytes apart; the next ones `jump` bytes
- * on. */
+/* What is read next, wherever that points: a line for so many pairs that are
+ * multiplied; BF16_PAIRS of them `step` bytes apart, the next ones `jump`
+ * bytes on. */
 typedef struct PairsAhead
 {
 	const void *at;
 	int64_t step;
 	int64_t jump;
+	int64_t pairs;
 } PairsAhead;
 
 /*

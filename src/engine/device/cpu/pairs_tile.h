@@ -19,9 +19,11 @@ tile_of(int rows, int halves, float *c, int64_t c_stride, const uint32_t *a,
         int64_t a_stride, const uint32_t *b, int64_t pairs, int cols,
         float beta, const PairsAhead *ahead)
 {
-	const char *line = ahead == NULL ? (const char *) b : ahead->at;
+	const char *line = ahead == NULL ? NULL : ahead->at;
 	int64_t step = ahead == NULL ? 0 : ahead->step;
 	int64_t skip = ahead == NULL ? 0 : ahead->jump - BF16_PAIRS * step;
+	int64_t until_line = ahead == NULL ? pairs + 1 : ahead->pairs;
+	int64_t until_skip = BF16_PAIRS;
 	Sums sum[TILE_ROWS][2];
 
 #pragma GCC unroll 14
@@ -35,10 +37,17 @@ tile_of(int rows, int halves, float *c, int64_t c_stride, const uint32_t *a,
 	{
 		__m512i panel[2];
 
-		_mm_prefetch(line, _MM_HINT_T1);
-		line += step;
-		if (p % BF16_PAIRS == BF16_PAIRS - 1)
-			line += skip;
+		if (--until_line == 0)
+		{
+			_mm_prefetch(line, _MM_HINT_T1);
+			line += step;
+			until_line = ahead->pairs;
+			if (--until_skip == 0)
+			{
+				line += skip;
+				until_skip = BF16_PAIRS;
+			}
+		}
 		for (int h = 0; h < halves; h++)
 			panel[h] = _mm512_loadu_si512(b + 16 * h);
 #pragma GCC unroll 14

@@ -145,10 +145,10 @@ stored_parts(const Tensor *stored, bool is_along, int64_t first, int64_t start,
 		if (is_along)
 			part[i] = (PairsAhead){at + i % 2 * BF16_PAIRS * row +
 			                           i / 2 * pairs / BF16_PAIRS * LINE,
-			                       row, LINE};
+			                       row, LINE, 1};
 		else
 			part[i] = (PairsAhead){at + i % 2 * row + i / 2 * LINE, 2 * row,
-			                       2 * BF16_PAIRS * row};
+			                       2 * BF16_PAIRS * row, 1};
 	return (int) size;
 }
 
@@ -156,9 +156,9 @@ int
 panel_parts_packed(const uint32_t *panel, int64_t pairs,
                    PairsAhead part[PANEL_PARTS])
 {
-	part[0] = (PairsAhead){panel, LINE, BF16_PAIRS * LINE};
-	part[1] =
-		(PairsAhead){panel + pairs * BF16_COLS / 2, LINE, BF16_PAIRS * LINE};
+	part[0] = (PairsAhead){panel, LINE, BF16_PAIRS * LINE, 1};
+	part[1] = (PairsAhead){panel + pairs * BF16_COLS / 2, LINE,
+	                       BF16_PAIRS * LINE, 1};
 	return 2;
 }
 
@@ -173,9 +173,9 @@ panel_parts(const Columns *b, int64_t first, int64_t start, int64_t pairs,
 		Turned from = turned_at(b, first, start);
 		int64_t jump = from.jump * (int64_t) sizeof(uint32_t);
 
-		part[0] = (PairsAhead){from.lines, LINE, jump};
-		part[1] =
-			(PairsAhead){from.lines + BF16_PAIRS * BF16_COLS / 2, LINE, jump};
+		part[0] = (PairsAhead){from.lines, LINE, jump, 1};
+		part[1] = (PairsAhead){from.lines + BF16_PAIRS * BF16_COLS / 2, LINE,
+		                       jump, 1};
 		return 2;
 	}
 	if (dtype_block(stored->dtype) > 1)
