@@ -3,8 +3,9 @@
  *		Memory by lifetime.
  *
  * Small requests share 64 KiB blocks; larger ones get a block each, the
- * largest in huge pages: a workspace is touched from end to end, and comes and
- * goes, so that faults of small pages would take a third of a short pass.
+ * largest in huge pages of their own: a workspace is touched from end to end,
+ * and comes and goes, so that faults of small pages would take a third of a
+ * short pass.  Such pages come zeroed.
  */
 #include "base/arena.h"
 
@@ -23,6 +24,7 @@ typedef struct Block
 	struct Block *next;
 	size_t size; /* bytes after the header */
 	size_t used;
+	bool is_mapped; /* and zeroed */
 } Block;
 
 typedef struct Closer
@@ -83,6 +85,66 @@ arena_create(void)
 	return arena;
 }
 
+/* Where it finds what is written beyond a block's end, each is malloc's. */
+#ifdef __SANITIZE_ADDRESS__
+#define MAPPED_LEAST SIZE_MAX
+#else
+#define MAPPED_LEAST (2 * HUGE_PAGE)
+#endif
+
+static size_t
+mapped_bytes(size_t bytes)
+{
+	return (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+}
+
+/* Whole huge pages; NULL if they cannot be had. */
+static void *
+map_pages(size_t bytes)
+{
+	size_t whole = mapped_bytes(bytes);
+	char *memory = mmap(NULL, whole + HUGE_PAGE, PROT_READ | PROT_WRITE,
+	                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	size_t before;
+
+	if (memory == MAP_FAILED)
+		return NULL;
+	/* A page more is sure to hold one that begins as huge pages do. */
+	before = (HUGE_PAGE - (uintptr_t) memory % HUGE_PAGE) % HUGE_PAGE;
+	if (before > 0)
+		munmap(memory, before);
+	munmap(memory + before + whole, HUGE_PAGE - before);
+	/* Where there are no huge pages small ones will do. */
+	(void) madvise(memory + before, bytes / HUGE_PAGE * HUGE_PAGE,
+	               MADV_HUGEPAGE);
+	return memory + before;
+}
+
+/* Memory for a block of `bytes`; NULL if it cannot be had. */
+static Block *
+allocate(size_t bytes)
+{
+	bool is_mapped = bytes >= MAPPED_LEAST;
+	void *memory;
+
+	if (is_mapped)
+		memory = map_pages(bytes);
+	else if (posix_memalign(&memory, ALIGNMENT, bytes) != 0)
+		memory = NULL;
+	if (memory != NULL)
+		((Block *) memory)->is_mapped = is_mapped;
+	return memory;
+}
+
+static void
+give_back(Block *block)
+{
+	if (block->is_mapped)
+		munmap(block, mapped_bytes(HEADER + block->size));
+	else
+		free(block);
+}
+
 void
 arena_destroy(Arena *arena)
 {
@@ -101,25 +163,10 @@ arena_destroy(Arena *arena)
 		Block *next = block->next;
 
 		used_bytes -= block->size;
-		free(block);
+		give_back(block);
 		block = next;
 	}
 	free(arena);
-}
-
-/* Memory for a block of `bytes`; NULL if it cannot be had. */
-static Block *
-allocate(size_t bytes)
-{
-	bool is_large = bytes >= 2 * HUGE_PAGE;
-	void *memory;
-
-	if (posix_memalign(&memory, is_large ? HUGE_PAGE : ALIGNMENT, bytes) != 0)
-		return NULL;
-	/* Where there are no huge pages small ones will do. */
-	if (is_large)
-		(void) madvise(memory, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
-	return memory;
 }
 
 /* A block of at least size bytes, put first; NULL if it cannot be had. */
@@ -166,7 +213,7 @@ take(Arena *arena, size_t size)
 	}
 	memory = (char *) block + HEADER + block->used;
 	block->used += size;
-	return memset(memory, 0, size);
+	return block->is_mapped ? memory : memset(memory, 0, size);
 }
 
 bool
