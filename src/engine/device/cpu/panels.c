@@ -157,8 +157,8 @@ panel_parts_packed(const uint32_t *panel, int64_t pairs,
                    PairsAhead part[PANEL_PARTS])
 {
 	part[0] = (PairsAhead){panel, LINE, BF16_PAIRS * LINE, 1};
-	part[1] = (PairsAhead){panel + pairs * BF16_COLS / 2, LINE,
-	                       BF16_PAIRS * LINE, 1};
+	part[1] =
+		(PairsAhead){panel + pairs * BF16_COLS / 2, LINE, BF16_PAIRS * LINE, 1};
 	return 2;
 }
 
