@@ -135,9 +135,9 @@ by_tokens(const void *left, const void *right)
 	return a->first < b->first ? -1 : 1;
 }
 
-/* Each to the first of the micro-batches that has room: first fit decreasing
- * (Johnson 1973), which needs at most 11/9 of the fewest.  used[units] are
- * theirs; returns their number. */
+/* Each to the first of the micro-batches that has room: first fit decreasing,
+ * which needs about 11/9 of the fewest at worst (Johnson 1973).  used[units]
+ * are theirs; returns their number. */
 static int
 fit_first(const Unit *unit, int units, int64_t budget, int64_t *used,
           int *batch)
