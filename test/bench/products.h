@@ -11,6 +11,7 @@
 
 #include "bench.h"
 
+#include "base/arena.h"
 #include "base/quant.h"
 #include "device/device.h"
 #include "model/files/config.h"
@@ -151,8 +152,10 @@ numbers(Device *device, DType dtype, int64_t rows, int64_t cols)
 {
 	int64_t count = rows * cols;
 	size_t bytes = dtype_bytes(dtype, count);
-	float *data = malloc(sizeof(float) * (size_t) count);
-	void *stored = malloc(bytes);
+	/* malloc keeps what it is given back, and peaks of memory would show it. */
+	Arena *arena = arena_create();
+	float *data = arena_alloc(arena, sizeof(float) * (size_t) count);
+	void *stored = arena_alloc(arena, bytes);
 	void *on_device = device->alloc(device, bytes);
 
 	for (int64_t i = 0; i < count; i++)
@@ -163,8 +166,7 @@ numbers(Device *device, DType dtype, int64_t rows, int64_t cols)
 		quant_write(stored, data, dtype, count);
 	device->upload(device, on_device, stored, bytes);
 	finish(device);
-	free(data);
-	free(stored);
+	arena_destroy(arena);
 	return (Tensor){on_device, dtype, rows, cols, cols};
 }
 
