@@ -7,13 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What is sorted; leader is the longest item of its prompt. */
-typedef struct Sorted
-{
-	const PackItem *item; /* all of them */
-	int32_t *leader;      /* [count] */
-} Sorted;
-
 static int
 compare_prompts(const PackItem *a, const PackItem *b)
 {
@@ -44,51 +37,18 @@ compare_lengths(const PackItem *item, int32_t a, int32_t b)
 static int
 by_prompt(const void *left, const void *right, void *argument)
 {
-	const Sorted *sorted = argument;
+	const PackItem *item = argument;
 	int32_t a = *(const int32_t *) left;
 	int32_t b = *(const int32_t *) right;
-	const PackItem *x = &sorted->item[a];
-	const PackItem *y = &sorted->item[b];
+	const PackItem *x = &item[a];
+	const PackItem *y = &item[b];
 	int order = 0;
 
 	if (x->prompt == NULL || y->prompt == NULL)
 		order = (x->prompt == NULL) - (y->prompt == NULL);
 	else
 		order = compare_prompts(x, y);
-	return order != 0 ? order : compare_lengths(sorted->item, a, b);
-}
-
-static int
-by_leader(const void *left, const void *right, void *argument)
-{
-	const Sorted *sorted = argument;
-	int32_t a = *(const int32_t *) left;
-	int32_t b = *(const int32_t *) right;
-	int order =
-		compare_lengths(sorted->item, sorted->leader[a], sorted->leader[b]);
-
-	return order != 0 ? order : compare_lengths(sorted->item, a, b);
-}
-
-static void
-sort_items(const PackItem *item, int count, int32_t *order)
-{
-	Arena *arena = arena_create();
-	Sorted sorted = {
-		item, arena_alloc(arena, ((size_t) count + 1) * sizeof(int32_t))};
-
-	for (int i = 0; i < count; i++)
-		order[i] = i;
-	qsort_r(order, (size_t) count, sizeof(int32_t), by_prompt, &sorted);
-	for (int i = 0; i < count; i++)
-	{
-		bool follows = i > 0 && shares(&item[order[i - 1]], &item[order[i]]);
-
-		sorted.leader[order[i]] =
-			follows ? sorted.leader[order[i - 1]] : order[i];
-	}
-	qsort_r(order, (size_t) count, sizeof(int32_t), by_leader, &sorted);
-	arena_destroy(arena);
+	return order != 0 ? order : compare_lengths(item, a, b);
 }
 
 /* Items that stay together: those of places [first, last) when sorted. */
@@ -96,6 +56,7 @@ typedef struct Unit
 {
 	int first;
 	int last;
+	int32_t leader; /* the longest item of its prompt */
 	int64_t tokens;
 } Unit;
 
@@ -109,29 +70,33 @@ list_units(const PackItem *item, int count, int64_t budget,
 	for (int i = 0; i < count; i++)
 	{
 		const PackItem *this = &item[sorted[i]];
-		const PackItem *before = i == 0 ? NULL : &item[sorted[i - 1]];
+		Unit *last = units == 0 ? NULL : &unit[units - 1];
+		bool follows = i > 0 && shares(&item[sorted[i - 1]], this);
 
-		if (before != NULL && shares(before, this) &&
-		    unit[units - 1].tokens + this->tokens - this->shared <= budget)
+		if (follows && last->tokens + this->tokens - this->shared <= budget)
 		{
-			unit[units - 1].tokens += this->tokens - this->shared;
-			unit[units - 1].last = i + 1;
+			last->tokens += this->tokens - this->shared;
+			last->last = i + 1;
 		}
 		else
-			unit[units++] = (Unit){i, i + 1, this->tokens};
+			unit[units++] = (Unit){i, i + 1, follows ? last->leader : sorted[i],
+			                       this->tokens};
 	}
 	return units;
 }
 
-/* Larger units first, equal ones in their order. */
+/* Larger units first, equal ones by the longest item of their prompts. */
 static int
-by_tokens(const void *left, const void *right)
+by_tokens(const void *left, const void *right, void *argument)
 {
+	const PackItem *item = argument;
 	const Unit *a = left;
 	const Unit *b = right;
 
 	if (a->tokens != b->tokens)
 		return a->tokens > b->tokens ? -1 : 1;
+	if (a->leader != b->leader)
+		return compare_lengths(item, a->leader, b->leader);
 	return a->first < b->first ? -1 : 1;
 }
 
@@ -158,9 +123,9 @@ fit_first(const Unit *unit, int units, int64_t budget, int64_t *used,
 	return batches;
 }
 
-/* Each to the emptiest of so many; false, and batch is as it was, where one is
- * too full for that. */
-static bool
+/* Each to the emptiest of so many; where one is too full for that batch stays as
+ * it is. */
+static void
 fit_evenly(Arena *arena, const Unit *unit, int units, int batches,
            int64_t budget, int64_t *used, int *batch)
 {
@@ -175,12 +140,11 @@ fit_evenly(Arena *arena, const Unit *unit, int units, int batches,
 			if (used[b] < used[emptiest])
 				emptiest = b;
 		if (used[emptiest] > 0 && used[emptiest] + unit[i].tokens > budget)
-			return false;
+			return;
 		used[emptiest] += unit[i].tokens;
 		even[i] = emptiest;
 	}
 	memcpy(batch, even, (size_t) units * sizeof(int));
-	return true;
 }
 
 int
@@ -195,12 +159,13 @@ pack_items(const PackItem *item, int count, int64_t budget, int32_t *order,
 	int *batch = arena_alloc(arena, places * sizeof(int));
 	int units, batches, at = 0;
 
-	if (count > 0)
-		sort_items(item, count, sorted);
+	for (int i = 0; i < count; i++)
+		sorted[i] = i;
+	qsort_r(sorted, (size_t) count, sizeof(int32_t), by_prompt, (void *) item);
 	units = list_units(item, count, budget, sorted, unit);
-	qsort(unit, (size_t) units, sizeof(Unit), by_tokens);
+	qsort_r(unit, (size_t) units, sizeof(Unit), by_tokens, (void *) item);
 	batches = fit_first(unit, units, budget, used, batch);
-	(void) fit_evenly(arena, unit, units, batches, budget, used, batch);
+	fit_evenly(arena, unit, units, batches, budget, used, batch);
 	for (int b = 0; b < batches; b++)
 	{
 		begin[b] = at;
