@@ -188,22 +188,26 @@ list_ahead(const Part *part, int64_t column, int64_t start, int64_t pairs,
 		panel + panel_lines(product->kernels, pairs) * BF16_COLS, pairs, ahead);
 }
 
-/* The share of the parts that the tile number `left` from the end fetches: as
- * few lines at a time as that takes.  NULL: none. */
+/* How many tiles divide a part, so that each fetches as few lines at a time as
+ * it takes. */
+static int64_t
+tiles_of_part(int parts, int64_t pairs, int64_t tiles)
+{
+	int64_t each = parts == 0 ? 1 : least(tiles / parts, pairs / BF16_PAIRS);
+
+	return each < 1 ? 1 : each;
+}
+
+/* The share of the parts that the tile number `left` from the end fetches,
+ * where `each` tiles divide a part; NULL: none. */
 static const PairsAhead *
-share_ahead(const PairsAhead *ahead, int parts, int64_t pairs, int64_t tiles,
+share_ahead(const PairsAhead *ahead, int parts, int64_t pairs, int64_t each,
             int64_t left, PairsAhead *share)
 {
-	int64_t each, lines;
+	int64_t lines = round_up((pairs + each - 1) / each, BF16_PAIRS);
 
-	if (parts == 0)
-		return NULL;
-	each = least(tiles / parts, pairs / BF16_PAIRS);
-	if (each <= 1)
-		return left < parts ? &ahead[left] : NULL;
 	if (left >= parts * each)
 		return NULL;
-	lines = round_up((pairs + each - 1) / each, BF16_PAIRS);
 	*share = ahead[left / each];
 	share->at = (const char *) share->at +
 	            left % each * lines / BF16_PAIRS * share->jump;
@@ -229,6 +233,7 @@ multiply_block(const Part *part, int64_t strip, int64_t last, int64_t first_col,
 		PairsAhead ahead[PANEL_PARTS];
 		PairsAhead share;
 		int parts = list_ahead(part, column, start, pairs, panel, ahead);
+		int64_t each = tiles_of_part(parts, pairs, last - strip);
 
 		if (part->in_turn)
 			panel_pack(product->kernels, &product->b, part->panels, part->wide,
@@ -242,8 +247,7 @@ multiply_block(const Part *part, int64_t strip, int64_t last, int64_t first_col,
 				part->rows + (row - first_row) * part->a_stride, part->a_stride,
 				panel, pairs, (int) (strip_row(part, s + 1) - row),
 				(int) least(BF16_COLS, cols - j), beta,
-				share_ahead(ahead, parts, pairs, last - strip, last - 1 - s,
-			                &share));
+				share_ahead(ahead, parts, pairs, each, last - 1 - s, &share));
 		}
 	}
 }
