@@ -85,7 +85,8 @@ arena_create(void)
 	return arena;
 }
 
-/* Where it finds what is written beyond a block's end, each is malloc's. */
+/* AddressSanitizer finds what is written beyond the end of malloc's blocks
+ * alone. */
 #ifdef __SANITIZE_ADDRESS__
 #define MAPPED_LEAST SIZE_MAX
 #else
