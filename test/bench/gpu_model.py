@@ -156,20 +156,33 @@ class Step:
         if trained:
             self.round("weights to bf16", n * k, times)
             return
-        # Both passes leave what is dropped rounded, the gradient is added.
-        self.add("dropout", 0, 10 * m * k, times=2 * times)
-        self.add("dropout, backward", 0, 12 * m * k, times=times)
         self.round("weights to bf16", model.rank * (n + k), times)
         self.round("inputs to bf16", m * model.rank, 3 * times)
         self.add("scale", 0, 8 * m * model.rank, times=2 * times)
-        for rows, cols in ((model.rank, k), (n, model.rank)):
-            self.forward(m, rows, cols, True, times)
-            self.backward(m, rows, cols, True, times)
+        self.forward(m, n, model.rank, True, times)
+        self.backward(m, n, model.rank, True, times)
+
+    def low(self, maps, k):
+        """Dropout of what so many maps read, and the products with their A."""
+        m, times, rank = self.tokens, self.model.layers, maps * self.model.rank
+        # Both passes leave what is dropped rounded, the gradient is added.
+        self.add("dropout", 0, 10 * m * k, times=2 * times)
+        self.add("dropout, backward", 0, 12 * m * k, times=times)
+        self.forward(m, rank, k, True, times)
+        self.backward(m, rank, k, True, times)
 
     def layers(self):
         model, m, times = self.model, self.tokens, self.model.layers
         for name, n, k in model.maps():
             self.linear(name, n, k)
+        if model.rank > 0:
+            for maps, k in (
+                (3, model.hidden),
+                (1, model.queries),
+                (2, model.hidden),
+                (1, model.feed_forward),
+            ):
+                self.low(maps, k)
         # Each makes 2 bytes besides: its result in bf16.  Backward the norms'
         # results are made again.
         self.add("norm", 0, 10 * m * model.hidden, times=4 * times)

@@ -7,7 +7,7 @@
  * whole, and again with the backward pass.
  */
 #include "base/poll.h"
-#include "model/layers.h"
+#include "model/lora/lora_layers.h"
 
 /* A micro-batch on its way. */
 typedef struct Step

@@ -8,7 +8,7 @@
  * pre_classifier).
  */
 #include "base/poll.h"
-#include "model/layers.h"
+#include "model/lora/lora_layers.h"
 
 static void
 plan_classifier(Plan *plan, const Model *model, int rows, bool is_training,

@@ -204,7 +204,7 @@ pass_lowest(const Pass *pass)
 
 	if (adapter == NULL)
 		return 0;
-	return adapter->loras > 0 ? adapter->lora[0].layer
+	return adapter->loras > 0 ? adapter->input[0].layer
 	                          : pass->model->config.layers;
 }
 

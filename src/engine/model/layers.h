@@ -50,9 +50,23 @@ typedef struct Lora
 	double alpha;
 	float scale;   /* alpha / rank, or alpha / sqrt(rank) */
 	uint64_t site; /* the map's number in the model */
-	int layer;
-	int column; /* of the layer's LayerState.low, its first */
+	int column;    /* of its LoraInput, its first */
+	struct LoraInput *input;
 } Lora;
+
+/* The maps of a layer that read the same x, such as queries, keys and values:
+ * their dropout is one. */
+typedef struct LoraInput
+{
+	Lora *lora; /* [count], in the order in which they are computed */
+	int count;
+	int rank;      /* of all */
+	uint64_t site; /* of the mask */
+	int layer;
+	int column;  /* of the layer's LayerState.low, its first */
+	Parameter a; /* [rank, inputs]: all, where they lie one after the other
+	              * (lora_join()); value NULL: they do not */
+} LoraInput;
 
 typedef struct Linear
 {
@@ -98,7 +112,7 @@ typedef struct Layer
 /* Weight and bias of the value of a token, behind all others. */
 #define VALUE_PARAMETERS 2
 
-/* Low-rank changes of a model's linear maps (lora.c, adapter.c). */
+/* Low-rank changes of a model's linear maps (model/lora/). */
 typedef struct Adapter
 {
 	const char *directory; /* NULL: a new one */
@@ -112,10 +126,12 @@ typedef struct Adapter
 
 	Lora *lora; /* [loras] */
 	int loras;
+	LoraInput *input; /* [inputs] */
+	int inputs;
 	Parameter *parameters; /* [2 loras]: A and B of each; then [wholes] */
 	int64_t parameter_total;
-	int layer_ranks; /* of a layer's maps together, at most */
-	int largest_rank;
+	int layer_ranks;  /* of a layer's maps together, at most */
+	int largest_rank; /* of a LoraInput */
 	int largest_input;
 	int whole[HEAD_PARAMETERS]; /* [wholes] which of the model's parameters */
 	int wholes;                 /* of its head are trained beside the maps */
@@ -391,6 +407,9 @@ extern void maps_forget(Model *model);
 /* Takes the memory for them, once, where there is enough. */
 extern void maps_reserve(Model *model);
 
+/* The linear maps of a layer in a fixed order; NULL where there is none. */
+extern void layer_linears(Layer *layer, Linear *linears[LAYER_LINEARS]);
+
 extern Tensor parameter_vector(const Parameter *parameter);
 extern Matrix parameter_matrix(const Parameter *parameter);
 /* The same places in the gradient. */
@@ -433,51 +452,6 @@ extern bool merge_open(Arena *arena, Model *model, const float *weights,
 /* TensorSource with a Merge: of the model's parameter at index. */
 extern void merge_read(void *merge, int index, int64_t first, int64_t count,
                        void *target);
-
-/* ------------------------------------------------------ LoRA (lora.c) */
-
-/* The linear maps of a layer in a fixed order; NULL where there is none. */
-extern void layer_linears(Layer *layer, Linear *linears[LAYER_LINEARS]);
-
-/* What transformers calls the map: "model.layers.0.mlp.up_proj". */
-extern const char *linear_module(const Model *model, const Linear *linear);
-
-/* Rank and alpha of a map; rank 0: not changed. */
-typedef struct LoraShape
-{
-	int rank;
-	double alpha;
-} LoraShape;
-
-typedef bool (*LoraChooser)(void *argument, const char *module,
-                            LoraShape *shape, Failure *failure);
-
-/* Makes the adapter, without values, the model's: A and B of every map in the
- * layers' order. */
-extern bool adapter_attach(Model *model, Adapter *adapter, LoraChooser choose,
-                           void *argument, Failure *failure);
-
-/* A new adapter of these options; lora_initialize() gives the first values
- * [first, first + count) of its parameter at index. */
-extern bool lora_create(Model *model, const LoraOptions *options,
-                        Failure *failure);
-extern void lora_initialize(const Adapter *adapter, int index, int64_t first,
-                            int64_t count, float *target);
-
-/* out += scale B A dropout(x) */
-extern void lora_forward(Pass *pass, const Lora *lora, Tensor out, Tensor x);
-/* dx += ..., and the gradients of A and B; dx absent: those alone */
-extern void lora_backward(Pass *pass, const Lora *lora, Tensor dx, Tensor dout,
-                          Tensor x);
-
-/* Places the adapter's scratch of a pass over so many tokens. */
-extern void lora_plan(Plan *plan, const Adapter *adapter, int64_t tokens,
-                      bool keeps_state, LoraPass *lora);
-/* The tokens' keys from those of the batch's sequences, on their way as a
- * shared batch. */
-extern bool lora_set_keys(Pass *pass, const Batch *batch,
-                          const SharedBatch *shared, const DropoutKeys *keys,
-                          Failure *failure);
 
 /*
  * A branch of a layer, attention or MLP, and its norm: in front of it, or in

@@ -2,7 +2,7 @@
  * linear.c
  *		The two parts every layer is made of: a linear map and a norm.
  */
-#include "model/layers.h"
+#include "model/lora/lora_layers.h"
 
 void
 linear_forward(Pass *pass, const Linear *linear, Tensor out, Tensor x)

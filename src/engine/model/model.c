@@ -568,7 +568,11 @@ model_close(void *object)
 	if (!model->shares_weights)
 		release_all(model, model->parameters, model->parameter_count);
 	if (model->adapter != NULL)
+	{
 		release_all(model, trained.parameter, trained.count);
+		for (int i = 0; i < model->adapter->inputs; i++)
+			parameter_unpack(model, &model->adapter->input[i].a);
+	}
 	device->free(device, model->weights);
 	device->free(device, model->gradients);
 	device->free(device, model->first_moment);

@@ -269,6 +269,36 @@ model_list_parameters(Model *model, const char *prefix, bool has_pooler)
 	model->parameter_total = lister.total;
 }
 
+ParameterList
+trained_parameters(const Model *model)
+{
+	const Adapter *adapter = model->adapter;
+	ParameterList list = {model->parameters, model->parameter_count,
+	                      model->parameter_total};
+
+	if (adapter != NULL)
+		list = (ParameterList){adapter->parameters,
+		                       2 * adapter->loras + adapter->wholes,
+		                       adapter->parameter_total};
+	if (model->value.weight != NULL)
+	{
+		list.count += VALUE_PARAMETERS;
+		list.total = model->value.bias->offset + PARAMETER_LINE;
+	}
+	return list;
+}
+
+void
+layer_linears(Layer *layer, Linear *linears[LAYER_LINEARS])
+{
+	Linear *all[LAYER_LINEARS] = {&layer->qkv, &layer->q,   &layer->k,
+	                              &layer->v,   &layer->out, &layer->gate,
+	                              &layer->up,  &layer->down};
+
+	for (int i = 0; i < LAYER_LINEARS; i++)
+		linears[i] = all[i]->weight == NULL ? NULL : all[i];
+}
+
 static Tensor
 gradient_at(const Model *model, const Parameter *parameter, int64_t rows,
             int64_t cols)

@@ -6,7 +6,7 @@
  * All of a pass lies in one block that the model keeps and reuses.  The same
  * function lays it out twice: with no base to learn the size, then for real.
  */
-#include "model/layers.h"
+#include "model/lora/lora_layers.h"
 
 #include <math.h>
 #include <stdlib.h>

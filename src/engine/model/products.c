@@ -3,7 +3,7 @@
  *		How a model multiplies: in fp32, or with both factors rounded to bf16,
  *		and weights packed for that.
  */
-#include "model/layers.h"
+#include "model/lora/lora_layers.h"
 
 #include "base/file.h"
 
@@ -86,6 +86,13 @@ typedef struct Matrices
 	int count;
 } Matrices;
 
+static void
+add_matrix(Matrices *matrices, Parameter *parameter)
+{
+	if (packed_bytes(matrices->model, parameter, false) > 0)
+		matrices->parameter[matrices->count++] = parameter;
+}
+
 static Matrices
 list_matrices(Arena *arena, Model *model)
 {
@@ -98,12 +105,11 @@ list_matrices(Arena *arena, Model *model)
 	{
 		layer_linears(&model->layers[i], linears);
 		for (int j = 0; j < LAYER_LINEARS; j++)
-			if (linears[j] != NULL &&
-			    packed_bytes(model, linears[j]->weight, false) > 0)
-				matrices.parameter[matrices.count++] = linears[j]->weight;
+			if (linears[j] != NULL)
+				add_matrix(&matrices, linears[j]->weight);
 	}
-	if (model->head != NULL && packed_bytes(model, model->head, false) > 0)
-		matrices.parameter[matrices.count++] = model->head;
+	if (model->head != NULL)
+		add_matrix(&matrices, model->head);
 	return matrices;
 }
 
@@ -235,9 +241,16 @@ list_adapter(Arena *arena, Model *model)
 	Matrices matrices = {model, arena_alloc(arena, most * sizeof(Parameter *)),
 	                     0};
 
-	for (int i = 0; i < 2 * adapter->loras; i++)
-		if (packed_bytes(model, &adapter->parameters[i], false) > 0)
-			matrices.parameter[matrices.count++] = &adapter->parameters[i];
+	for (int i = 0; i < adapter->inputs; i++)
+	{
+		LoraInput *input = &adapter->input[i];
+		int first;
+
+		for (int j = 0; j < lora_parts(input); j++)
+			add_matrix(&matrices, lora_part(input, j, &first));
+		for (int j = 0; j < input->count; j++)
+			add_matrix(&matrices, input->lora[j].b);
+	}
 	return matrices;
 }
 

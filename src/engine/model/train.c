@@ -3,7 +3,7 @@
  *		A model as something to train: weights of its own, gradients, moments.
  */
 #include "base/file.h"
-#include "model/layers.h"
+#include "model/lora/lora_layers.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -122,6 +122,8 @@ model_make_trainable(Model *model, const LoraOptions *lora, Failure *failure)
 		                      (double) trained_parameters(model).total);
 	for (int i = 0; i < trained_parameters(model).count; i++)
 		move_to_state(model, i);
+	if (model->adapter != NULL)
+		lora_join(model->adapter);
 	return allocate_state(model, (void **) &model->gradients, numbers,
 	                      failure) &&
 	       allocate_state(model, &model->first_moment, moments, failure) &&

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define VERSION 5
+#define VERSION 6
 #define KEPT 2
 
 /* Numbers written at once; a multiple of two, for the padding. */

@@ -6,7 +6,7 @@
 
 #include "base/file.h"
 #include "formats/json.h"
-#include "model/layers.h"
+#include "model/lora/lora_layers.h"
 #include "model/lora/lora_target.h"
 
 #include <math.h>

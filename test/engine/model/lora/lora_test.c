@@ -29,12 +29,17 @@ static const char *const configs[] = {
 
 static const uint64_t keys[SEQUENCES] = {11, 22, 33, 44, 55, 66};
 
+/* Of these models A of rank 4 fill lines of the flat arrays, and those of an
+ * input are one matrix; of rank 3 they are not. */
+#define RANK 3
+#define RANK_JOINED 4
+
 /* Makes the model train a new adapter; B is random where it is not fresh. */
 static void
-make_trainable(Model *model, double dropout, bool is_fresh)
+make_trainable(Model *model, int rank, double dropout, bool is_fresh)
 {
 	LoraOptions options = {
-		.rank = 3, .alpha = 5, .dropout = dropout, .seed = 7};
+		.rank = rank, .alpha = 5, .dropout = dropout, .seed = 7};
 	Failure failure = {0};
 
 	assert_ok(model_make_trainable(model, &options, &failure), failure);
@@ -47,11 +52,12 @@ make_trainable(Model *model, double dropout, bool is_fresh)
 }
 
 static Model *
-open_trainable(Arena *arena, const char *config, double dropout, bool is_fresh)
+open_trainable(Arena *arena, const char *config, int rank, double dropout,
+               bool is_fresh)
 {
 	Model *model = tiny_model(arena, device, config, 3);
 
-	make_trainable(model, dropout, is_fresh);
+	make_trainable(model, rank, dropout, is_fresh);
 	return model;
 }
 
@@ -82,7 +88,7 @@ check_weight(Model *model, const Batch *batch, const char *name, int64_t at,
 
 /* quantized: what the frozen weights become, or fp32. */
 static void
-check_model(const char *config, double dropout, DType quantized,
+check_model(const char *config, int rank, double dropout, DType quantized,
             uint64_t probes)
 {
 	Arena *arena = arena_create();
@@ -94,7 +100,7 @@ check_model(const char *config, double dropout, DType quantized,
 
 	if (quantized != DTYPE_F32)
 		assert_ok(model_quantize(model, quantized, &failure), failure);
-	make_trainable(model, dropout, false);
+	make_trainable(model, rank, dropout, false);
 	grad = arena_alloc(arena, sizeof(float) * (size_t) model_state_size(model));
 	model_zero_gradients(model);
 	accumulate(model, &batch, keys, &seen);
@@ -122,7 +128,10 @@ static void
 check_gradients(double dropout)
 {
 	for (size_t c = 0; c < CONFIGS; c++)
-		check_model(configs[c], dropout, DTYPE_F32, 3);
+	{
+		check_model(configs[c], RANK, dropout, DTYPE_F32, 3);
+		check_model(configs[c], RANK_JOINED, dropout, DTYPE_F32, 2);
+	}
 }
 
 static void
@@ -136,9 +145,9 @@ static void
 gradients_pass_through_quantized_weights(void **state)
 {
 	(void) state;
-	check_model(configs[0], 0, DTYPE_Q8_0, 1);
-	check_model(configs[1], 0.1, DTYPE_NF4, 1);
-	check_model(configs[2], 0, DTYPE_NF4_DOUBLE, 1);
+	check_model(configs[0], RANK, 0, DTYPE_Q8_0, 1);
+	check_model(configs[1], RANK_JOINED, 0.1, DTYPE_NF4, 1);
+	check_model(configs[2], RANK, 0, DTYPE_NF4_DOUBLE, 1);
 }
 
 static void
@@ -155,7 +164,8 @@ the_mask_depends_on_keys_and_not_on_company(void **state)
 	for (size_t c = 0; c < CONFIGS; c++)
 	{
 		Arena *arena = arena_create();
-		Model *model = open_trainable(arena, configs[c], 0.5, false);
+		Model *model =
+			open_trainable(arena, configs[c], RANK_JOINED, 0.5, false);
 		Batch batch = tiny_batch(arena, SEQUENCES);
 		uint64_t others[SEQUENCES] = {11, 22, 33, 44, 55, 67};
 		double changed = 0;
@@ -189,8 +199,8 @@ static void
 scoring_drops_nothing(void **state)
 {
 	Arena *arena = arena_create();
-	Model *with = open_trainable(arena, TINY_GPT2, 0.5, false);
-	Model *without = open_trainable(arena, TINY_GPT2, 0, false);
+	Model *with = open_trainable(arena, TINY_GPT2, RANK, 0.5, false);
+	Model *without = open_trainable(arena, TINY_GPT2, RANK, 0, false);
 	Batch batch = tiny_batch(arena, SEQUENCES);
 	int targets = batch_targets(&batch, 0, SEQUENCES);
 	float a[1024], b[1024];
@@ -231,7 +241,7 @@ static void
 a_starts_uniform_and_b_at_zero(void **state)
 {
 	Arena *arena = arena_create();
-	Model *model = open_trainable(arena, TINY_GPT2, 0, true);
+	Model *model = open_trainable(arena, TINY_GPT2, RANK, 0, true);
 	float *weights =
 		arena_alloc(arena, sizeof(float) * (size_t) model_state_size(model));
 
@@ -257,6 +267,34 @@ a_starts_uniform_and_b_at_zero(void **state)
 			assert_near(sum / (double) view.count / (bound * bound), 1.0 / 3,
 			            0.12);
 	}
+	arena_destroy(arena);
+}
+
+static int64_t
+offset_of(const Model *model, const char *name)
+{
+	for (int i = 0; i < model_parameter_count(model); i++)
+		if (strstr(model_parameter(model, i).name, name) != NULL)
+			return model_parameter(model, i).offset;
+	fail_msg("no %s", name);
+	return -1;
+}
+
+static void
+a_of_one_input_lie_one_after_the_other(void **state)
+{
+	Arena *arena = arena_create();
+	Model *model = open_trainable(arena, TINY_QWEN3, RANK_JOINED, 0, true);
+	static const char *const follow[][2] = {
+		{"0.self_attn.q_proj.lora_A", "0.self_attn.k_proj.lora_A"},
+		{"0.self_attn.k_proj.lora_A", "0.self_attn.v_proj.lora_A"},
+		{"1.mlp.gate_proj.lora_A", "1.mlp.up_proj.lora_A"}};
+
+	(void) state;
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(offset_of(model, follow[i][1]) -
+		                     offset_of(model, follow[i][0]),
+		                 RANK_JOINED * 24);
 	arena_destroy(arena);
 }
 
@@ -385,6 +423,7 @@ main(void)
 		cmocka_unit_test(scoring_drops_nothing),
 		cmocka_unit_test(a_new_adapter_changes_nothing),
 		cmocka_unit_test(a_starts_uniform_and_b_at_zero),
+		cmocka_unit_test(a_of_one_input_lie_one_after_the_other),
 		cmocka_unit_test(layers_below_change_no_gradient),
 		cmocka_unit_test(only_the_adapter_takes_memory),
 		cmocka_unit_test(targets_match_as_in_peft),
