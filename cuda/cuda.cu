@@ -116,6 +116,14 @@ cuda_run_slices(Device *device, int count,
 		work(argument, slice);
 }
 
+/* rounded.cu sees by itself what stays as it is. */
+static void
+cuda_hold(Device *device, Tensor x)
+{
+	(void) device;
+	(void) x;
+}
+
 static void
 fill_operations(Device *device)
 {
@@ -135,6 +143,7 @@ fill_operations(Device *device)
 	device->pack = cuda_pack;
 	device->matmul = cuda_matmul;
 	device->matmul_input_grad = cuda_matmul_input_grad;
+	device->hold = cuda_hold;
 	device->matmul_weight_grad = cuda_matmul_weight_grad;
 	device->gather_rows = cuda_gather_rows;
 	device->scatter_rows = cuda_scatter_rows;

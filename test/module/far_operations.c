@@ -389,6 +389,13 @@ far_read_fixed(Device *device, Tensor out, Fixed source)
 		cpu->read_fixed(cpu, tensor(out), fixed(source));
 }
 
+static void
+far_hold(Device *device, Tensor x)
+{
+	(void) device;
+	(void) x;
+}
+
 /* One after the other, as the operations are counted. */
 static void
 far_run_slices(Device *device, int count,
@@ -407,6 +414,7 @@ far_fill_operations(Device *device)
 	device->pack = far_pack;
 	device->matmul = far_matmul;
 	device->matmul_input_grad = far_matmul_input_grad;
+	device->hold = far_hold;
 	device->matmul_weight_grad = far_matmul_weight_grad;
 	device->gather_rows = far_gather_rows;
 	device->scatter_rows = far_scatter_rows;

@@ -205,6 +205,10 @@ struct Device
 	/* dx[m, k] = beta * dx + dout[m, n] @ W */
 	void (*matmul_input_grad)(Device *device, Tensor dx, Tensor dout,
 	                          const Matrix *w, float beta);
+	/* The x of matmul and the dout of matmul_input_grad that come next, until
+	 * there is another or none (an absent tensor): it does not change, and
+	 * may be kept as products read it.  A slice holds its own. */
+	void (*hold)(Device *device, Tensor x);
 	/* dW += dout^T @ x, in W's storage order; dbias[n] += column sums of dout
 	 * (NULL: no bias) */
 	void (*matmul_weight_grad)(Device *device, const Matrix *dw,

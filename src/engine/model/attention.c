@@ -82,9 +82,11 @@ project(Pass *pass, int number, Tensor x)
 			                      pass->fused, config->heads, 3, false);
 			break;
 		case QKV_APART:
+			device->hold(device, x);
 			linear_forward(pass, &layer->q, raw.q, x);
 			linear_forward(pass, &layer->k, raw.k, x);
 			linear_forward(pass, &layer->v, raw.v, x);
+			device->hold(device, (Tensor){.data = NULL});
 			break;
 	}
 	if (!config->head_norm)

@@ -47,6 +47,7 @@ linear_backward(Pass *pass, const Linear *linear, Tensor dx, float beta,
                 Tensor dout, Tensor x)
 {
 	Model *model = pass->model;
+	Device *device = model->device;
 	Matrix weight = parameter_matrix(linear->weight);
 	/* Slices add to gradients of weights in turn: who is not the first has
 	 * something else to do before. */
@@ -54,13 +55,16 @@ linear_backward(Pass *pass, const Linear *linear, Tensor dx, float beta,
 
 	if (is_first)
 		accumulate_gradient(model, linear, dout, x);
+	if (linear->lora != NULL)
+		device->hold(device, dout);
 	if (dx.data != NULL)
-		model->device->matmul_input_grad(model->device, dx, dout, &weight,
-		                                 beta);
+		device->matmul_input_grad(device, dx, dout, &weight, beta);
 	if (!is_first)
 		accumulate_gradient(model, linear, dout, x);
-	if (linear->lora != NULL)
-		lora_backward(pass, linear->lora, dx, dout, x);
+	if (linear->lora == NULL)
+		return;
+	lora_backward(pass, linear->lora, dx, dout, x);
+	device->hold(device, (Tensor){.data = NULL});
 }
 
 void

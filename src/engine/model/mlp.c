@@ -22,16 +22,21 @@ mlp_forward(Pass *pass, int number)
 	Tensor x = branch_input(pass, &layer->mlp_norm, input_of(pass, &state),
 	                        state.mlp_stat);
 
-	linear_forward(pass, &layer->gate, state.gate, x);
 	if (model->config.gated)
 	{
+		device->hold(device, x);
+		linear_forward(pass, &layer->gate, state.gate, x);
 		linear_forward(pass, &layer->up, state.up, x);
+		device->hold(device, (Tensor){.data = NULL});
 		device->activation(device, activation, pass->inner, state.gate,
 		                   &state.up, NULL);
 	}
 	else
+	{
+		linear_forward(pass, &layer->gate, state.gate, x);
 		device->activation(device, activation, pass->inner, state.gate, NULL,
 		                   NULL);
+	}
 	linear_forward(pass, &layer->down, pass->wide, pass->inner);
 	branch_output(pass, &layer->mlp_norm, state.output, state.middle,
 	              state.mlp_sum, state.mlp_stat);

@@ -46,13 +46,19 @@ grow(Device *device, float **scratch, size_t *size, size_t count)
 	return *scratch;
 }
 
+int
+cpu_thread(void)
+{
+	/* A loop in a slice makes a team of its own, of one thread. */
+	return omp_get_level() > 0 ? omp_get_ancestor_thread_num(1)
+	                           : cpu_helper_number();
+}
+
 float *
 cpu_scratch(Device *device, size_t count)
 {
 	CpuDevice *cpu = (CpuDevice *) device;
-	/* A loop in a slice makes a team of its own, of one thread. */
-	int thread = omp_get_level() > 0 ? omp_get_ancestor_thread_num(1)
-	                                 : cpu_helper_number();
+	int thread = cpu_thread();
 
 	return grow(device, &cpu->scratch[thread], &cpu->scratch_size[thread],
 	            count);
@@ -167,6 +173,7 @@ cpu_close(Device *device)
 	free(cpu->scratch);
 	free(cpu->scratch_size);
 	free(cpu->shared);
+	cpu_held_close(cpu->held, device->threads);
 	cpu_turns_close(cpu->turns);
 	cpu_helpers_close(cpu->helpers);
 	free(cpu);
@@ -188,6 +195,7 @@ static const Device operations = {
 	.close = cpu_close,
 	.matmul = cpu_matmul,
 	.matmul_input_grad = cpu_matmul_input_grad,
+	.hold = cpu_hold,
 	.matmul_weight_grad = cpu_matmul_weight_grad,
 	.packed_bytes = cpu_packed_bytes,
 	.pack = cpu_pack,
@@ -256,11 +264,12 @@ cpu_device_open(int threads, Device **device, Failure *failure)
 	{
 		cpu->scratch = calloc((size_t) threads, sizeof(float *));
 		cpu->scratch_size = calloc((size_t) threads, sizeof(size_t));
+		cpu->held = cpu_held_open(threads);
 		cpu->turns = cpu_turns_open(threads);
 		cpu->helpers = cpu_helpers_open(threads);
 	}
 	if (cpu == NULL || cpu->scratch == NULL || cpu->scratch_size == NULL ||
-	    cpu->turns == NULL || cpu->helpers == NULL)
+	    cpu->held == NULL || cpu->turns == NULL || cpu->helpers == NULL)
 		return fail(failure, FAILURE_OUT_OF_MEMORY, "cannot open the CPU");
 	library = dnnl_version();
 	snprintf(cpu->description, sizeof(cpu->description), "%s, oneDNN %d.%d.%d",

@@ -47,6 +47,7 @@ cpu_fetch(const float *at, int64_t count)
 
 typedef struct CpuTurns CpuTurns;
 typedef struct CpuHelpers CpuHelpers;
+typedef struct CpuHeld CpuHeld;
 
 typedef struct CpuDevice
 {
@@ -59,6 +60,7 @@ typedef struct CpuDevice
 	size_t *scratch_size; /* [threads], in floats */
 	float *shared;        /* scratch of all threads, grown likewise */
 	size_t shared_size;
+	CpuHeld *held;       /* [threads] (held.c) */
 	CpuTurns *turns;     /* of slices (slices.c) */
 	CpuHelpers *helpers; /* helpers.c */
 } CpuDevice;
@@ -66,12 +68,20 @@ typedef struct CpuDevice
 /* Keeps the first failure for sync. */
 extern void cpu_fail(Device *device, FailureCode code, const char *what);
 
+/* The number of this thread; call inside or outside of a parallel region or a
+ * slice. */
+extern int cpu_thread(void);
+
 /* This thread's scratch of at least count floats, or NULL (failure kept);
  * call inside or outside of a parallel region or a slice. */
 extern float *cpu_scratch(Device *device, size_t count);
 
 /* The same for all threads together; call outside of parallel regions. */
 extern float *cpu_shared_scratch(Device *device, size_t count);
+
+/* NULL: no memory. */
+extern CpuHeld *cpu_held_open(int threads);
+extern void cpu_held_close(CpuHeld *held, int threads);
 
 /* How many threads an operation may divide its work among: one in a slice. */
 extern int cpu_threads(const Device *device);
@@ -116,6 +126,7 @@ extern void cpu_matmul(Device *device, Tensor out, Tensor x, const Matrix *w,
                        const Tensor *bias, float beta);
 extern void cpu_matmul_input_grad(Device *device, Tensor dx, Tensor dout,
                                   const Matrix *w, float beta);
+extern void cpu_hold(Device *device, Tensor x);
 extern void cpu_matmul_weight_grad(Device *device, const Matrix *dw,
                                    const Tensor *dbias, Tensor dout, Tensor x);
 extern size_t cpu_packed_bytes(Device *device, const Matrix *w,

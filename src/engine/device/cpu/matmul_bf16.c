@@ -11,6 +11,7 @@
  * order of a sum follows from its length alone: a number of the result depends
  * on neither the threads nor the other rows.
  */
+#include "device/cpu/held.h"
 #include "device/cpu/matmul.h"
 #include "device/cpu/panels.h"
 
@@ -55,6 +56,9 @@ typedef struct Part
 	int64_t block;    /* strips of a block */
 	int64_t a_stride; /* pairs */
 	uint32_t *rows;   /* [block strips, a_stride] */
+	uint32_t *held;   /* [blocks of depth, rows, a_stride], in place of these;
+	                   * or NULL */
+	bool is_held;     /* it is packed */
 	uint32_t *panels; /* [cols / BF16_COLS, panel_lines(), BF16_COLS]; one
 	                   * if in_turn */
 	float *wide;      /* panel_scratch(), of weights that are not
@@ -87,6 +91,20 @@ strip_row(const Part *part, int64_t strip)
 	return part->first_row + strip * part->height + least(strip, part->higher);
 }
 
+/* What other products read of the rows, too, if one thread has all. */
+static void
+find_held(Part *part)
+{
+	const Product *product = part->product;
+	int64_t blocks = (product->depth + part->depth - 1) / part->depth;
+	int64_t rows = part->last_row - part->first_row;
+
+	if (product->a_is_along && rows == product->c.rows)
+		part->held = held_rows(product->device, &product->a, product->kernels,
+		                       (size_t) (blocks * rows * part->a_stride),
+		                       &part->is_held);
+}
+
 /* Sizes the blocks, and takes the scratch for them. */
 static bool
 begin_part(Part *part)
@@ -96,7 +114,7 @@ begin_part(Part *part)
 	int height = kernels->rows;
 	int64_t rows = part->last_row - part->first_row;
 	int64_t cols = round_up(part->last_col - part->first_col, BF16_COLS);
-	int64_t pairs, panels;
+	int64_t pairs, panels, packed, count;
 
 	part->depth = panels_block(part->product->depth);
 	pairs = part->depth / 2;
@@ -116,12 +134,14 @@ begin_part(Part *part)
 	                 : least(cols, PANEL_PAIRS / pairs / BF16_COLS * BF16_COLS);
 	panels =
 		(part->in_turn ? BF16_COLS : part->cols) * panel_lines(kernels, pairs);
-	part->rows = (uint32_t *) cpu_scratch(
-		part->product->device,
-		(size_t) (part->block * height * part->a_stride +
-	              (b->packed != NULL ? 0
-	                                 : panels + panel_scratch(part->depth))));
-	part->panels = part->rows + part->block * height * part->a_stride;
+	find_held(part);
+	packed = part->held != NULL ? 0 : part->block * height * part->a_stride;
+	count =
+		packed + (b->packed != NULL ? 0 : panels + panel_scratch(part->depth));
+	part->rows = count == 0 ? part->held
+	                        : (uint32_t *) cpu_scratch(part->product->device,
+	                                                   (size_t) count);
+	part->panels = part->rows + packed;
 	part->wide = (float *) (part->panels + panels);
 	return part->rows != NULL;
 }
@@ -156,13 +176,20 @@ panel_at(const Part *part, int64_t first_col, int64_t column, int64_t start,
 	                                     start, part->depth, pairs);
 }
 
+/* Packs rows of a block, or finds them held. */
 static void
-pack_rows(const Part *part, int64_t first, int rows, int64_t start, int depth)
+pack_rows(Part *part, int64_t first, int rows, int64_t start, int depth)
 {
 	const Product *product = part->product;
 	const Tensor *a = &product->a;
 	const float *data = a->data;
 
+	if (part->held != NULL)
+		part->rows = part->held + (start / part->depth * product->c.rows +
+		                           first - part->first_row) *
+		                              part->a_stride;
+	if (part->is_held)
+		return;
 	if (product->a_is_along)
 		product->kernels->rows_along(part->rows, part->a_stride,
 		                             data + first * a->stride + start,
@@ -276,6 +303,8 @@ multiply_part(Part *part)
 				          depth);
 				multiply_block(part, s, last, col, cols, start, depth);
 			}
+			if (part->held != NULL && start + depth == product->depth)
+				part->is_held = true;
 		}
 }
 
