@@ -390,10 +390,11 @@ far_read_fixed(Device *device, Tensor out, Fixed source)
 }
 
 static void
-far_hold(Device *device, Tensor x)
+far_hold(Device *device, const Tensor *x, int count)
 {
 	(void) device;
 	(void) x;
+	(void) count;
 }
 
 /* One after the other, as the operations are counted. */

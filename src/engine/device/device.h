@@ -205,10 +205,10 @@ struct Device
 	/* dx[m, k] = beta * dx + dout[m, n] @ W */
 	void (*matmul_input_grad)(Device *device, Tensor dx, Tensor dout,
 	                          const Matrix *w, float beta);
-	/* The x of matmul and the dout of matmul_input_grad that come next, until
-	 * there is another or none (an absent tensor): it does not change, and
-	 * may be kept as products read it.  A slice holds its own. */
-	void (*hold)(Device *device, Tensor x);
+	/* Says of `count` tensors (none: of none) that until the next call they do
+	 * not change: as the x of matmul or the dout of matmul_input_grad they may
+	 * be kept as products read them.  A slice says so for itself. */
+	void (*hold)(Device *device, const Tensor *x, int count);
 	/* dW += dout^T @ x, in W's storage order; dbias[n] += column sums of dout
 	 * (NULL: no bias) */
 	void (*matmul_weight_grad)(Device *device, const Matrix *dw,

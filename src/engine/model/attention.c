@@ -82,11 +82,11 @@ project(Pass *pass, int number, Tensor x)
 			                      pass->fused, config->heads, 3, false);
 			break;
 		case QKV_APART:
-			device->hold(device, x);
-			linear_forward(pass, &layer->q, raw.q, x);
-			linear_forward(pass, &layer->k, raw.k, x);
-			linear_forward(pass, &layer->v, raw.v, x);
-			device->hold(device, (Tensor){.data = NULL});
+			linears_forward(pass,
+			                (LinearEnd[]){{&layer->q, raw.q},
+			                              {&layer->k, raw.k},
+			                              {&layer->v, raw.v}},
+			                3, x);
 			break;
 	}
 	if (!config->head_norm)
@@ -132,9 +132,11 @@ project_backward(Pass *pass, int number, Tensor dx, float beta, Tensor x)
 			linear_backward(pass, &layer->qkv, dx, beta, pass->fused, x);
 			break;
 		case QKV_APART:
-			linear_backward(pass, &layer->q, dx, beta, grads.q, x);
-			linear_backward(pass, &layer->k, dx, 1, grads.k, x);
-			linear_backward(pass, &layer->v, dx, 1, grads.v, x);
+			linears_backward(pass,
+			                 (LinearEnd[]){{&layer->q, grads.q},
+			                               {&layer->k, grads.k},
+			                               {&layer->v, grads.v}},
+			                 3, dx, beta, x);
 			break;
 	}
 }

@@ -424,10 +424,23 @@ extern void norm_forward(Model *model, const Norm *norm, Tensor out, Tensor x,
 extern void norm_backward(Model *model, const Norm *norm, Tensor dx, float beta,
                           Tensor dout, Tensor x, Tensor stat);
 
+/* A linear map, and its output or the gradient of that. */
+typedef struct LinearEnd
+{
+	const Linear *linear;
+	Tensor out;
+} LinearEnd;
+
+/* Maps that read the same x, at most LAYER_LINEARS. */
+extern void linears_forward(Pass *pass, const LinearEnd *ends, int count,
+                            Tensor x);
+/* dx = beta * dx + ..., and the gradients of weights and biases; dx absent:
+ * those alone */
+extern void linears_backward(Pass *pass, const LinearEnd *ends, int count,
+                             Tensor dx, float beta, Tensor x);
+/* One map. */
 extern void linear_forward(Pass *pass, const Linear *linear, Tensor out,
                            Tensor x);
-/* dx = beta * dx + ..., and the gradients of weight and bias; dx absent: those
- * alone */
 extern void linear_backward(Pass *pass, const Linear *linear, Tensor dx,
                             float beta, Tensor dout, Tensor x);
 

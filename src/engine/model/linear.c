@@ -4,10 +4,22 @@
  */
 #include "model/lora/lora_layers.h"
 
-void
-linear_forward(Pass *pass, const Linear *linear, Tensor out, Tensor x)
+/* What the maps' adapters have in common; NULL: they have none. */
+static LoraInput *
+input_of(const LinearEnd *ends, int count)
 {
-	Device *device = pass->model->device;
+	LoraInput *input = NULL;
+
+	for (int i = 0; i < count; i++)
+		if (ends[i].linear->lora != NULL)
+			input = ends[i].linear->lora->input;
+	return input;
+}
+
+static void
+multiply(Model *model, const Linear *linear, Tensor out, Tensor x)
+{
+	Device *device = model->device;
 	Matrix weight = parameter_matrix(linear->weight);
 
 	if (linear->bias != NULL)
@@ -18,8 +30,30 @@ linear_forward(Pass *pass, const Linear *linear, Tensor out, Tensor x)
 	}
 	else
 		device->matmul(device, out, x, &weight, NULL, 0);
-	if (linear->lora != NULL)
-		lora_forward(pass, linear->lora, out, x);
+}
+
+void
+linears_forward(Pass *pass, const LinearEnd *ends, int count, Tensor x)
+{
+	Device *device = pass->model->device;
+	LoraInput *input = input_of(ends, count);
+
+	device->hold(device, &x, count > 1 ? 1 : 0);
+	if (input != NULL)
+		lora_make_low(pass, input, x);
+	for (int i = 0; i < count; i++)
+	{
+		multiply(pass->model, ends[i].linear, ends[i].out, x);
+		if (ends[i].linear->lora != NULL)
+			lora_add(pass, ends[i].linear->lora, ends[i].out);
+	}
+	device->hold(device, NULL, 0);
+}
+
+void
+linear_forward(Pass *pass, const Linear *linear, Tensor out, Tensor x)
+{
+	linears_forward(pass, &(LinearEnd){linear, out}, 1, x);
 }
 
 /* Frozen weights have no gradient. */
@@ -42,29 +76,56 @@ accumulate_gradient(Model *model, const Linear *linear, Tensor dout, Tensor x)
 		device->matmul_weight_grad(device, &dweight, NULL, dout, x);
 }
 
+/* Of the maps' weights, biases and adapters. */
+static void
+accumulate_gradients(Pass *pass, const LinearEnd *ends, int count,
+                     LoraInput *input, Tensor x)
+{
+	for (int i = 0; i < count; i++)
+	{
+		accumulate_gradient(pass->model, ends[i].linear, ends[i].out, x);
+		if (ends[i].linear->lora != NULL)
+			lora_accumulate_b(pass, ends[i].linear->lora, ends[i].out);
+	}
+	if (input != NULL)
+		lora_accumulate_a(pass, input, x);
+}
+
+void
+linears_backward(Pass *pass, const LinearEnd *ends, int count, Tensor dx,
+                 float beta, Tensor x)
+{
+	Device *device = pass->model->device;
+	LoraInput *input = input_of(ends, count);
+	Tensor held[LAYER_LINEARS] = {{.data = NULL}};
+	/* Slices add to gradients in turn: the first begins with them, and those
+	 * that would wait for it have something else to do before. */
+	bool is_first = pass->first == 0;
+
+	for (int i = 0; i < count; i++)
+		held[i] = ends[i].out;
+	device->hold(device, held, input != NULL ? count : 0);
+	if (is_first)
+		accumulate_gradients(pass, ends, count, input, x);
+	for (int i = 0; i < count && dx.data != NULL; i++)
+	{
+		Matrix weight = parameter_matrix(ends[i].linear->weight);
+
+		device->matmul_input_grad(device, dx, ends[i].out, &weight,
+		                          i == 0 ? beta : 1);
+	}
+	if (!is_first)
+		accumulate_gradients(pass, ends, count, input, x);
+	device->hold(device, NULL, 0);
+	if (input != NULL && dx.data != NULL)
+		lora_input_gradient(pass, input, dx);
+}
+
 void
 linear_backward(Pass *pass, const Linear *linear, Tensor dx, float beta,
                 Tensor dout, Tensor x)
 {
-	Model *model = pass->model;
-	Device *device = model->device;
-	Matrix weight = parameter_matrix(linear->weight);
-	/* Slices add to gradients of weights in turn: who is not the first has
-	 * something else to do before. */
-	bool is_first = pass->first == 0;
-
-	if (is_first)
-		accumulate_gradient(model, linear, dout, x);
-	if (linear->lora != NULL)
-		device->hold(device, dout);
-	if (dx.data != NULL)
-		device->matmul_input_grad(device, dx, dout, &weight, beta);
-	if (!is_first)
-		accumulate_gradient(model, linear, dout, x);
-	if (linear->lora == NULL)
-		return;
-	lora_backward(pass, linear->lora, dx, dout, x);
-	device->hold(device, (Tensor){.data = NULL});
+	linears_backward(pass, &(LinearEnd){linear, dout}, 1, dx, beta, x);
 }
 
 void

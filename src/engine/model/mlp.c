@@ -19,24 +19,15 @@ mlp_forward(Pass *pass, int number)
 	const Layer *layer = &model->layers[number];
 	LayerState state = pass_state(pass, number);
 	Activation activation = model->config.activation;
+	bool gated = model->config.gated;
 	Tensor x = branch_input(pass, &layer->mlp_norm, input_of(pass, &state),
 	                        state.mlp_stat);
 
-	if (model->config.gated)
-	{
-		device->hold(device, x);
-		linear_forward(pass, &layer->gate, state.gate, x);
-		linear_forward(pass, &layer->up, state.up, x);
-		device->hold(device, (Tensor){.data = NULL});
-		device->activation(device, activation, pass->inner, state.gate,
-		                   &state.up, NULL);
-	}
-	else
-	{
-		linear_forward(pass, &layer->gate, state.gate, x);
-		device->activation(device, activation, pass->inner, state.gate, NULL,
-		                   NULL);
-	}
+	linears_forward(
+		pass, (LinearEnd[]){{&layer->gate, state.gate}, {&layer->up, state.up}},
+		gated ? 2 : 1, x);
+	device->activation(device, activation, pass->inner, state.gate,
+	                   gated ? &state.up : NULL, NULL);
 	linear_forward(pass, &layer->down, pass->wide, pass->inner);
 	branch_output(pass, &layer->mlp_norm, state.output, state.middle,
 	              state.mlp_sum, state.mlp_stat);
@@ -69,9 +60,10 @@ mlp_backward(Pass *pass, int number)
 	                        state.gate, up, kept);
 	x = branch_input(pass, &layer->mlp_norm, input_of(pass, &state),
 	                 state.mlp_stat);
-	linear_backward(pass, &layer->gate, dx, beta, pass->inner2, x);
-	if (gated)
-		linear_backward(pass, &layer->up, dx, 1, pass->inner, x);
+	linears_backward(
+		pass,
+		(LinearEnd[]){{&layer->gate, pass->inner2}, {&layer->up, pass->inner}},
+		gated ? 2 : 1, dx, beta, x);
 	if (model->config.norm_after)
 		return;
 	/* Attention beside it still wants dx as it is. */

@@ -126,7 +126,7 @@ extern void cpu_matmul(Device *device, Tensor out, Tensor x, const Matrix *w,
                        const Tensor *bias, float beta);
 extern void cpu_matmul_input_grad(Device *device, Tensor dx, Tensor dout,
                                   const Matrix *w, float beta);
-extern void cpu_hold(Device *device, Tensor x);
+extern void cpu_hold(Device *device, const Tensor *x, int count);
 extern void cpu_matmul_weight_grad(Device *device, const Matrix *dw,
                                    const Tensor *dbias, Tensor dout, Tensor x);
 extern size_t cpu_packed_bytes(Device *device, const Matrix *w,

@@ -6,22 +6,30 @@
 
 #include <stdlib.h>
 
-struct CpuHeld
+/* Tensors that a thread holds at most: as many maps read one input. */
+#define HELD_MAX 3
+
+typedef struct Rows
 {
-	_Alignas(64) Tensor of;
+	Tensor of;
 	const PairKernels *kernels; /* that packed them; NULL: they are not yet */
 	uint32_t *pairs;
 	size_t size; /* of pairs */
+} Rows;
+
+struct CpuHeld
+{
+	_Alignas(64) Rows rows[HELD_MAX];
+	int count;
 };
 
 CpuHeld *
 cpu_held_open(int threads)
 {
-	size_t bytes = (size_t) threads * sizeof(CpuHeld);
-	CpuHeld *held = aligned_alloc(64, bytes);
+	CpuHeld *held = aligned_alloc(64, (size_t) threads * sizeof(CpuHeld));
 
 	for (int i = 0; held != NULL && i < threads; i++)
-		held[i] = (CpuHeld){.pairs = NULL};
+		held[i] = (CpuHeld){.count = 0};
 	return held;
 }
 
@@ -29,20 +37,25 @@ void
 cpu_held_close(CpuHeld *held, int threads)
 {
 	for (int i = 0; i < threads; i++)
-		free(held[i].pairs);
+		for (int j = 0; j < HELD_MAX; j++)
+			free(held[i].rows[j].pairs);
 	free(held);
 }
 
 void
-cpu_hold(Device *device, Tensor x)
+cpu_hold(Device *device, const Tensor *x, int count)
 {
 	CpuHeld *held = &((CpuDevice *) device)->held[cpu_thread()];
 
 	/* Threads that share a product divide each in its own way. */
-	if (cpu_threads(device) > 1)
-		x.data = NULL;
-	held->of = x;
-	held->kernels = NULL;
+	held->count = cpu_threads(device) > 1 ? 0
+	              : count > HELD_MAX      ? HELD_MAX
+	                                      : count;
+	for (int i = 0; i < held->count; i++)
+	{
+		held->rows[i].of = x[i];
+		held->rows[i].kernels = NULL;
+	}
 }
 
 static bool
@@ -52,24 +65,36 @@ is_same(const Tensor *a, const Tensor *b)
 	       a->stride == b->stride;
 }
 
+static bool
+reach(Rows *rows, size_t pairs)
+{
+	if (rows->size < pairs)
+	{
+		free(rows->pairs);
+		rows->pairs =
+			aligned_alloc(64, (pairs * sizeof(uint32_t) + 63) / 64 * 64);
+		rows->size = rows->pairs == NULL ? 0 : pairs;
+	}
+	return rows->pairs != NULL;
+}
+
 uint32_t *
 held_rows(Device *device, const Tensor *x, const PairKernels *kernels,
           size_t pairs, bool *is_packed)
 {
 	CpuHeld *held = &((CpuDevice *) device)->held[cpu_thread()];
 
-	if (x->data == NULL || !is_same(x, &held->of) ||
-	    (held->kernels != NULL && held->kernels != kernels))
-		return NULL;
-	*is_packed = held->kernels != NULL;
-	if (!*is_packed && held->size < pairs)
+	for (int i = 0; i < held->count; i++)
 	{
-		free(held->pairs);
-		held->pairs =
-			aligned_alloc(64, (pairs * sizeof(uint32_t) + 63) / 64 * 64);
-		held->size = held->pairs == NULL ? 0 : pairs;
+		Rows *rows = &held->rows[i];
+
+		if (!is_same(x, &rows->of))
+			continue;
+		*is_packed = rows->kernels == kernels;
+		if (!*is_packed && (rows->kernels != NULL || !reach(rows, pairs)))
+			return NULL;
+		rows->kernels = kernels;
+		return rows->pairs;
 	}
-	if (held->pairs != NULL)
-		held->kernels = kernels;
-	return held->pairs;
+	return NULL;
 }

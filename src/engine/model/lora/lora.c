@@ -44,8 +44,8 @@ columns_of(const Lora *lora, Tensor x)
 	return tensor_columns(x, lora->column, lora->rank);
 }
 
-static void
-make_low(Pass *pass, LoraInput *input, Tensor x)
+void
+lora_make_low(Pass *pass, LoraInput *input, Tensor x)
 {
 	Device *device = pass->model->device;
 	Tensor dropped = drop(pass, input, x);
@@ -66,76 +66,78 @@ make_low(Pass *pass, LoraInput *input, Tensor x)
 }
 
 void
-lora_forward(Pass *pass, const Lora *lora, Tensor out, Tensor x)
+lora_add(Pass *pass, const Lora *lora, Tensor out)
 {
 	Device *device = pass->model->device;
 	Matrix b = parameter_matrix(lora->b);
 
-	if (lora == lora->input->lora)
-		make_low(pass, lora->input, x);
 	device->matmul(device, out, columns_of(lora, low_of(pass, lora->input)), &b,
 	               NULL, 1);
 }
 
-/* The gradients of A and of x, from that of low. */
-static void
-low_backward(Pass *pass, LoraInput *input, Tensor dx, Tensor dlow, Tensor x)
+/* The gradient of low. */
+static Tensor
+dlow_of(const Pass *pass, const LoraInput *input)
+{
+	return tensor_at(pass->lora.dlow.data, pass->tokens, input->rank);
+}
+
+void
+lora_accumulate_b(Pass *pass, const Lora *lora, Tensor dout)
 {
 	Model *model = pass->model;
 	Device *device = model->device;
+	Tensor low = columns_of(lora, low_of(pass, lora->input));
+	Tensor dlow = columns_of(lora, dlow_of(pass, lora->input));
+	Matrix b = parameter_matrix(lora->b);
+	Matrix db = gradient_matrix(model, lora->b);
+
+	device->matmul_weight_grad(device, &db, NULL, dout, low);
+	device->matmul_input_grad(device, dlow, dout, &b, 0);
+	device->scale(device, dlow, lora->scale);
+}
+
+void
+lora_accumulate_a(Pass *pass, LoraInput *input, Tensor x)
+{
+	Device *device = pass->model->device;
 	Tensor dropped = drop(pass, input, x);
-	/* The input has served then; its place takes its gradient. */
-	Tensor target = pass->lora.drops ? dropped : dx;
-	float beta = pass->lora.drops ? 0 : 1;
 
 	for (int i = 0; i < lora_parts(input); i++)
 	{
 		int first;
 		const Parameter *part = lora_part(input, i, &first);
-		Matrix da = gradient_matrix(model, part);
+		Matrix da = gradient_matrix(pass->model, part);
+		Tensor dlow =
+			tensor_columns(dlow_of(pass, input), first, part->shape[0]);
 
-		device->matmul_weight_grad(device, &da, NULL,
-		                           tensor_columns(dlow, first, part->shape[0]),
-		                           dropped);
+		device->matmul_weight_grad(device, &da, NULL, dlow, dropped);
 	}
-	if (dx.data == NULL)
-		return;
+}
+
+void
+lora_input_gradient(Pass *pass, LoraInput *input, Tensor dx)
+{
+	Device *device = pass->model->device;
+	bool drops = pass->lora.drops;
+	/* dropout(x) has served; its place takes its gradient. */
+	Tensor target =
+		drops ? tensor_at(pass->lora.dropped.data, dx.rows, dx.cols) : dx;
+
 	for (int i = 0; i < lora_parts(input); i++)
 	{
 		int first;
 		const Parameter *part = lora_part(input, i, &first);
 		Matrix a = parameter_matrix(part);
+		Tensor dlow =
+			tensor_columns(dlow_of(pass, input), first, part->shape[0]);
 
-		device->matmul_input_grad(device, target,
-		                          tensor_columns(dlow, first, part->shape[0]),
-		                          &a, i == 0 ? beta : 1);
+		device->matmul_input_grad(device, target, dlow, &a,
+		                          drops && i == 0 ? 0 : 1);
 	}
-	if (pass->lora.drops)
-		device->dropout(device, dx, dropped, 1, model->adapter->dropout,
+	if (drops)
+		device->dropout(device, dx, target, 1, pass->model->adapter->dropout,
 		                pass->lora.key, input->site);
-}
-
-void
-lora_backward(Pass *pass, const Lora *lora, Tensor dx, Tensor dout, Tensor x)
-{
-	Model *model = pass->model;
-	Device *device = model->device;
-	LoraInput *input = lora->input;
-	Tensor all = tensor_at(pass->lora.dlow.data, x.rows, input->rank);
-	Tensor low = columns_of(lora, low_of(pass, input));
-	Tensor dlow = columns_of(lora, all);
-	Matrix b = parameter_matrix(lora->b);
-	Matrix db = gradient_matrix(model, lora->b);
-
-	/* As in linear_backward(): slices take turns. */
-	if (pass->first == 0)
-		device->matmul_weight_grad(device, &db, NULL, dout, low);
-	device->matmul_input_grad(device, dlow, dout, &b, 0);
-	if (pass->first > 0)
-		device->matmul_weight_grad(device, &db, NULL, dout, low);
-	device->scale(device, dlow, lora->scale);
-	if (lora == &input->lora[input->count - 1])
-		low_backward(pass, input, dx, all, x);
 }
 
 /* ------------------------------------------------------------- the pass */

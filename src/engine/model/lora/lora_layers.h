@@ -38,12 +38,16 @@ extern void lora_join(Adapter *adapter);
 extern int lora_parts(const LoraInput *input);
 extern Parameter *lora_part(LoraInput *input, int part, int *first);
 
-/* out += scale B A dropout(x), in turn for each map of an input */
-extern void lora_forward(Pass *pass, const Lora *lora, Tensor out, Tensor x);
-/* dx += ... behind the last map of its input, and the gradients of A and B; dx
- * absent: those alone */
-extern void lora_backward(Pass *pass, const Lora *lora, Tensor dx, Tensor dout,
-                          Tensor x);
+/* Forward: scale A dropout(x) for the maps of an input, then for each of them
+ * out += B times that. */
+extern void lora_make_low(Pass *pass, LoraInput *input, Tensor x);
+extern void lora_add(Pass *pass, const Lora *lora, Tensor out);
+
+/* Backward: the gradient of each B, then those of the input's A, then, behind
+ * what the weights give, dx += ... */
+extern void lora_accumulate_b(Pass *pass, const Lora *lora, Tensor dout);
+extern void lora_accumulate_a(Pass *pass, LoraInput *input, Tensor x);
+extern void lora_input_gradient(Pass *pass, LoraInput *input, Tensor dx);
 
 /* Places the adapter's scratch of a pass over so many tokens. */
 extern void lora_plan(Plan *plan, const Adapter *adapter, int64_t tokens,
