@@ -467,6 +467,77 @@ a_row_depends_on_no_other(void **state)
 	arena_destroy(arena);
 }
 
+/* Two products of the same x, and one of another, whose numbers change when
+ * nobody holds them any more. */
+typedef struct Held
+{
+	Tensor x[2];
+	Matrix w[3];
+	Tensor out[5];
+	bool holds;
+} Held;
+
+static void
+multiply_held(void *argument, int slice)
+{
+	Held *held = (Held *) argument + slice;
+
+	if (held->holds)
+		device->hold(device, held->x, 2);
+	for (int i = 0; i < 3; i++)
+		device->matmul(device, held->out[i], held->x[i / 2], &held->w[i], NULL,
+		               0);
+	/* Of other kernels. */
+	device->matmul_input_grad(device, held->out[3], held->x[0], &held->w[2], 0);
+	device->hold(device, NULL, 0);
+	*at(held->x[0], 1, 1) += 3;
+	device->matmul(device, held->out[4], held->x[0], &held->w[0], NULL, 0);
+}
+
+static Held
+make_held(Arena *arena, int m, int k, bool holds)
+{
+	Held held = {.holds = holds};
+
+	for (int i = 0; i < 2; i++)
+		held.x[i] = random_tensor(arena, m, k, (uint64_t) (10 + i));
+	for (int i = 0; i < 3; i++)
+		held.w[i] = (Matrix){random_tensor(arena, i == 2 ? k : 40 + 30 * i, k,
+		                                   (uint64_t) (20 + i)),
+		                     i == 1, NULL, NULL};
+	held.w[1].tensor = random_tensor(arena, k, 70, 21);
+	for (int i = 0; i < 5; i++)
+		held.out[i] = random_tensor(arena, m,
+		                            i == 0 || i == 4 ? 40
+		                            : i == 1         ? 70
+		                                             : k,
+		                            30);
+	return held;
+}
+
+/* With panels that are packed in turn and before the rows, and long sums. */
+static void
+rows_that_are_held_give_the_same_bits(void **state)
+{
+	static const int sizes[][2] = {{29, 70}, {600, 300}, {40, 1500}};
+
+	(void) state;
+	for (int s = 0; s < 3; s++)
+	{
+		Arena *arena = arena_create();
+		int m = sizes[s][0];
+		Held slice[] = {make_held(arena, m, sizes[s][1], true),
+		                make_held(arena, m, sizes[s][1], false)};
+
+		device->run_slices(device, 2, multiply_held, slice);
+		for (int i = 0; i < 5; i++)
+			assert_memory_equal(slice[0].out[i].data, slice[1].out[i].data,
+			                    (size_t) (m * slice[0].out[i].stride) *
+			                        sizeof(float));
+		arena_destroy(arena);
+	}
+}
+
 int
 main(void)
 {
@@ -475,6 +546,7 @@ main(void)
 		cmocka_unit_test(products_are_those_of_rounded_factors),
 		cmocka_unit_test(products_of_many_blocks_are_whole),
 		cmocka_unit_test(stored_weights_are_rounded_likewise),
+		cmocka_unit_test(rows_that_are_held_give_the_same_bits),
 		cmocka_unit_test(what_is_packed_is_what_its_number_says),
 		cmocka_unit_test(packed_weights_give_the_same_bits),
 		cmocka_unit_test(a_gradient_reads_what_is_packed_for_the_way_forward),
