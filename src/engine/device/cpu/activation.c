@@ -7,9 +7,10 @@
 #include "device/cpu/exp.h"
 
 #include <math.h>
-#include <string.h>
 
 #define PIECE 2048
+
+#define INLINE __attribute__((always_inline)) static inline
 
 static inline float
 sigmoid_f32(float x)
@@ -41,44 +42,111 @@ normal_f32(float x)
 	return x < 0 ? tail : 1.0f - tail;
 }
 
-CPU_KERNEL static void
-activate_row(Activation kind, int64_t n, float *out, const float *gate)
+/* act(x), and act'(x) in *slope. */
+INLINE float
+act_at(Activation kind, float x, float *slope)
 {
+	float s, inner;
+
 	switch (kind)
 	{
 		case ACTIVATION_SILU:
-#pragma omp simd
-			for (int64_t j = 0; j < n; j++)
-				out[j] = gate[j] * sigmoid_f32(gate[j]);
-			break;
+			s = sigmoid_f32(x);
+			*slope = s * (1 + x * (1 - s));
+			return x * s;
 		case ACTIVATION_GELU_TANH:
-#pragma omp simd
-			for (int64_t j = 0; j < n; j++)
-				out[j] = gate[j] * sigmoid_f32(gelu_tanh_inner(gate[j]));
-			break;
+			s = sigmoid_f32(gelu_tanh_inner(x));
+			inner = 1.5957691216f * (1 + 3 * 0.044715f * x * x);
+			*slope = s + x * s * (1 - s) * inner;
+			return x * s;
 		case ACTIVATION_GELU:
-#pragma omp simd
-			for (int64_t j = 0; j < n; j++)
-				out[j] = gate[j] * normal_f32(gate[j]);
-			break;
+			s = normal_f32(x);
+			*slope = s + x * 0.39894228f * exp_f32(-0.5f * x * x);
+			return x * s;
 		case ACTIVATION_RELU:
-#pragma omp simd
-			for (int64_t j = 0; j < n; j++)
-				out[j] = gate[j] > 0 ? gate[j] : 0;
-			break;
+			*slope = x > 0 ? 1 : 0;
+			return x > 0 ? x : 0;
 		case ACTIVATION_TANH:
-			for (int64_t j = 0; j < n; j++)
-				out[j] = tanhf(gate[j]);
-			break;
+			s = tanhf(x);
+			*slope = 1 - s * s;
+			return s;
 	}
+	return 0;
 }
 
-CPU_KERNEL static void
-multiply_row(int64_t n, float *out, const float *up)
+/* Loops over n numbers.  The kind and whether there is an up are constants where
+ * they are called. */
+INLINE void
+activate(Activation kind, bool is_gated, int64_t n, float *out,
+         const float *gate, const float *up)
 {
 #pragma omp simd
 	for (int64_t j = 0; j < n; j++)
-		out[j] *= up[j];
+	{
+		float slope;
+		float active = act_at(kind, gate[j], &slope);
+
+		out[j] = is_gated ? active * up[j] : active;
+	}
+}
+
+INLINE void
+activate_backward(Activation kind, bool is_gated, int64_t n, float *dgate,
+                  float *dup, const float *dout, const float *gate,
+                  const float *up)
+{
+#pragma omp simd
+	for (int64_t j = 0; j < n; j++)
+	{
+		float slope;
+		float active = act_at(kind, gate[j], &slope);
+		float d = dout[j];
+
+		if (is_gated)
+			dup[j] = d * active;
+		dgate[j] = (is_gated ? d * up[j] : d) * slope;
+	}
+}
+
+/* The loop of this kind. */
+#define OF_KIND(kind, loop, is_gated, ...)                                     \
+	switch (kind)                                                              \
+	{                                                                          \
+		case ACTIVATION_SILU:                                                  \
+			loop(ACTIVATION_SILU, is_gated, __VA_ARGS__);                      \
+			break;                                                             \
+		case ACTIVATION_GELU_TANH:                                             \
+			loop(ACTIVATION_GELU_TANH, is_gated, __VA_ARGS__);                 \
+			break;                                                             \
+		case ACTIVATION_GELU:                                                  \
+			loop(ACTIVATION_GELU, is_gated, __VA_ARGS__);                      \
+			break;                                                             \
+		case ACTIVATION_RELU:                                                  \
+			loop(ACTIVATION_RELU, is_gated, __VA_ARGS__);                      \
+			break;                                                             \
+		case ACTIVATION_TANH:                                                  \
+			loop(ACTIVATION_TANH, is_gated, __VA_ARGS__);                      \
+			break;                                                             \
+	}
+
+CPU_KERNEL static void
+activate_row(Activation kind, int64_t n, float *out, const float *gate,
+             const float *up)
+{
+	if (up != NULL)
+		OF_KIND(kind, activate, true, n, out, gate, up)
+	else
+		OF_KIND(kind, activate, false, n, out, gate, up)
+}
+
+CPU_KERNEL static void
+activate_row_backward(Activation kind, int64_t n, float *dgate, float *dup,
+                      const float *dout, const float *gate, const float *up)
+{
+	if (up != NULL)
+		OF_KIND(kind, activate_backward, true, n, dgate, dup, dout, gate, up)
+	else
+		OF_KIND(kind, activate_backward, false, n, dgate, dup, dout, gate, up)
 }
 
 static bool
@@ -119,7 +187,7 @@ read_piece(const Tensor *x, const Fixed *kept, int which, int64_t first,
 	return scratch;
 }
 
-/* Numbers [first, first + n) of the rows; scratch[n] if they are kept. */
+/* Numbers [first, first + n) of the rows; scratch[2 n] if they are kept. */
 static void
 activate_piece(Activation kind, const Tensor *out, const Tensor *gate,
                const Tensor *up, const Fixed *kept, int64_t first, int64_t n,
@@ -129,9 +197,9 @@ activate_piece(Activation kind, const Tensor *out, const Tensor *gate,
 
 	if (kept != NULL && scratch == NULL)
 		return;
-	activate_row(kind, n, to, read_piece(gate, kept, 0, first, scratch));
-	if (up != NULL)
-		multiply_row(n, to, read_piece(up, kept, 1, first, scratch));
+	activate_row(kind, n, to, read_piece(gate, kept, 0, first, scratch),
+	             up == NULL ? NULL
+	                        : read_piece(up, kept, 1, first, scratch + n));
 }
 
 void
@@ -143,109 +211,26 @@ cpu_activation(Device *device, Activation kind, Tensor out, Tensor gate,
 		kept != NULL ? out.cols : piece_size(&out, &gate, up, NULL, NULL);
 
 	CPU_EACH(i, total, size, total > CPU_PARALLEL_MIN / 4,
-	         activate_piece(kind, &out, &gate, up, kept, i,
-	                        total - i < size ? total - i : size,
-	                        kept == NULL ? NULL
-	                                     : cpu_scratch(device, (size_t) size)));
+	         activate_piece(
+				 kind, &out, &gate, up, kept, i,
+				 total - i < size ? total - i : size,
+				 kept == NULL ? NULL : cpu_scratch(device, 2 * (size_t) size)));
 }
 
-/* active[j] = act(x[j]) and slope[j] = act'(x[j]) */
-CPU_KERNEL static void
-slope_row(Activation kind, int64_t n, float *active, float *slope,
-          const float *x)
-{
-	switch (kind)
-	{
-		case ACTIVATION_SILU:
-#pragma omp simd
-			for (int64_t j = 0; j < n; j++)
-			{
-				float s = sigmoid_f32(x[j]);
-
-				active[j] = x[j] * s;
-				slope[j] = s * (1 + x[j] * (1 - s));
-			}
-			break;
-		case ACTIVATION_GELU_TANH:
-#pragma omp simd
-			for (int64_t j = 0; j < n; j++)
-			{
-				float s = sigmoid_f32(gelu_tanh_inner(x[j]));
-				float inner = 1.5957691216f * (1 + 3 * 0.044715f * x[j] * x[j]);
-
-				active[j] = x[j] * s;
-				slope[j] = s + x[j] * s * (1 - s) * inner;
-			}
-			break;
-		case ACTIVATION_GELU:
-#pragma omp simd
-			for (int64_t j = 0; j < n; j++)
-			{
-				float below = normal_f32(x[j]);
-
-				active[j] = x[j] * below;
-				slope[j] =
-					below + x[j] * 0.39894228f * exp_f32(-0.5f * x[j] * x[j]);
-			}
-			break;
-		case ACTIVATION_RELU:
-#pragma omp simd
-			for (int64_t j = 0; j < n; j++)
-			{
-				active[j] = x[j] > 0 ? x[j] : 0;
-				slope[j] = x[j] > 0 ? 1 : 0;
-			}
-			break;
-		case ACTIVATION_TANH:
-			for (int64_t j = 0; j < n; j++)
-			{
-				float y = tanhf(x[j]);
-
-				active[j] = y;
-				slope[j] = 1 - y * y;
-			}
-			break;
-	}
-}
-
-CPU_KERNEL static void
-gated_grad_row(int64_t n, float *dgate, float *dup, const float *dout,
-               const float *slope, const float *active, const float *up)
-{
-#pragma omp simd
-	for (int64_t j = 0; j < n; j++)
-	{
-		float d = dout[j];
-
-		dup[j] = d * active[j];
-		dgate[j] = d * up[j] * slope[j];
-	}
-}
-
-/* Of numbers [first, first + n) of the rows; scratch[3 n]. */
+/* Of numbers [first, first + n) of the rows; scratch[2 n] if they are kept. */
 static void
 activation_grad_piece(Activation kind, const Tensor *dgate, const Tensor *dup,
                       const Tensor *dout, const Tensor *gate, const Tensor *up,
                       const Fixed *kept, int64_t first, int64_t n,
                       float *scratch)
 {
-	float *slope = scratch;
-	float *active = scratch + n;
-	const float *from = piece_at(*dout, first);
-	float *to = piece_at(*dgate, first);
-
-	if (scratch == NULL)
+	if (kept != NULL && scratch == NULL)
 		return;
-	slope_row(kind, n, active, slope,
-	          read_piece(gate, kept, 0, first, scratch + 2 * n));
-	if (up != NULL)
-	{
-		gated_grad_row(n, to, piece_at(*dup, first), from, slope, active,
-		               read_piece(up, kept, 1, first, scratch + 2 * n));
-		return;
-	}
-	multiply_row(n, slope, from);
-	memcpy(to, slope, (size_t) n * sizeof(float));
+	activate_row_backward(
+		kind, n, piece_at(*dgate, first),
+		up == NULL ? NULL : piece_at(*dup, first), piece_at(*dout, first),
+		read_piece(gate, kept, 0, first, scratch),
+		up == NULL ? NULL : read_piece(up, kept, 1, first, scratch + n));
 }
 
 void
@@ -258,7 +243,8 @@ cpu_activation_grad(Device *device, Activation kind, Tensor dgate,
 		kept != NULL ? gate.cols : piece_size(&gate, &dgate, &dout, dup, up);
 
 	CPU_EACH(i, total, size, total > CPU_PARALLEL_MIN / 4,
-	         activation_grad_piece(kind, &dgate, dup, &dout, &gate, up, kept, i,
-	                               total - i < size ? total - i : size,
-	                               cpu_scratch(device, 3 * (size_t) size)));
+	         activation_grad_piece(
+				 kind, &dgate, dup, &dout, &gate, up, kept, i,
+				 total - i < size ? total - i : size,
+				 kept == NULL ? NULL : cpu_scratch(device, 2 * (size_t) size)));
 }
