@@ -18,6 +18,9 @@
 #define CPU_KERNEL
 #endif
 
+/* Marks a part of a loop: inlined, or constant arguments make no constants. */
+#define INLINE __attribute__((always_inline)) static inline
+
 /* Marks a function of a header that kernels of a GPU call too. */
 #ifdef __CUDACC__
 #define HOST_DEVICE __host__ __device__

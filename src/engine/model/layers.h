@@ -109,6 +109,13 @@ typedef struct Layer
 /* Every parameter starts on a 64-byte line of its own: so many numbers. */
 #define PARAMETER_LINE 16
 
+/* So many numbers in whole lines. */
+static inline int64_t
+whole_lines(int64_t count)
+{
+	return (count + PARAMETER_LINE - 1) / PARAMETER_LINE * PARAMETER_LINE;
+}
+
 /* Weight and bias of the value of a token, behind all others. */
 #define VALUE_PARAMETERS 2
 

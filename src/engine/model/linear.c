@@ -38,7 +38,8 @@ linears_forward(Pass *pass, const LinearEnd *ends, int count, Tensor x)
 	Device *device = pass->model->device;
 	LoraInput *input = input_of(ends, count);
 
-	device->hold(device, &x, count > 1 ? 1 : 0);
+	if (count > 1)
+		device->hold(device, &x, 1);
 	if (input != NULL)
 		lora_make_low(pass, input, x);
 	for (int i = 0; i < count; i++)
@@ -47,7 +48,8 @@ linears_forward(Pass *pass, const LinearEnd *ends, int count, Tensor x)
 		if (ends[i].linear->lora != NULL)
 			lora_add(pass, ends[i].linear->lora, ends[i].out);
 	}
-	device->hold(device, NULL, 0);
+	if (count > 1)
+		device->hold(device, NULL, 0);
 }
 
 void

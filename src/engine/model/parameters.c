@@ -37,8 +37,7 @@ add(Lister *lister, const char *name, int64_t rows, int64_t cols,
 		parameter->decays = cols != 0;
 	}
 	lister->count++;
-	lister->total +=
-		(count + PARAMETER_LINE - 1) / PARAMETER_LINE * PARAMETER_LINE;
+	lister->total += whole_lines(count);
 	return parameter;
 }
 

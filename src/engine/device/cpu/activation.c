@@ -10,8 +10,6 @@
 
 #define PIECE 2048
 
-#define INLINE __attribute__((always_inline)) static inline
-
 static inline float
 sigmoid_f32(float x)
 {
@@ -109,24 +107,18 @@ activate_backward(Activation kind, bool is_gated, int64_t n, float *dgate,
 }
 
 /* The loop of this kind. */
-#define OF_KIND(kind, loop, is_gated, ...)                                     \
+#define CASE(kind, loop, ...)                                                  \
+	case kind:                                                                 \
+		loop(kind, __VA_ARGS__);                                               \
+		break
+#define OF_KIND(kind, ...)                                                     \
 	switch (kind)                                                              \
 	{                                                                          \
-		case ACTIVATION_SILU:                                                  \
-			loop(ACTIVATION_SILU, is_gated, __VA_ARGS__);                      \
-			break;                                                             \
-		case ACTIVATION_GELU_TANH:                                             \
-			loop(ACTIVATION_GELU_TANH, is_gated, __VA_ARGS__);                 \
-			break;                                                             \
-		case ACTIVATION_GELU:                                                  \
-			loop(ACTIVATION_GELU, is_gated, __VA_ARGS__);                      \
-			break;                                                             \
-		case ACTIVATION_RELU:                                                  \
-			loop(ACTIVATION_RELU, is_gated, __VA_ARGS__);                      \
-			break;                                                             \
-		case ACTIVATION_TANH:                                                  \
-			loop(ACTIVATION_TANH, is_gated, __VA_ARGS__);                      \
-			break;                                                             \
+		CASE(ACTIVATION_SILU, __VA_ARGS__);                                    \
+		CASE(ACTIVATION_GELU_TANH, __VA_ARGS__);                               \
+		CASE(ACTIVATION_GELU, __VA_ARGS__);                                    \
+		CASE(ACTIVATION_RELU, __VA_ARGS__);                                    \
+		CASE(ACTIVATION_TANH, __VA_ARGS__);                                    \
 	}
 
 CPU_KERNEL static void

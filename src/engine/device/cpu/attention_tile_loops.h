@@ -4,9 +4,8 @@
  *		LANES, ROWS and VECTORS of a tile, vector_load(), vector_store(),
  *		vector_all(), vector_fma().
  */
+#include "base/kernel.h"
 #include "device/cpu/attention_tile.h"
-
-#define INLINE __attribute__((always_inline)) static inline
 
 /* A tile of up to ROWS by VECTORS vectors; both are constants where it is
  * called, so that sums stay in registers. */

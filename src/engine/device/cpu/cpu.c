@@ -30,9 +30,8 @@ cpu_fail(Device *device, FailureCode code, const char *what)
 	}
 }
 
-/* Scratch of at least count floats. */
-static float *
-grow(Device *device, float **scratch, size_t *size, size_t count)
+float *
+cpu_grow(Device *device, float **scratch, size_t *size, size_t count)
 {
 	if (*size < count)
 	{
@@ -60,8 +59,8 @@ cpu_scratch(Device *device, size_t count)
 	CpuDevice *cpu = (CpuDevice *) device;
 	int thread = cpu_thread();
 
-	return grow(device, &cpu->scratch[thread], &cpu->scratch_size[thread],
-	            count);
+	return cpu_grow(device, &cpu->scratch[thread], &cpu->scratch_size[thread],
+	                count);
 }
 
 float *
@@ -69,7 +68,7 @@ cpu_shared_scratch(Device *device, size_t count)
 {
 	CpuDevice *cpu = (CpuDevice *) device;
 
-	return grow(device, &cpu->shared, &cpu->shared_size, count);
+	return cpu_grow(device, &cpu->shared, &cpu->shared_size, count);
 }
 
 /* Blocks carry their size in front, for the account of memory in use. */

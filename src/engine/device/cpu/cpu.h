@@ -18,7 +18,7 @@
 
 /* Asks for numbers that are read soon, and that nobody else sees coming.
  * (always_inline: else compilers take the call for one without effects.) */
-__attribute__((always_inline)) static inline void
+INLINE void
 cpu_fetch(const float *at, int64_t count)
 {
 	for (int64_t i = 0; i < count; i += 16)
@@ -75,6 +75,11 @@ extern int cpu_thread(void);
 /* This thread's scratch of at least count floats, or NULL (failure kept);
  * call inside or outside of a parallel region or a slice. */
 extern float *cpu_scratch(Device *device, size_t count);
+
+/* Makes *scratch, of *size floats, hold at least count: what was in it is lost.
+ * NULL: as cpu_scratch(). */
+extern float *cpu_grow(Device *device, float **scratch, size_t *size,
+                       size_t count);
 
 /* The same for all threads together; call outside of parallel regions. */
 extern float *cpu_shared_scratch(Device *device, size_t count);

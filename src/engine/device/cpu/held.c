@@ -13,8 +13,8 @@ typedef struct Rows
 {
 	Tensor of;
 	const PairKernels *kernels; /* that packed them; NULL: they are not yet */
-	uint32_t *pairs;
-	size_t size; /* of pairs */
+	float *pairs;
+	size_t size; /* of pairs, in floats */
 } Rows;
 
 struct CpuHeld
@@ -65,19 +65,6 @@ is_same(const Tensor *a, const Tensor *b)
 	       a->stride == b->stride;
 }
 
-static bool
-reach(Rows *rows, size_t pairs)
-{
-	if (rows->size < pairs)
-	{
-		free(rows->pairs);
-		rows->pairs =
-			aligned_alloc(64, (pairs * sizeof(uint32_t) + 63) / 64 * 64);
-		rows->size = rows->pairs == NULL ? 0 : pairs;
-	}
-	return rows->pairs != NULL;
-}
-
 uint32_t *
 held_rows(Device *device, const Tensor *x, const PairKernels *kernels,
           size_t pairs, bool *is_packed)
@@ -91,10 +78,12 @@ held_rows(Device *device, const Tensor *x, const PairKernels *kernels,
 		if (!is_same(x, &rows->of))
 			continue;
 		*is_packed = rows->kernels == kernels;
-		if (!*is_packed && (rows->kernels != NULL || !reach(rows, pairs)))
+		if (!*is_packed &&
+		    (rows->kernels != NULL ||
+		     cpu_grow(device, &rows->pairs, &rows->size, pairs) == NULL))
 			return NULL;
 		rows->kernels = kernels;
-		return rows->pairs;
+		return (uint32_t *) rows->pairs;
 	}
 	return NULL;
 }

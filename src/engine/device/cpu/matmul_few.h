@@ -13,8 +13,6 @@
 
 #include "device/cpu/cpu.h"
 
-#define INLINE __attribute__((always_inline)) static inline
-
 /* Rows of x are filled up with zeros to a multiple of this many numbers. */
 #define DOT_PAD 32
 

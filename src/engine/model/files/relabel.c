@@ -7,7 +7,7 @@
  * the body stays, maps of the head that are missing or of another shape are
  * drawn from normal(0, initializer_range), and their biases are 0.
  */
-#include "model/layers.h"
+#include "model/lora/lora_layers.h"
 
 #include "base/streams.h"
 
@@ -82,8 +82,7 @@ take_over(Model *model, Parameter **parameter)
 	/* The value as it lies in the file stays with the model. */
 	taken->value = NULL;
 	taken->is_copy = false;
-	taken->offset = adapter->parameter_total;
-	adapter->parameter_total += (taken->count + 15) / 16 * 16;
+	adapter_place(adapter, taken);
 	adapter->whole[adapter->wholes++] = (int) (*parameter - model->parameters);
 	*parameter = taken;
 }

@@ -24,6 +24,9 @@ typedef bool (*LoraChooser)(void *argument, const char *module,
 extern bool adapter_attach(Model *model, Adapter *adapter, LoraChooser choose,
                            void *argument, Failure *failure);
 
+/* Gives a parameter the next place of the flat arrays. */
+extern void adapter_place(Adapter *adapter, Parameter *parameter);
+
 /* A new adapter of these options; lora_initialize() gives the first values
  * [first, first + count) of its parameter at index. */
 extern bool lora_create(Model *model, const LoraOptions *options,

@@ -104,13 +104,11 @@ add_lora(Model *model, Adapter *adapter, Linear *linear, uint64_t site,
 		adapter->largest_input = (int) inputs;
 }
 
-/* The next place of the flat arrays. */
-static void
-place(Adapter *adapter, Parameter *parameter)
+void
+adapter_place(Adapter *adapter, Parameter *parameter)
 {
 	parameter->offset = adapter->parameter_total;
-	adapter->parameter_total += (parameter->count + PARAMETER_LINE - 1) /
-	                            PARAMETER_LINE * PARAMETER_LINE;
+	adapter->parameter_total += whole_lines(parameter->count);
 }
 
 /* Ends an input that begins at this column of low; returns where the next one
@@ -121,9 +119,9 @@ add_input(Adapter *adapter, LoraInput *input, int column)
 	if (input->count == 0)
 		return column;
 	for (int i = 0; i < input->count; i++)
-		place(adapter, input->lora[i].a);
+		adapter_place(adapter, input->lora[i].a);
 	for (int i = 0; i < input->count; i++)
-		place(adapter, input->lora[i].b);
+		adapter_place(adapter, input->lora[i].b);
 	input->column = column;
 	adapter->inputs++;
 	if (input->rank > adapter->largest_rank)

@@ -16,7 +16,6 @@ token_values_list(Model *model)
 {
 	ParameterList list = trained_parameters(model);
 	int64_t width = model->config.hidden;
-	int64_t lines = (width + PARAMETER_LINE - 1) / PARAMETER_LINE;
 	Parameter *weight = &list.parameter[list.count];
 	Parameter *bias = weight + 1;
 
@@ -30,7 +29,7 @@ token_values_list(Model *model)
 	                    .dimensions = 1,
 	                    .shape = {1},
 	                    .count = 1,
-	                    .offset = list.total + lines * PARAMETER_LINE};
+	                    .offset = list.total + whole_lines(width)};
 	model->value = (Linear){.weight = weight, .bias = bias};
 }
 
