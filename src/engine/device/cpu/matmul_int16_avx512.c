@@ -25,12 +25,11 @@ look_at(__m512 numbers, __m512 *squares, __m512 *most)
 	*most = _mm512_max_ps(*most, _mm512_abs_ps(numbers));
 }
 
-/* int16_factor() of numbers one after the other. */
-VNNI_PART float
-factor_along(const float *source, int depth)
+/* The squares of a row added up, and its largest numbers, in 16 parts. */
+VNNI_PART void
+look_along(const float *source, int depth, __m512 *sum, __m512 *largest)
 {
 	__m512 squares[4], most[4];
-	float sum, by_length, by_most;
 	int p = 0;
 
 	for (int i = 0; i < 4; i++)
@@ -45,16 +44,81 @@ factor_along(const float *source, int depth)
 	for (; p < depth; p += 16)
 		look_at(_mm512_maskz_loadu_ps(lanes(depth - p), source + p),
 		        &squares[0], &most[0]);
-	squares[0] = _mm512_add_ps(_mm512_add_ps(squares[0], squares[1]),
-	                           _mm512_add_ps(squares[2], squares[3]));
-	most[0] = _mm512_max_ps(_mm512_max_ps(most[0], most[1]),
-	                        _mm512_max_ps(most[2], most[3]));
-	sum = _mm512_reduce_add_ps(squares[0]);
-	if (!(sum >= SQUARES_LEAST && sum <= SQUARES_MOST))
-		return int16_factor(source, 1, depth);
-	by_length = INT16_LENGTH / __builtin_sqrtf(sum);
-	by_most = INT16_MAX / _mm512_reduce_max_ps(most[0]);
-	return by_length < by_most ? by_length : by_most;
+	*sum = _mm512_add_ps(_mm512_add_ps(squares[0], squares[1]),
+	                     _mm512_add_ps(squares[2], squares[3]));
+	*largest = _mm512_max_ps(_mm512_max_ps(most[0], most[1]),
+	                         _mm512_max_ps(most[2], most[3]));
+}
+
+/* The sums of 16 rows of 16 parts, or their largest: halves of two rows at a
+ * time, then quarters, and so on; rows come out as listed in `order`. */
+#define FOLD(row, fold)                                                        \
+	do                                                                         \
+	{                                                                          \
+		for (int i = 0; i < 8; i++)                                            \
+			row[i] = fold(_mm512_shuffle_f32x4(row[i], row[i + 8], 0x44),      \
+			              _mm512_shuffle_f32x4(row[i], row[i + 8], 0xee));     \
+		for (int i = 0; i < 4; i++)                                            \
+			row[i] = fold(_mm512_shuffle_f32x4(row[i], row[i + 4], 0x88),      \
+			              _mm512_shuffle_f32x4(row[i], row[i + 4], 0xdd));     \
+		for (int i = 0; i < 2; i++)                                            \
+			row[i] = fold(unpack_low(row[i], row[i + 2]),                      \
+			              unpack_high(row[i], row[i + 2]));                    \
+		row[0] = fold(_mm512_shuffle_ps(row[0], row[1], 0x88),                 \
+		              _mm512_shuffle_ps(row[0], row[1], 0xdd));                \
+		row[0] = _mm512_permutexvar_ps(_mm512_setr_epi32(0, 2, 1, 3, 8, 10, 9, \
+		                                                 11, 4, 6, 5, 7, 12,   \
+		                                                 14, 13, 15),          \
+		                               row[0]);                                \
+	} while (0)
+
+VNNI_PART __m512
+unpack_low(__m512 a, __m512 b)
+{
+	return _mm512_castpd_ps(
+		_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+}
+
+VNNI_PART __m512
+unpack_high(__m512 a, __m512 b)
+{
+	return _mm512_castpd_ps(
+		_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+}
+
+/* int16_factor() of 16 vectors of this sum of squares and this largest number;
+ * of the lanes of the result that are set in the mask it is left to int16_factor(). */
+VNNI_PART __m512
+usual_factors(__m512 squares, __m512 most, __mmask16 *unusual)
+{
+	*unusual = ~(
+		_mm512_cmp_ps_mask(squares, _mm512_set1_ps(SQUARES_LEAST), _CMP_GE_OQ) &
+		_mm512_cmp_ps_mask(squares, _mm512_set1_ps(SQUARES_MOST), _CMP_LE_OQ));
+	return _mm512_min_ps(
+		_mm512_div_ps(_mm512_set1_ps(INT16_LENGTH), _mm512_sqrt_ps(squares)),
+		_mm512_div_ps(_mm512_set1_ps(INT16_MAX), most));
+}
+
+/* int16_factor() of 16 rows, 0 behind the first `rows`. */
+VNNI static void
+factors_along(float factor[16], const float *source, int64_t stride, int rows,
+              int depth)
+{
+	__m512 squares[16], most[16];
+	__mmask16 unusual;
+
+	for (int i = 0; i < 16; i++)
+		if (i < rows)
+			look_along(source + i * stride, depth, &squares[i], &most[i]);
+		else
+			squares[i] = most[i] = _mm512_setzero_ps();
+	FOLD(squares, _mm512_add_ps);
+	FOLD(most, _mm512_max_ps);
+	_mm512_storeu_ps(factor, usual_factors(squares[0], most[0], &unusual));
+	for (int i = 0; i < 16; i++)
+		if (unusual >> i & 1)
+			factor[i] =
+				i < rows ? int16_factor(source + i * stride, 1, depth) : 0;
 }
 
 /* 32 numbers as pairs of whole ones.  What a factor of NaN makes of them does
@@ -100,23 +164,40 @@ read_column_pairs(const float *source, int64_t stride, int depth, int cols,
 		_mm512_slli_epi32(high_whole, 16));
 }
 
+/* What takes 16 factors back. */
+VNNI_PART __m512
+scales_of(const float factor[16])
+{
+	__m512 factors = _mm512_loadu_ps(factor);
+	__mmask16 is_zero =
+		_mm512_cmp_ps_mask(factors, _mm512_setzero_ps(), _CMP_EQ_OQ);
+
+	return _mm512_mask_div_ps(_mm512_setzero_ps(), ~is_zero, _mm512_set1_ps(1),
+	                          factors);
+}
+
 VNNI static void
 rows_along(uint32_t *to, int64_t to_stride, const float *source, int64_t stride,
            int rows, int depth)
 {
 	int pairs = (depth + 31) / 32 * 16;
+	float factor[16];
+	float scale[16];
 
-	for (int i = 0; i < rows; i++)
+	for (int i = 0; i < rows; i++, to += to_stride, source += stride)
 	{
-		const float *row = source + i * stride;
-		float factor = factor_along(row, depth);
-		float scale = int16_scale(factor);
+		__m512 factors;
 
+		if (i % 16 == 0)
+		{
+			factors_along(factor, source, stride, rows - i, depth);
+			_mm512_storeu_ps(scale, scales_of(factor));
+		}
+		factors = _mm512_set1_ps(factor[i % 16]);
 		for (int p = 0; p < depth; p += 32)
-			_mm512_storeu_si512(
-				to + i * to_stride + p / 2,
-				read_pairs(row + p, depth - p, _mm512_set1_ps(factor)));
-		__builtin_memcpy(to + i * to_stride + pairs, &scale, sizeof(scale));
+			_mm512_storeu_si512(to + p / 2,
+			                    read_pairs(source + p, depth - p, factors));
+		__builtin_memcpy(to + pairs, &scale[i % 16], sizeof(float));
 	}
 }
 
@@ -125,61 +206,45 @@ panel_along(uint32_t *to, const float *source, int64_t stride, int cols,
             int depth)
 {
 	int pairs = (depth + 31) / 32 * 16;
-	float factor[BF16_COLS] = {0};
+	float factor[16];
 	__m512i block[16];
 
-	for (int j = 0; j < BF16_COLS; j++)
+	for (int half = 0; half < BF16_COLS; half += 16)
 	{
-		float scale;
-
-		if (j < cols)
-			factor[j] = factor_along(source + j * stride, depth);
-		scale = int16_scale(factor[j]);
-		__builtin_memcpy(to + pairs * BF16_COLS + j, &scale, sizeof(scale));
-	}
-	for (int p = 0; p < depth; p += 32)
-		for (int half = 0; half < BF16_COLS; half += 16)
+		factors_along(factor, source, stride, cols - half, depth);
+		_mm512_storeu_ps((float *) to + pairs * BF16_COLS, scales_of(factor));
+		for (int p = 0; p < depth; p += 32)
 		{
 			for (int j = 0; j < 16; j++)
 				block[j] = half + j < cols
-				               ? read_pairs(source + (half + j) * stride + p,
-				                            depth - p,
-				                            _mm512_set1_ps(factor[half + j]))
+				               ? read_pairs(source + j * stride + p, depth - p,
+				                            _mm512_set1_ps(factor[j]))
 				               : _mm512_setzero_si512();
 			transpose(block);
 			for (int q = 0; q < 16; q++)
-				_mm512_storeu_si512(to + (p / 2 + q) * BF16_COLS + half,
-				                    block[q]);
+				_mm512_storeu_si512(to + (p / 2 + q) * BF16_COLS, block[q]);
 		}
+		source += 16 * stride;
+		to += 16;
+	}
 }
 
 /* int16_factor() of `cols` of 16 columns. */
-VNNI_PART __m512
-factors_across(const float *source, int64_t stride, int cols, int depth)
+VNNI_PART void
+factors_across(float factor[16], const float *source, int64_t stride, int cols,
+               int depth)
 {
 	__m512 squares = _mm512_setzero_ps();
 	__m512 most = _mm512_setzero_ps();
-	__mmask16 is_usual;
-	float factor[16];
+	__mmask16 unusual;
 
 	for (int p = 0; p < depth; p++)
-	{
-		__m512 part = _mm512_maskz_loadu_ps(lanes(cols), source + p * stride);
-
-		squares = _mm512_fmadd_ps(part, part, squares);
-		most = _mm512_max_ps(most, _mm512_abs_ps(part));
-	}
-	is_usual =
-		_mm512_cmp_ps_mask(squares, _mm512_set1_ps(SQUARES_LEAST), _CMP_GE_OQ) &
-		_mm512_cmp_ps_mask(squares, _mm512_set1_ps(SQUARES_MOST), _CMP_LE_OQ);
-	_mm512_storeu_ps(
-		factor, _mm512_min_ps(_mm512_div_ps(_mm512_set1_ps(INT16_LENGTH),
-	                                        _mm512_sqrt_ps(squares)),
-	                          _mm512_div_ps(_mm512_set1_ps(INT16_MAX), most)));
+		look_at(_mm512_maskz_loadu_ps(lanes(cols), source + p * stride),
+		        &squares, &most);
+	_mm512_storeu_ps(factor, usual_factors(squares, most, &unusual));
 	for (int j = 0; j < 16; j++)
-		if (!(is_usual >> j & 1))
+		if (unusual >> j & 1)
 			factor[j] = j < cols ? int16_factor(source + j, stride, depth) : 0;
-	return _mm512_loadu_ps(factor);
 }
 
 VNNI static void
@@ -190,19 +255,17 @@ panel_across(uint32_t *to, const float *source, int64_t stride, int cols,
 
 	for (int half = 0; half < BF16_COLS; half += 16)
 	{
-		__m512 factor =
-			factors_across(source + half, stride, cols - half, depth);
-		__mmask16 is_zero =
-			_mm512_cmp_ps_mask(factor, _mm512_setzero_ps(), _CMP_EQ_OQ);
+		float factor[16];
 
+		factors_across(factor, source + half, stride, cols - half, depth);
 		for (int p = 0; p < padded; p += 2)
-			_mm512_storeu_si512(
-				to + p / 2 * BF16_COLS + half,
-				read_column_pairs(source + p * stride + half, stride, depth - p,
-			                      p < depth ? cols - half : 0, factor));
+			_mm512_storeu_si512(to + p / 2 * BF16_COLS + half,
+			                    read_column_pairs(source + p * stride + half,
+			                                      stride, depth - p,
+			                                      p < depth ? cols - half : 0,
+			                                      _mm512_loadu_ps(factor)));
 		_mm512_storeu_ps((float *) to + padded / 2 * BF16_COLS + half,
-		                 _mm512_mask_div_ps(_mm512_setzero_ps(), ~is_zero,
-		                                    _mm512_set1_ps(1), factor));
+		                 scales_of(factor));
 	}
 }
 
