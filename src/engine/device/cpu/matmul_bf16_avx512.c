@@ -136,7 +136,8 @@ panel_across(uint32_t *to, const float *source, int64_t stride, int cols,
 }
 
 /* Of 16 pairs the 8 pairs that the first numbers make with their neighbours'
- * first, then those of the second numbers. */
+ * first, then those of the second numbers.  Whole ones are multiplied as the
+ * upper halves of 32 bits. */
 AVX512_BF16_PART __m512i
 pair_columns(__m512i pairs, const __m512 *scale)
 {
@@ -147,43 +148,63 @@ pair_columns(__m512i pairs, const __m512 *scale)
 
 	if (scale == NULL)
 		return _mm512_permutexvar_epi16(order, pairs);
-	low = _mm512_srai_epi32(_mm512_slli_epi32(pairs, 16), 16);
-	high = _mm512_srai_epi32(pairs, 16);
+	low = _mm512_slli_epi32(pairs, 16);
+	high = _mm512_and_si512(pairs, _mm512_set1_epi32((int) 0xffff0000));
 	return (__m512i) _mm512_cvtne2ps_pbh(
 		_mm512_mul_ps(_mm512_cvtepi32_ps(high), *scale),
 		_mm512_mul_ps(_mm512_cvtepi32_ps(low), *scale));
 }
 
-/* a[0], b[0], a[1], b[1] ... of the first halves of both, and of the others. */
+/* to[4][8][2]: pairs of columns first, first + 1, first + 2 and first + 3 of 8
+ * rows that pair_columns() gave, each column's two beside each other. */
 AVX512_BF16_PART void
-store_in_turns(uint32_t *to, __m512i a, __m512i b)
+turn_quarter(uint32_t *to, const __m512i row[8], int first)
 {
-	const __m512i first = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3,
-	                                       18, 2, 17, 1, 16, 0);
-	const __m512i second = _mm512_add_epi32(first, _mm512_set1_epi32(8));
+	const __m512i units =
+		_mm512_add_epi32(_mm512_setr_epi32(0, 8, 16, 24, 1, 9, 17, 25, 2, 10,
+	                                       18, 26, 3, 11, 19, 27),
+	                     _mm512_set1_epi32(first));
+	__m512i part[4], half[4];
 
-	_mm512_storeu_si512(to, _mm512_permutex2var_epi32(a, first, b));
-	_mm512_storeu_si512(to + 16, _mm512_permutex2var_epi32(a, second, b));
+	for (int i = 0; i < 4; i++)
+		part[i] = _mm512_permutex2var_epi32(row[2 * i], units, row[2 * i + 1]);
+	for (int i = 0; i < 4; i += 2)
+	{
+		half[i] = _mm512_shuffle_i32x4(part[i], part[i + 1], 0x44);
+		half[i + 1] = _mm512_shuffle_i32x4(part[i], part[i + 1], 0xee);
+	}
+	for (int i = 0; i < 2; i++)
+	{
+		_mm512_storeu_si512(to + 2 * i * BF16_COLS,
+		                    _mm512_shuffle_i32x4(half[i], half[2 + i], 0x88));
+		_mm512_storeu_si512(to + (2 * i + 1) * BF16_COLS,
+		                    _mm512_shuffle_i32x4(half[i], half[2 + i], 0xdd));
+	}
 }
 
 AVX512_BF16 static void
 turn(uint32_t *to, const uint32_t *lines, const float *scale)
 {
-	__m512i block[16];
+	__m512i row[8];
 
 	for (int half = 0; half < BF16_COLS; half += 16)
 	{
-		__m512 factors =
-			scale == NULL ? _mm512_setzero_ps() : _mm512_loadu_ps(scale + half);
+		__m512 factors = scale == NULL
+		                     ? _mm512_setzero_ps()
+		                     : _mm512_mul_ps(_mm512_loadu_ps(scale + half),
+		                                     _mm512_set1_ps(1 / 65536.0f));
 
-		for (int q = 0; q < 16; q++)
-			block[q] =
-				pair_columns(_mm512_loadu_si512(lines + q * BF16_COLS + half),
-			                 scale == NULL ? NULL : &factors);
-		transpose(block);
-		for (int j = 0; j < 8; j++)
-			store_in_turns(to + (half / 2 + j) * BF16_COLS, block[j],
-			               block[8 + j]);
+		for (int first = 0; first < 16; first += 8)
+		{
+			uint32_t *block = to + half / 2 * BF16_COLS + 2 * first;
+
+			for (int q = 0; q < 8; q++)
+				row[q] = pair_columns(
+					_mm512_loadu_si512(lines + (first + q) * BF16_COLS + half),
+					scale == NULL ? NULL : &factors);
+			turn_quarter(block, row, 0);
+			turn_quarter(block + 4 * BF16_COLS, row, 4);
+		}
 	}
 }
 
