@@ -345,14 +345,14 @@ backward_family(Device *device, const AttentionShape *shape, const Gradient *g,
 /* Fewer units are cut, into about so many pieces in all. */
 #define UNITS_FEW 8
 
-/* Families in pieces; sums[family][head][piece][2][most][width] are those of
- * the pieces, for the tokens of a family's first sequence. */
+/* Families in pieces; sums[family][head][piece][2][most][width] are the pieces'
+ * panels, of which the tokens of a family's first sequence count. */
 typedef struct Pieces
 {
 	const AttentionShape *shape;
 	const Gradient *tensor;
 	int count; /* of a unit */
-	int most;  /* tokens of a first sequence */
+	int most;  /* tokens of a family's panel */
 	int width;
 	float *sums;
 } Pieces;
@@ -398,22 +398,23 @@ backward_piece(Device *device, const Pieces *pieces, const Family *family,
 	bool grows = is_alone && !shape->is_bidirectional && shape->window == 0;
 	int first = piece_begin(pieces, piece, n, grows);
 	int last = piece_begin(pieces, piece + 1, n, grows);
-	float *sums = piece_sums(pieces, number);
 	Backward b = {.tensor = pieces->tensor};
 	size_t size;
 
 	if (!backward_begin(&b, device, shape, head, family->most))
 		return;
-	size = panel_size(&b.task, family->tokens);
-	memset(b.dkeys, 0, size * sizeof(float));
-	memset(b.dvalues, 0, size * sizeof(float));
+	b.dkeys = piece_sums(pieces, number);
+	b.dvalues = b.dkeys + panel_size(&b.task, pieces->most);
 	if (is_alone && first < last)
+	{
 		backward_queries(&b, family->first, first, last);
+		return;
+	}
+	size = panel_size(&b.task, family->tokens) * sizeof(float);
+	memset(b.dkeys, 0, size);
+	memset(b.dvalues, 0, size);
 	for (int s = first; s < last && !is_alone; s++)
 		backward_sequence(&b, family->first + s);
-	memcpy(sums, b.dkeys, size * sizeof(float));
-	memcpy(sums + panel_size(&b.task, pieces->most), b.dvalues,
-	       size * sizeof(float));
 }
 
 /* The sums of a unit's pieces, added up, to where they belong. */
@@ -457,8 +458,8 @@ backward_pieces(Device *device, const AttentionShape *shape, const Gradient *g,
 	                 .width = padded(shape->head_dim, LANES)};
 
 	for (int i = 0; i < count; i++)
-		if (families[i].tokens > pieces.most)
-			pieces.most = families[i].tokens;
+		if (padded(families[i].most, ATTENTION_KEYS) > pieces.most)
+			pieces.most = padded(families[i].most, ATTENTION_KEYS);
 	pieces.sums = cpu_shared_scratch(device, (size_t) (units * pieces.count) *
 	                                             2 * (size_t) pieces.most *
 	                                             (size_t) pieces.width);

@@ -112,12 +112,18 @@ cpu_copy(Device *device, void *target, const void *source, size_t bytes)
 		memcpy(target, source, bytes);
 }
 
+/* Bytes of much memory that a thread clears at a time. */
+#define CLEAR_BYTES ((size_t) 1 << 20)
+
 static void
 cpu_fill_zero(Device *device, void *target, size_t bytes)
 {
-	(void) device;
-	if (bytes > 0)
-		memset(target, 0, bytes);
+	int64_t pieces = (int64_t) ((bytes + CLEAR_BYTES - 1) / CLEAR_BYTES);
+
+	CPU_EACH(i, pieces, 1, pieces > 1 && cpu_threads(device) > 1,
+	         memset((char *) target + (size_t) i * CLEAR_BYTES, 0,
+	                i + 1 < pieces ? CLEAR_BYTES
+	                               : bytes - (size_t) i * CLEAR_BYTES));
 }
 
 static const void *

@@ -8,8 +8,9 @@
 
 #include <string.h>
 
-/* Elements whose draws are made together; even. */
-#define PIECE 256
+/* Elements whose draws are made together: even, and what most rows are a
+ * multiple of. */
+#define PIECE 64
 
 /* Two draws a number, the lower half's first: as memory has them. */
 CPU_KERNEL static void

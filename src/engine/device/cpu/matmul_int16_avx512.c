@@ -10,7 +10,7 @@
 
 #include <math.h>
 
-#define VNNI __attribute__((target("avx512f,avx512bw,avx512vnni")))
+#define VNNI __attribute__((target("avx512f,avx512bw,avx512dq,avx512vnni")))
 #define VNNI_PART VNNI static inline __attribute__((always_inline))
 
 /* Sums of squares outside lose numbers to fp32's range. */
@@ -22,7 +22,8 @@ VNNI_PART void
 look_at(__m512 numbers, __m512 *squares, __m512 *most)
 {
 	*squares = _mm512_fmadd_ps(numbers, numbers, *squares);
-	*most = _mm512_max_ps(*most, _mm512_abs_ps(numbers));
+	/* The one of larger magnitude, without its sign. */
+	*most = _mm512_range_ps(*most, numbers, 0xb);
 }
 
 /* The squares of a row added up, and its largest numbers, in 16 parts. */
@@ -311,7 +312,8 @@ const PairKernels *
 int16_avx512(void)
 {
 	return __builtin_cpu_supports("avx512vnni") &&
-	               __builtin_cpu_supports("avx512bw")
+	               __builtin_cpu_supports("avx512bw") &&
+	               __builtin_cpu_supports("avx512dq")
 	           ? &kernels
 	           : NULL;
 }
