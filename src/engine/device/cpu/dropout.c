@@ -12,6 +12,9 @@
  * multiple of. */
 #define PIECE 64
 
+/* So far in front of a piece numbers are asked for. */
+#define AHEAD (4 * PIECE)
+
 /* Two draws a number, the lower half's first: as memory has them. */
 CPU_KERNEL static void
 draw(uint32_t *draws, uint64_t origin, int64_t first)
@@ -51,6 +54,9 @@ dropout_row(int64_t n, float *out, const float *x, float beta, float factor,
 
 	for (int64_t first = 0; first < n; first += PIECE)
 	{
+		/* On its way while others are drawn. */
+		cpu_fetch(x + first + AHEAD, PIECE);
+		cpu_fetch(out + first + AHEAD, PIECE);
 		draw(draws, origin, first);
 		dropout_piece(n - first < PIECE ? n - first : PIECE, out + first,
 		              x + first, beta, factor, dropped, draws);
