@@ -113,6 +113,3 @@ extern const PairKernels *int16_avx512(void);
 /* What numbers source[p * step] are multiplied by before they are rounded to
  * whole ones: 0 where all are 0, NaN where one is not finite. */
 extern float int16_factor(const float *source, int64_t step, int depth);
-
-/* What takes them back. */
-extern float int16_scale(float factor);

@@ -51,8 +51,9 @@ look_along(const float *source, int depth, __m512 *sum, __m512 *largest)
 	                         _mm512_max_ps(most[2], most[3]));
 }
 
-/* The sums of 16 rows of 16 parts, or their largest: halves of two rows at a
- * time, then quarters, and so on; rows come out as listed in `order`. */
+/* row[0] becomes the sums of 16 rows of 16 parts, or the largest of each: a
+ * row's halves become one, then its quarters, and so on, of two rows at a time,
+ * and what that leaves is sorted. */
 #define FOLD(row, fold)                                                        \
 	do                                                                         \
 	{                                                                          \
@@ -87,8 +88,8 @@ unpack_high(__m512 a, __m512 b)
 		_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
 }
 
-/* int16_factor() of 16 vectors of this sum of squares and this largest number;
- * of the lanes of the result that are set in the mask it is left to int16_factor(). */
+/* int16_factor() of 16 vectors by their sums of squares and largest numbers; it
+ * is left to that function for those that are in the mask. */
 VNNI_PART __m512
 usual_factors(__m512 squares, __m512 most, __mmask16 *unusual)
 {

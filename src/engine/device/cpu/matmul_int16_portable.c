@@ -36,8 +36,9 @@ int16_factor(const float *source, int64_t step, int depth)
 	                                            INT16_MAX / most));
 }
 
-float
-int16_scale(float factor)
+/* What takes numbers back that were multiplied by it. */
+static float
+scale_of(float factor)
 {
 	return factor == 0 ? 0 : 1 / factor;
 }
@@ -74,7 +75,7 @@ rows_along(uint32_t *to, int64_t to_stride, const float *source, int64_t stride,
 	{
 		const float *row = source + i * stride;
 		float factor = int16_factor(row, 1, depth);
-		float scale = int16_scale(factor);
+		float scale = scale_of(factor);
 
 		for (int p = 0; p < pairs; p++)
 			to[i * to_stride + p] = pair_at(row, 1, 2 * p, depth, factor);
@@ -94,7 +95,7 @@ pack_panel(uint32_t *to, const float *source, int64_t stride, int64_t step,
 	{
 		const float *column = source + j * stride;
 		float factor = int16_factor(column, step, depth);
-		float scale = int16_scale(factor);
+		float scale = scale_of(factor);
 
 		for (int p = 0; p < pairs; p++)
 			to[p * BF16_COLS + j] = pair_at(column, step, 2 * p, depth, factor);
