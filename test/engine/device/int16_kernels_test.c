@@ -231,6 +231,45 @@ storage_order_makes_no_difference(void **state)
 			}
 }
 
+/* Rows, some of them unusual, are packed as each of them alone. */
+static void
+company_makes_no_difference(void **state)
+{
+	static uint32_t many[BF16_COLS * PAIRS];
+	static uint32_t alone[PAIRS];
+
+	(void) state;
+	fill(1, 1);
+	memset(columns + 3 * STRIDE, 0, STRIDE * sizeof(float));
+	columns[5 * STRIDE] = 1e30f;
+	columns[15 * STRIDE] = NAN;
+	for (int p = 0; p < STRIDE; p++)
+		columns[20 * STRIDE + p] *= 1e-30f;
+	for (int kind = 0; kind < 2 && kinds[kind] != NULL; kind++)
+		for (int depth = 1; depth < 200; depth += 33)
+			for (int count = 1; count <= BF16_COLS; count++)
+			{
+				int pairs = (depth + 31) / 32 * 16;
+
+				kinds[kind]->rows_along(many, PAIRS, columns, STRIDE, count,
+				                        depth);
+				for (int i = 0; i < count; i++)
+				{
+					const uint32_t *row = many + i * PAIRS;
+					float scale;
+
+					memcpy(&scale, row + pairs, sizeof(scale));
+					kinds[kind]->rows_along(alone, PAIRS, columns + i * STRIDE,
+					                        STRIDE, 1, depth);
+					if (i == 15)
+						assert_true(isnan(scale));
+					else
+						assert_memory_equal(row, alone,
+						                    (size_t) (pairs + 1) * 4);
+				}
+			}
+}
+
 /* Sums are exact, so instruction sets differ by their last step alone. */
 static void
 tiles_are_summed_alike(void **state)
@@ -272,6 +311,7 @@ main(void)
 		cmocka_unit_test(vectors_of_zeros_give_zeros),
 		cmocka_unit_test(numbers_that_are_not_finite_give_nan),
 		cmocka_unit_test(storage_order_makes_no_difference),
+		cmocka_unit_test(company_makes_no_difference),
 		cmocka_unit_test(tiles_are_summed_alike),
 	};
 
