@@ -48,6 +48,27 @@ what_is_not_there_cannot_be_reserved(void **state)
 	memory_limit_set(0);
 }
 
+/* By all threads where it is much: what is before and behind it stays. */
+static void
+memory_is_cleared_to_its_ends(void **state)
+{
+	static const size_t sizes[] = {0,   1,       100,     MIB - 1,
+	                               MIB, MIB + 1, 3 * MIB, 3 * MIB + 77};
+	unsigned char *block = device->alloc(device, 4 * MIB);
+
+	(void) state;
+	assert_non_null(block);
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+	{
+		memset(block, 0x55, 4 * MIB);
+		device->fill_zero(device, block + 3, sizes[i]);
+		for (size_t j = 0; j < 4 * MIB; j++)
+			if ((block[j] == 0) != (j >= 3 && j < 3 + sizes[i]))
+				fail_msg("%zu bytes: number %zu is %d", sizes[i], j, block[j]);
+	}
+	device->free(device, block);
+}
+
 int
 main(void)
 {
@@ -55,6 +76,7 @@ main(void)
 		cmocka_unit_test(a_limit_leaves_what_is_not_in_use),
 		cmocka_unit_test(without_a_limit_nothing_is_known_to_be_too_much),
 		cmocka_unit_test(what_is_not_there_cannot_be_reserved),
+		cmocka_unit_test(memory_is_cleared_to_its_ends),
 	};
 
 	return run_on_cpu(tests);
