@@ -405,7 +405,7 @@ backward_piece(Device *device, const Pieces *pieces, const Family *family,
 		return;
 	b.dkeys = piece_sums(pieces, number);
 	b.dvalues = b.dkeys + panel_size(&b.task, pieces->most);
-	if (is_alone && first < last)
+	if (is_alone)
 	{
 		backward_queries(&b, family->first, first, last);
 		return;
@@ -413,7 +413,7 @@ backward_piece(Device *device, const Pieces *pieces, const Family *family,
 	size = panel_size(&b.task, family->tokens) * sizeof(float);
 	memset(b.dkeys, 0, size);
 	memset(b.dvalues, 0, size);
-	for (int s = first; s < last && !is_alone; s++)
+	for (int s = first; s < last; s++)
 		backward_sequence(&b, family->first + s);
 }
 

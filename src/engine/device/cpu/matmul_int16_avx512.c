@@ -88,17 +88,25 @@ unpack_high(__m512 a, __m512 b)
 		_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
 }
 
-/* int16_factor() of 16 vectors by their sums of squares and largest numbers; it
- * is left to that function for those that are in the mask. */
-VNNI_PART __m512
-usual_factors(__m512 squares, __m512 most, __mmask16 *unusual)
+/* int16_factor() of 16 vectors by their sums of squares and largest numbers, 0
+ * behind the first `count`: vector i begins at source[i * stride], and its
+ * numbers are `step` apart. */
+VNNI_PART void
+make_factors(float factor[16], __m512 squares, __m512 most, const float *source,
+             int64_t stride, int64_t step, int count, int depth)
 {
-	*unusual = ~(
+	__mmask16 is_usual =
 		_mm512_cmp_ps_mask(squares, _mm512_set1_ps(SQUARES_LEAST), _CMP_GE_OQ) &
-		_mm512_cmp_ps_mask(squares, _mm512_set1_ps(SQUARES_MOST), _CMP_LE_OQ));
-	return _mm512_min_ps(
-		_mm512_div_ps(_mm512_set1_ps(INT16_LENGTH), _mm512_sqrt_ps(squares)),
-		_mm512_div_ps(_mm512_set1_ps(INT16_MAX), most));
+		_mm512_cmp_ps_mask(squares, _mm512_set1_ps(SQUARES_MOST), _CMP_LE_OQ);
+
+	_mm512_storeu_ps(
+		factor, _mm512_min_ps(_mm512_div_ps(_mm512_set1_ps(INT16_LENGTH),
+	                                        _mm512_sqrt_ps(squares)),
+	                          _mm512_div_ps(_mm512_set1_ps(INT16_MAX), most)));
+	for (int i = 0; i < 16; i++)
+		if (!(is_usual >> i & 1))
+			factor[i] =
+				i < count ? int16_factor(source + i * stride, step, depth) : 0;
 }
 
 /* int16_factor() of 16 rows, 0 behind the first `rows`. */
@@ -107,7 +115,6 @@ factors_along(float factor[16], const float *source, int64_t stride, int rows,
               int depth)
 {
 	__m512 squares[16], most[16];
-	__mmask16 unusual;
 
 	for (int i = 0; i < 16; i++)
 		if (i < rows)
@@ -116,11 +123,7 @@ factors_along(float factor[16], const float *source, int64_t stride, int rows,
 			squares[i] = most[i] = _mm512_setzero_ps();
 	FOLD(squares, _mm512_add_ps);
 	FOLD(most, _mm512_max_ps);
-	_mm512_storeu_ps(factor, usual_factors(squares[0], most[0], &unusual));
-	for (int i = 0; i < 16; i++)
-		if (unusual >> i & 1)
-			factor[i] =
-				i < rows ? int16_factor(source + i * stride, 1, depth) : 0;
+	make_factors(factor, squares[0], most[0], source, stride, 1, rows, depth);
 }
 
 /* 32 numbers as pairs of whole ones.  What a factor of NaN makes of them does
@@ -238,15 +241,11 @@ factors_across(float factor[16], const float *source, int64_t stride, int cols,
 {
 	__m512 squares = _mm512_setzero_ps();
 	__m512 most = _mm512_setzero_ps();
-	__mmask16 unusual;
 
 	for (int p = 0; p < depth; p++)
 		look_at(_mm512_maskz_loadu_ps(lanes(cols), source + p * stride),
 		        &squares, &most);
-	_mm512_storeu_ps(factor, usual_factors(squares, most, &unusual));
-	for (int j = 0; j < 16; j++)
-		if (unusual >> j & 1)
-			factor[j] = j < cols ? int16_factor(source + j, stride, depth) : 0;
+	make_factors(factor, squares, most, source, 1, stride, cols, depth);
 }
 
 VNNI static void
