@@ -13,54 +13,86 @@
  * row. */
 #define TILE_ROWS 14
 
-/* The tile of `rows` rows, a constant, and one or two times 16 columns. */
+/* What a tile has still to fetch of what comes behind it. */
+typedef struct Fetching
+{
+	const char *line;
+	int64_t step;
+	int64_t skip; /* more, to the next BF16_PAIRS lines */
+	int64_t pairs;
+	int64_t until_line;
+	int64_t until_skip;
+} Fetching;
+
+TILE_TARGET static inline __attribute__((always_inline)) Fetching
+begin_fetching(const PairsAhead *ahead, int64_t pairs)
+{
+	if (ahead == NULL)
+		return (Fetching){.until_line = pairs + 1};
+	return (Fetching){ahead->at,
+	                  ahead->step,
+	                  ahead->jump - BF16_PAIRS * ahead->step,
+	                  ahead->pairs,
+	                  ahead->pairs,
+	                  BF16_PAIRS};
+}
+
+/* One more pair of each row, and what is fetched meanwhile. */
+TILE_TARGET static inline __attribute__((always_inline)) void
+add_pair(Sums sum[TILE_ROWS][2], int rows, int halves, const uint32_t *a,
+         int64_t a_stride, const uint32_t *b, Fetching *fetching)
+{
+	__m512i panel[2];
+
+	if (--fetching->until_line == 0)
+	{
+		_mm_prefetch(fetching->line, _MM_HINT_T1);
+		fetching->line += fetching->step;
+		fetching->until_line = fetching->pairs;
+		if (--fetching->until_skip == 0)
+		{
+			fetching->line += fetching->skip;
+			fetching->until_skip = BF16_PAIRS;
+		}
+	}
+	for (int h = 0; h < halves; h++)
+		panel[h] = _mm512_loadu_si512(b + 16 * h);
+#pragma GCC unroll 14
+	for (int i = 0; i < rows; i++)
+	{
+		__m512i pair = _mm512_set1_epi32((int) a[i * a_stride]);
+
+		for (int h = 0; h < halves; h++)
+			sum[i][h] = add_products(sum[i][h], pair, panel[h]);
+	}
+}
+
+/* The tile of `rows` rows, a constant, and one or two times 16 columns.  A row
+ * of c is fetched with each of the first pairs: all at once are more than
+ * processors can wait for, and what they drop is waited for in the end. */
 TILE_TARGET static inline __attribute__((always_inline)) void
 tile_of(int rows, int halves, float *c, int64_t c_stride, const uint32_t *a,
         int64_t a_stride, const uint32_t *b, int64_t pairs, int cols,
         float beta, const PairsAhead *ahead)
 {
-	const char *line = ahead == NULL ? NULL : ahead->at;
-	int64_t step = ahead == NULL ? 0 : ahead->step;
-	int64_t skip = ahead == NULL ? 0 : ahead->jump - BF16_PAIRS * step;
-	int64_t until_line = ahead == NULL ? pairs + 1 : ahead->pairs;
-	int64_t until_skip = BF16_PAIRS;
+	Fetching fetching = begin_fetching(ahead, pairs);
+	const uint32_t *end = a + pairs;
+	const uint32_t *fetched = a + (rows < pairs ? rows : pairs);
+	const float *row = c;
 	Sums sum[TILE_ROWS][2];
 
 #pragma GCC unroll 14
 	for (int i = 0; i < rows; i++)
 		for (int h = 0; h < halves; h++)
-		{
 			sum[i][h] = no_sums();
-			_mm_prefetch(c + i * c_stride + 16 * h, _MM_HINT_T0);
-		}
-	for (int64_t p = 0; p < pairs; p++)
+	for (; a < fetched; a++, b += BF16_COLS, row += c_stride)
 	{
-		__m512i panel[2];
-
-		if (--until_line == 0)
-		{
-			_mm_prefetch(line, _MM_HINT_T1);
-			line += step;
-			until_line = ahead->pairs;
-			if (--until_skip == 0)
-			{
-				line += skip;
-				until_skip = BF16_PAIRS;
-			}
-		}
 		for (int h = 0; h < halves; h++)
-			panel[h] = _mm512_loadu_si512(b + 16 * h);
-#pragma GCC unroll 14
-		for (int i = 0; i < rows; i++)
-		{
-			__m512i pair = _mm512_set1_epi32((int) a[i * a_stride]);
-
-			for (int h = 0; h < halves; h++)
-				sum[i][h] = add_products(sum[i][h], pair, panel[h]);
-		}
-		a++;
-		b += BF16_COLS;
+			_mm_prefetch(row + 16 * h, _MM_HINT_T0);
+		add_pair(sum, rows, halves, a, a_stride, b, &fetching);
 	}
+	for (; a < end; a++, b += BF16_COLS)
+		add_pair(sum, rows, halves, a, a_stride, b, &fetching);
 #pragma GCC unroll 14
 	for (int i = 0; i < rows; i++)
 		for (int h = 0; h < halves; h++)
