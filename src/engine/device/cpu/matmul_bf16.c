@@ -250,6 +250,8 @@ multiply_block(const Part *part, int64_t strip, int64_t last, int64_t first_col,
 	const Product *product = part->product;
 	int64_t first_row = strip_row(part, strip);
 	int64_t pairs = round_up(depth, 2 * BF16_PAIRS) / 2;
+	/* Of the zeros behind them as few as can be. */
+	int64_t summed = round_up((depth + 1) / 2, product->kernels->step);
 	/* What earlier blocks of the sum left is kept. */
 	float beta = start == 0 ? product->beta : 1;
 
@@ -272,7 +274,7 @@ multiply_block(const Part *part, int64_t strip, int64_t last, int64_t first_col,
 			product->kernels->tile(
 				cpu_row(product->c, row) + column, product->c.stride,
 				part->rows + (row - first_row) * part->a_stride, part->a_stride,
-				panel, pairs, (int) (strip_row(part, s + 1) - row),
+				panel, summed, (int) (strip_row(part, s + 1) - row),
 				(int) least(BF16_COLS, cols - j), beta,
 				share_ahead(ahead, parts, pairs, each, last - 1 - s, &share));
 		}

@@ -58,6 +58,7 @@ typedef struct PairsAhead
 typedef struct PairKernels
 {
 	int rows; /* that are summed at once, at most */
+	int step; /* pairs that are summed are a multiple of it */
 	/* Behind the pairs of a row is the float that its whole numbers are to be
 	 * multiplied by, behind those of a panel one for each column. */
 	bool has_scales;

@@ -217,6 +217,7 @@ choose(void)
 		return;
 	chosen = *packing;
 	chosen.rows = ROWS;
+	chosen.step = TILE;
 	chosen.tile = tile;
 	is_chosen = multiplies_as_portable(&chosen);
 }

@@ -45,15 +45,6 @@ read_column_pairs(const float *source, int64_t stride, bool is_whole,
 	return _mm512_permutexvar_epi16(order, rounded);
 }
 
-/* Two numbers across, which are read soon: a page or so apart, so that nobody
- * else sees them coming. */
-AVX512_BF16_PART void
-fetch_column(const float *source, int64_t stride)
-{
-	_mm_prefetch(source, _MM_HINT_T0);
-	_mm_prefetch(source + stride, _MM_HINT_T0);
-}
-
 AVX512_BF16 static void
 rows_along(uint32_t *to, int64_t to_stride, const float *source, int64_t stride,
            int rows, int depth)
@@ -64,31 +55,32 @@ rows_along(uint32_t *to, int64_t to_stride, const float *source, int64_t stride,
 			                    read_pairs(source + i * stride + p, depth - p));
 }
 
+/* Up to 16 rows, and 32 numbers of which `depth` are there. */
+AVX512_BF16_PART void
+turn_rows(uint32_t *to, int64_t to_stride, const float *source, int64_t stride,
+          int rows, int depth)
+{
+	__mmask16 mask = lanes(rows);
+	__m512i block[16];
+
+	for (int q = 0; q < 16; q++, source += 2 * stride, depth -= 2)
+		block[q] = depth > 0
+		               ? read_column_pairs(source, stride, depth > 1, mask)
+		               : _mm512_setzero_si512();
+	transpose(block);
+	for (int j = 0; j < 16 && j < rows; j++)
+		_mm512_storeu_si512(to + j * to_stride, block[j]);
+}
+
+/* Source is read row by row, which processors see coming. */
 AVX512_BF16 static void
 rows_across(uint32_t *to, int64_t to_stride, const float *source,
             int64_t stride, int rows, int depth)
 {
-	__m512i block[16];
-
-	for (int i = 0; i < rows; i += 16)
-		for (int p = 0; p < depth; p += 32)
-		{
-			__mmask16 mask = lanes(rows - i);
-
-			for (int q = 0; q < 16; q++)
-			{
-				const float *at = source + (p + 2 * q) * stride + i;
-				int left = depth - p - 2 * q;
-
-				fetch_column(at + 16, stride);
-				block[q] = left > 0
-				               ? read_column_pairs(at, stride, left > 1, mask)
-				               : _mm512_setzero_si512();
-			}
-			transpose(block);
-			for (int j = 0; j < 16 && i + j < rows; j++)
-				_mm512_storeu_si512(to + (i + j) * to_stride + p / 2, block[j]);
-		}
+	for (int p = 0; p < depth; p += 32)
+		for (int i = 0; i < rows; i += 16)
+			turn_rows(to + i * to_stride + p / 2, to_stride,
+			          source + p * stride + i, stride, rows - i, depth - p);
 }
 
 AVX512_BF16 static void
@@ -120,14 +112,10 @@ panel_across(uint32_t *to, const float *source, int64_t stride, int cols,
 	int p = 0;
 
 	for (; p < depth; p += 2, source += 2 * stride, to += BF16_COLS)
-	{
-		fetch_column(source + BF16_COLS, stride);
-		fetch_column(source + BF16_COLS + 16, stride);
 		for (int half = 0; half < 2; half++)
 			_mm512_storeu_si512(to + 16 * half,
 			                    read_column_pairs(source + 16 * half, stride,
 			                                      p + 1 < depth, mask[half]));
-	}
 	for (; p % 32 != 0; p += 2, to += BF16_COLS)
 	{
 		_mm512_storeu_si512(to, _mm512_setzero_si512());
@@ -235,6 +223,7 @@ result(Sums sums, const uint32_t *row_end, const uint32_t *panel_end)
 
 static const PairKernels kernels = {
 	.rows = TILE_ROWS,
+	.step = 1,
 	.rows_along = rows_along,
 	.rows_across = rows_across,
 	.panel_along = panel_along,

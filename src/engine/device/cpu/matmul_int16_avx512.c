@@ -301,6 +301,7 @@ result(Sums sums, const uint32_t *row_end, const uint32_t *panel_end)
 
 static const PairKernels kernels = {
 	.rows = TILE_ROWS,
+	.step = BF16_PAIRS,
 	.has_scales = true,
 	.rows_along = rows_along,
 	.panel_along = panel_along,

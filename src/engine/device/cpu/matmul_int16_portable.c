@@ -156,6 +156,7 @@ tile(float *c, int64_t c_stride, const uint32_t *a, int64_t a_stride,
 
 const PairKernels int16_portable = {
 	.rows = ROWS,
+	.step = BF16_PAIRS,
 	.has_scales = true,
 	.rows_along = rows_along,
 	.panel_along = panel_along,

@@ -29,12 +29,9 @@ begin_fetching(const PairsAhead *ahead, int64_t pairs)
 {
 	if (ahead == NULL)
 		return (Fetching){.until_line = pairs + 1};
-	return (Fetching){ahead->at,
-	                  ahead->step,
-	                  ahead->jump - BF16_PAIRS * ahead->step,
-	                  ahead->pairs,
-	                  ahead->pairs,
-	                  BF16_PAIRS};
+	return (Fetching){
+		ahead->at,    ahead->step,  ahead->jump - BF16_PAIRS * ahead->step,
+		ahead->pairs, ahead->pairs, BF16_PAIRS};
 }
 
 /* One more pair of each row, and what is fetched meanwhile. */
