@@ -54,9 +54,9 @@ dropout_row(int64_t n, float *out, const float *x, float beta, float factor,
 
 	for (int64_t first = 0; first < n; first += PIECE)
 	{
-		/* On its way while others are drawn. */
+		/* On its way while others are drawn; out as well would be too much at
+		 * a time. */
 		cpu_fetch(x + first + AHEAD, PIECE);
-		cpu_fetch(out + first + AHEAD, PIECE);
 		draw(draws, origin, first);
 		dropout_piece(n - first < PIECE ? n - first : PIECE, out + first,
 		              x + first, beta, factor, dropped, draws);
