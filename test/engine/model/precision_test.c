@@ -11,19 +11,11 @@
 #include "responses.h"
 #include "weighted_sum.h"
 
-#include "device/cpu/matmul_bf16.h"
 #include "model/layers.h"
 #include "model/lora/lora.h"
 #include "model/pair.h"
 
 #define HHA_ROWS 64
-
-/* What responses may differ by: by bf16 ten times as much. */
-static double
-bound(double of_whole_numbers)
-{
-	return bf16_amx() != NULL ? 10 * of_whole_numbers : of_whole_numbers;
-}
 
 /* logp summed by sequence. */
 static void
@@ -127,7 +119,7 @@ golden_models_stay_near_fp32(void **state)
 		for (size_t p = 0; p < json_array_size(pairs); p++)
 			add_golden(arena, json_array_get(pairs, p), &batch);
 		check_responses(names[i], tiny_open(arena, device, directory), &batch,
-		                bound(0.02));
+		                0.02);
 		arena_destroy(arena);
 	}
 }
@@ -226,7 +218,7 @@ stories260k_stays_near_fp32(void **state)
 	Arena *arena = arena_create();
 	bool is_there =
 		check_hha(arena, "stories260K",
-	              test_shared_path(arena, "models/stories260K"), bound(0.05));
+	              test_shared_path(arena, "models/stories260K"), 0.05);
 
 	(void) state;
 	arena_destroy(arena);
@@ -238,8 +230,8 @@ static void
 smollm2_stays_within_a_tenth_of_fp32(void **state)
 {
 	Arena *arena = arena_create();
-	bool is_there = check_hha(
-		arena, "SmolLM2", test_environment("ALOL_SMOLLM2", NULL), bound(0.1));
+	bool is_there = check_hha(arena, "SmolLM2",
+	                          test_environment("ALOL_SMOLLM2", NULL), 0.1);
 
 	(void) state;
 	arena_destroy(arena);

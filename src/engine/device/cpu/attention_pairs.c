@@ -9,6 +9,14 @@
 /* From a row of `left` to the next one, beside its pairs. */
 #define ROW_REST BF16_PAIRS
 
+/* Tiles of AMX are too large for attention's, and the processors that have it
+ * do AVX512-BF16 more slowly than fp32. */
+static const PairKernels *
+choose_kernels(void)
+{
+	return bf16_amx() == NULL ? bf16_avx512() : NULL;
+}
+
 AttentionPairs
 attention_pairs(const Device *device, const AttentionTask *task)
 {
@@ -16,7 +24,7 @@ attention_pairs(const Device *device, const AttentionTask *task)
 		device->products == DTYPE_BF16 && task->shape->relative == NULL;
 
 	return (AttentionPairs){
-		.kernels = is_rounded ? bf16_avx512() : NULL,
+		.kernels = is_rounded ? choose_kernels() : NULL,
 		.columns = padded(task->width, BF16_COLS) / BF16_COLS,
 		.depth = padded(task->shape->head_dim, 2 * BF16_PAIRS) / 2,
 		.row_pairs = padded(most_rows(task), 2 * BF16_PAIRS) / 2};

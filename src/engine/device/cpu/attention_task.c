@@ -26,11 +26,9 @@ static const AttentionTiles *
 choose_tiles(void)
 {
 #ifdef __x86_64__
-	const char *isa = cpu_isa();
-
-	if (strncmp(isa, "avx512", 6) == 0)
+	if (cpu_vectors() == VECTORS_AVX512)
 		return &attention_tiles_avx512;
-	if (strcmp(isa, "avx2") == 0)
+	if (cpu_vectors() == VECTORS_AVX2)
 		return &attention_tiles_avx2;
 #endif
 	return &attention_tiles_portable;

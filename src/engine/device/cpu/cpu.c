@@ -228,18 +228,35 @@ static const Device operations = {
 	.adamw_coded = cpu_adamw_coded,
 };
 
+CpuVectors
+cpu_vectors(void)
+{
+#ifdef __x86_64__
+	if (__builtin_cpu_supports("avx512f") &&
+	    __builtin_cpu_supports("avx512bw") &&
+	    __builtin_cpu_supports("avx512dq") &&
+	    __builtin_cpu_supports("avx512vl"))
+		return VECTORS_AVX512;
+	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+		return VECTORS_AVX2;
+#endif
+	return VECTORS_PORTABLE;
+}
+
 const char *
 cpu_isa(void)
 {
-#ifdef __x86_64__
-	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw"))
-		return bf16_amx() != NULL      ? "amx_bf16"
-		       : bf16_avx512() != NULL ? "avx512_bf16"
-		                               : "avx512";
-	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-		return "avx2";
-#endif
-	return "generic";
+	switch (cpu_vectors())
+	{
+		case VECTORS_AVX512:
+			return bf16_amx() != NULL      ? "amx_bf16"
+			       : bf16_avx512() != NULL ? "avx512_bf16"
+			                               : "avx512";
+		case VECTORS_AVX2:
+			return "avx2";
+		default:
+			return "generic";
+	}
 }
 
 /*

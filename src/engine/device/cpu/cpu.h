@@ -65,6 +65,17 @@ typedef struct CpuDevice
 	CpuHelpers *helpers; /* helpers.c */
 } CpuDevice;
 
+/* The widest vectors that kernels are written for and this machine has,
+ * whatever else it has beside them. */
+typedef enum CpuVectors
+{
+	VECTORS_PORTABLE,
+	VECTORS_AVX2,  /* and FMA: x86-64-v3 */
+	VECTORS_AVX512 /* x86-64-v4 */
+} CpuVectors;
+
+extern CpuVectors cpu_vectors(void);
+
 /* Keeps the first failure for sync. */
 extern void cpu_fail(Device *device, FailureCode code, const char *what);
 

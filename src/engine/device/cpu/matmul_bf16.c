@@ -76,12 +76,11 @@ bf16_native(void)
 const PairKernels *
 bf16_kernels(bool is_forward)
 {
-	const PairKernels *native = bf16_native();
-	const PairKernels *whole = int16_avx512();
+	const PairKernels *native = is_forward ? int16_avx512() : bf16_native();
 
-	if (is_forward && bf16_amx() == NULL)
-		return whole != NULL ? whole : &int16_portable;
-	return native != NULL ? native : &bf16_portable;
+	if (native != NULL)
+		return native;
+	return is_forward ? &int16_portable : &bf16_portable;
 }
 
 /* The first row of a strip; all are of about the same height. */

@@ -29,7 +29,7 @@
 /* The number of the form of weights that are packed as a whole: to be raised
  * with every change of what cpu_pack() fills.  Such weights lie in files that
  * older engines have made. */
-#define BF16_PACKING 3
+#define BF16_PACKING 4
 
 /* Rounded, a vector of at most 1024 numbers is longer by 16 at most, and two
  * of them have a product below 2^31. */
@@ -100,11 +100,8 @@ extern const PairKernels *bf16_amx(void);
 /* The fastest of this machine that are not portable, or NULL. */
 extern const PairKernels *bf16_native(void);
 
-/*
- * What products are computed with.  Gradients are rounded to bf16, which any
- * range of them suits.  The way forward has whole numbers, which are nearer,
- * but where AMX multiplies bf16 several times as fast.
- */
+/* What products are computed with.  Gradients are rounded to bf16, which any
+ * range of them suits; the way forward has whole numbers, which are nearer. */
 extern const PairKernels *bf16_kernels(bool is_forward);
 
 /* Whole numbers: for any machine, and by AVX512-VNNI or NULL. */

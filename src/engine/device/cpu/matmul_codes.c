@@ -23,14 +23,13 @@ kernels(void)
 	return native != NULL ? native : &codes_portable;
 }
 
-/* AMX multiplies numbers rounded to bf16 several times as fast. */
 bool
 cpu_takes_codes(const Matrix *w)
 {
 	const Tensor *stored = &w->tensor;
 
-	return bf16_amx() == NULL && !w->transposed &&
-	       quant_has_codes(stored->dtype) && stored->cols % QUANT_CODES == 0 &&
+	return !w->transposed && quant_has_codes(stored->dtype) &&
+	       stored->cols % QUANT_CODES == 0 &&
 	       stored->stride % dtype_block(stored->dtype) == 0;
 }
 

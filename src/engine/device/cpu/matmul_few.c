@@ -20,11 +20,9 @@ const DotKernels *
 cpu_dot_kernels(void)
 {
 #ifdef __x86_64__
-	const char *isa = cpu_isa();
-
-	if (strncmp(isa, "avx512", 6) == 0)
+	if (cpu_vectors() == VECTORS_AVX512)
 		return &dots_avx512;
-	if (strcmp(isa, "avx2") == 0)
+	if (cpu_vectors() == VECTORS_AVX2)
 		return &dots_avx2;
 #endif
 	return &dots_portable;
