@@ -1,26 +1,30 @@
 /*
  * amx_emulated.h
- *		The AMX instructions that matmul_bf16_amx.c uses, in plain C: so its
- *		code runs, checked, where the processor has no AMX.
+ *		Our kernels by AMX, with their instructions in plain C: so they run,
+ *		checked, where the processor has no AMX.  A program that includes this
+ *		has a CPU backend that takes them for its own.
  *
  * By the Intel 64 and IA-32 Architectures Software Developer's Manual, volume
- * 2: LDTILECFG, TILELOADD, TILESTORED, TILEZERO, TDPBF16PS, TILERELEASE.  What
+ * 2: LDTILECFG, TILELOADD, TILESTORED, TILEZERO, TDPBF16PS,
+ * TDPBSSD, TILERELEASE.  What
  * would raise an exception there fails the test here.
  */
 #pragma once
 
 #include "testing.h"
 
+#include <cpuid.h>
 #include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #define TILE_BYTES 1024
 
-static uint8_t amx_data[8][TILE_BYTES];
-static uint8_t amx_rows[8];
-static uint16_t amx_row_bytes[8];
-static bool amx_is_configured;
+static _Thread_local uint8_t amx_data[8][TILE_BYTES];
+static _Thread_local uint8_t amx_rows[8];
+static _Thread_local uint16_t amx_row_bytes[8];
+static _Thread_local bool amx_is_configured;
 /* A fault of the processor's, for tests of what finds it. */
 static bool amx_drops_last_pair;
 
@@ -85,17 +89,23 @@ amx_widened(const uint8_t *at)
 }
 
 static inline void
-amx_multiply(int sums, int left, int right)
+amx_check_factors(int sums, int left, int right)
 {
-	int pairs = amx_row_bytes[left] / 4;
-
 	assert_true(amx_is_configured);
 	assert_true(sums != left && sums != right && left != right);
 	assert_int_equal(amx_rows[sums], amx_rows[left]);
 	assert_int_equal(amx_row_bytes[sums], amx_row_bytes[right]);
-	assert_int_equal(amx_rows[right], pairs);
+	assert_int_equal(amx_rows[right], amx_row_bytes[left] / 4);
 	assert_int_equal(amx_row_bytes[left] % 4, 0);
 	assert_int_equal(amx_row_bytes[right] % 4, 0);
+}
+
+static inline void
+amx_multiply(int sums, int left, int right)
+{
+	int pairs = amx_row_bytes[left] / 4;
+
+	amx_check_factors(sums, left, right);
 	for (int i = 0; i < amx_rows[sums]; i++)
 		for (int j = 0; j < amx_row_bytes[sums] / 4; j++)
 		{
@@ -115,15 +125,53 @@ amx_multiply(int sums, int left, int right)
 		}
 }
 
+static inline void
+amx_multiply_bytes(int sums, int left, int right)
+{
+	int fours = amx_row_bytes[left] / 4 - amx_drops_last_pair;
+
+	amx_check_factors(sums, left, right);
+	for (int i = 0; i < amx_rows[sums]; i++)
+		for (int j = 0; j < amx_row_bytes[sums] / 4; j++)
+		{
+			uint8_t *at = amx_data[sums] + 64 * i + 4 * j;
+			int32_t sum;
+
+			memcpy(&sum, at, sizeof(sum));
+			for (int k = 0; k < 4 * fours; k++)
+				sum += (int8_t) amx_data[left][64 * i + k] *
+				       (int8_t) amx_data[right][64 * (k / 4) + 4 * j + k % 4];
+			memcpy(at, &sum, sizeof(sum));
+		}
+}
+
 #undef _tile_loadconfig
 #undef _tile_zero
 #undef _tile_loadd
 #undef _tile_stored
 #undef _tile_dpbf16ps
+#undef _tile_dpbssd
 #undef _tile_release
 #define _tile_loadconfig(from) amx_configure(from)
 #define _tile_zero(tile) amx_zero(tile)
 #define _tile_loadd(tile, base, stride) amx_load(tile, base, stride)
 #define _tile_stored(tile, base, stride) amx_store(tile, base, stride)
 #define _tile_dpbf16ps(sums, left, right) amx_multiply(sums, left, right)
+#define _tile_dpbssd(sums, left, right) amx_multiply_bytes(sums, left, right)
 #define _tile_release() ((void) (amx_is_configured = false))
+
+/* The system grants what it is asked for, and the processor has it. */
+static inline long
+amx_granted(long call, long request, long what)
+{
+	assert_int_equal(call, SYS_arch_prctl);
+	assert_int_equal(request, 0x1023);
+	assert_int_equal(what, 18);
+	return 0;
+}
+
+#define syscall(call, request, what) amx_granted(call, request, what)
+#define __get_cpuid_count(leaf, part, a, b, c, d)                              \
+	(*(a) = *(b) = *(c) = *(d) = ~0u, true)
+
+#include "device/cpu/matmul_amx.c"

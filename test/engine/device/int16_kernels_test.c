@@ -13,10 +13,11 @@
 #define LONGEST 1024 /* of a block of a sum */
 #define STRIDE 1027
 #define COLUMN_STRIDE 37 /* across */
-#define PAIRS (LONGEST / 2 + BF16_PAIRS)
+#define PAIRS (LONGEST + BF16_PAIRS)
 #define TILE_ROWS 14
 
-static const PairKernels *kinds[2] = {&int16_portable};
+#define KINDS 3
+static const PairKernels *kinds[KINDS] = {&int16_portable};
 static float rows[TILE_ROWS * STRIDE];
 static float columns[BF16_COLS * STRIDE];
 static uint32_t packed_rows[TILE_ROWS * PAIRS];
@@ -27,6 +28,7 @@ find_native(void **state)
 {
 	(void) state;
 	kinds[1] = int16_avx512();
+	kinds[2] = int16_amx();
 	return 0;
 }
 
@@ -50,45 +52,77 @@ pack(const PairKernels *kernels, int depth)
 	return (depth + 31) / 32 * 16;
 }
 
-/* Of a row and a column: the product, and the product of their lengths. */
-static double
-exact(int i, int j, int depth, double *lengths)
+/* out[TILE_ROWS][BF16_COLS] of what is packed. */
+static void
+multiply(const PairKernels *kernels, float *out, int64_t pairs)
 {
-	double sum = 0, row = 0, column = 0;
-
-	for (int p = 0; p < depth; p++)
-	{
-		double a = rows[i * STRIDE + p];
-		double b = columns[j * STRIDE + p];
-
-		sum += a * b;
-		row += a * a;
-		column += b * b;
-	}
-	*lengths = sqrt(row) * sqrt(column);
-	return sum;
+	if (kernels->begin != NULL)
+		kernels->begin(TILE_ROWS);
+	kernels->tile(out, BF16_COLS, packed_rows, PAIRS, panel, pairs, TILE_ROWS,
+	              BF16_COLS, 0, NULL);
+	if (kernels->end != NULL)
+		kernels->end();
 }
 
-/* Every number of a tile, by both kernels. */
+static double
+length(const float *vector, int depth)
+{
+	double squares = 0;
+
+	for (int p = 0; p < depth; p++)
+		squares += (double) vector[p] * (double) vector[p];
+	return sqrt(squares);
+}
+
+static double
+largest(const float *vector, int depth)
+{
+	double most = 0;
+
+	for (int p = 0; p < depth; p++)
+		most = fmax(most, fabs((double) vector[p]));
+	return most;
+}
+
+/* What a product of a row and a column may be off by: each number is by half a
+ * unit at most, and AMX leaves out products of 128 units by as many. */
+static double
+tolerance(const PairKernels *kernels, const float *row, const float *column,
+          int depth)
+{
+	double lengths = length(row, depth) * length(column, depth);
+	double unit = largest(row, depth) / INT16_SPLIT_LIMITS.most;
+	double column_unit = largest(column, depth) / INT16_SPLIT_LIMITS.most;
+
+	if (kernels->row_size == 1)
+		return lengths * (sqrt(depth) / INT16_LENGTH + 1e-6);
+	return sqrt(depth) / 2 *
+	           (length(row, depth) * column_unit +
+	            length(column, depth) * unit) +
+	       depth * 128 * 128 * unit * column_unit + 1e-6 * lengths;
+}
+
+/* Every number of a tile, by all kernels. */
 static void
 check_tile(int depth)
 {
-	for (int kind = 0; kind < 2 && kinds[kind] != NULL; kind++)
+	for (int kind = 0; kind < KINDS && kinds[kind] != NULL; kind++)
 	{
 		float out[TILE_ROWS * BF16_COLS];
 		int64_t pairs = pack(kinds[kind], depth);
 
-		kinds[kind]->tile(out, BF16_COLS, packed_rows, PAIRS, panel, pairs,
-		                  TILE_ROWS, BF16_COLS, 0, NULL);
+		multiply(kinds[kind], out, pairs);
 		for (int i = 0; i < TILE_ROWS; i++)
 			for (int j = 0; j < BF16_COLS; j++)
 			{
-				double lengths;
-				double sum = exact(i, j, depth, &lengths);
+				const float *row = rows + i * STRIDE;
+				const float *column = columns + j * STRIDE;
+				double sum = 0;
 
-				/* Each number of either is off by half a unit at most. */
+				for (int p = 0; p < depth; p++)
+					sum += (double) row[p] * (double) column[p];
 				assert_near(out[i * BF16_COLS + j], sum,
-				            lengths * (sqrt(depth) / INT16_LENGTH + 1e-6));
+				            tolerance(kinds[kind], row, column, depth));
 			}
 	}
 }
@@ -171,7 +205,7 @@ numbers_that_are_not_finite_give_nan(void **state)
 	static const float broken[] = {NAN, INFINITY, -INFINITY};
 
 	(void) state;
-	for (int kind = 0; kind < 2 && kinds[kind] != NULL; kind++)
+	for (int kind = 0; kind < KINDS && kinds[kind] != NULL; kind++)
 		for (int b = 0; b < 3; b++)
 		{
 			float out[TILE_ROWS * BF16_COLS];
@@ -181,13 +215,22 @@ numbers_that_are_not_finite_give_nan(void **state)
 			rows[2 * STRIDE + 50] = broken[b];
 			columns[30 * STRIDE + 99] = broken[b];
 			pairs = pack(kinds[kind], 100);
-			kinds[kind]->tile(out, BF16_COLS, packed_rows, PAIRS, panel, pairs,
-			                  TILE_ROWS, BF16_COLS, 0, NULL);
+			multiply(kinds[kind], out, pairs);
 			for (int i = 0; i < TILE_ROWS; i++)
 				for (int j = 0; j < BF16_COLS; j++)
 					assert_int_equal(isnan(out[i * BF16_COLS + j]),
 					                 i == 2 || j == 30);
 		}
+}
+
+/* As it was before AMX's panels split it. */
+static int
+whole_number_of(const PairKernels *kernels, uint32_t packed)
+{
+	int16_t number = (int16_t) packed;
+
+	return kernels->row_size == 1 ? number
+	                              : (int16_t) (number - ((number & 0x80) << 1));
 }
 
 /* Columns that lie across are packed as those that lie along. */
@@ -204,7 +247,7 @@ storage_order_makes_no_difference(void **state)
 	for (int p = 0; p < LONGEST; p++)
 		for (int j = 0; j < BF16_COLS; j++)
 			across[p * COLUMN_STRIDE + j] = columns[j * STRIDE + p];
-	for (int kind = 0; kind < 2 && kinds[kind] != NULL; kind++)
+	for (int kind = 0; kind < KINDS && kinds[kind] != NULL; kind++)
 		for (int depth = 1; depth < 200; depth += 33)
 			for (int cols = 1; cols <= BF16_COLS; cols += 5)
 			{
@@ -225,8 +268,10 @@ storage_order_makes_no_difference(void **state)
 						            1e-6 * fabs((double) scale[0]));
 					else
 						for (int half = 0; half < 32; half += 16)
-							assert_near((int16_t) (other[i] >> half),
-							            (int16_t) (panel[i] >> half), 1);
+							assert_near(
+								whole_number_of(kinds[kind], other[i] >> half),
+								whole_number_of(kinds[kind], panel[i] >> half),
+								1);
 				}
 			}
 }
@@ -245,11 +290,11 @@ company_makes_no_difference(void **state)
 	columns[15 * STRIDE] = NAN;
 	for (int p = 0; p < STRIDE; p++)
 		columns[20 * STRIDE + p] *= 1e-30f;
-	for (int kind = 0; kind < 2 && kinds[kind] != NULL; kind++)
+	for (int kind = 0; kind < KINDS && kinds[kind] != NULL; kind++)
 		for (int depth = 1; depth < 200; depth += 33)
 			for (int count = 1; count <= BF16_COLS; count++)
 			{
-				int pairs = (depth + 31) / 32 * 16;
+				int pairs = (depth + 31) / 32 * 16 * kinds[kind]->row_size;
 
 				kinds[kind]->rows_along(many, PAIRS, columns, STRIDE, count,
 				                        depth);

@@ -9,9 +9,9 @@
 /* From a row of `left` to the next one, beside its pairs. */
 #define ROW_REST BF16_PAIRS
 
-/* AMX, set up anew for each tile, would gain nothing on attention's short sums;
- * and where there is AMX, AVX512-BF16 is slow: a fourth of AVX512-VNNI's speed
- * (Xeon, family 6, model 207), of which fp32 has half. */
+/* AMX's tiles are emptied through memory, which attention's short sums would
+ * wait for; and where there is AMX, AVX512-BF16 is slow: a fourth of
+ * AVX512-VNNI's speed (Xeon, family 6, model 207), of which fp32 has half. */
 static const PairKernels *
 choose_kernels(void)
 {

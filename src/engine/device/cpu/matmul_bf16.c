@@ -15,7 +15,8 @@
 #include "device/cpu/matmul.h"
 #include "device/cpu/panels.h"
 
-/* Pairs of all packed panels and of packed rows: 2 MiB and 256 KiB. */
+/* Pairs of all packed panels and of packed rows: 2 MiB and 256 KiB; twice that
+ * of rows which have them twice, as AMX comes with 2 MiB of cache a core. */
 #define PANEL_PAIRS (1 << 19)
 #define ROW_PAIRS (1 << 16)
 
@@ -76,8 +77,10 @@ bf16_native(void)
 const PairKernels *
 bf16_kernels(bool is_forward)
 {
-	const PairKernels *native = is_forward ? int16_avx512() : bf16_native();
+	const PairKernels *native = is_forward ? int16_amx() : bf16_native();
 
+	if (is_forward && native == NULL)
+		native = int16_avx512();
 	if (native != NULL)
 		return native;
 	return is_forward ? &int16_portable : &bf16_portable;
@@ -100,7 +103,7 @@ find_held(Part *part)
 
 	if (product->a_is_along && rows == product->c.rows)
 		part->held = held_rows(product->device, &product->a, product->kernels,
-		                       (size_t) (blocks * rows * part->a_stride),
+		                       (size_t) ((blocks * rows + 1) * part->a_stride),
 		                       &part->is_held);
 }
 
@@ -124,7 +127,7 @@ begin_part(Part *part)
 		b->packed == NULL && part->strips * height * pairs <= ROW_PAIRS_IN_TURN;
 	/* Rows a multiple of a page apart would fight for places in the cache;
 	 * and the first place behind them is for a scale. */
-	part->a_stride = pairs + BF16_PAIRS;
+	part->a_stride = pairs * kernels->row_size + BF16_PAIRS;
 	part->block = part->in_turn
 	                  ? part->strips
 	                  : least(part->strips, ROW_PAIRS / pairs / height);
@@ -254,6 +257,8 @@ multiply_block(const Part *part, int64_t strip, int64_t last, int64_t first_col,
 	/* What earlier blocks of the sum left is kept. */
 	float beta = start == 0 ? product->beta : 1;
 
+	if (product->kernels->begin != NULL)
+		product->kernels->begin((int) (strip_row(part, strip + 1) - first_row));
 	for (int64_t j = 0; j < cols; j += BF16_COLS)
 	{
 		int64_t column = first_col + j;
@@ -278,6 +283,8 @@ multiply_block(const Part *part, int64_t strip, int64_t last, int64_t first_col,
 				share_ahead(ahead, parts, pairs, each, last - 1 - s, &share));
 		}
 	}
+	if (product->kernels->end != NULL)
+		product->kernels->end();
 }
 
 static void

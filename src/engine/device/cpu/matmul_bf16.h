@@ -17,6 +17,7 @@
  */
 #pragma once
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -29,7 +30,7 @@
 /* The number of the form of weights that are packed as a whole: to be raised
  * with every change of what cpu_pack() fills.  Such weights lie in files that
  * older engines have made. */
-#define BF16_PACKING 4
+#define BF16_PACKING 5
 
 /* Rounded, a vector of at most 1024 numbers is longer by 16 at most, and two
  * of them have a product below 2^31. */
@@ -57,11 +58,17 @@ typedef struct PairsAhead
  */
 typedef struct PairKernels
 {
-	int rows; /* that are summed at once, at most */
-	int step; /* pairs that are summed are a multiple of it */
+	int rows;     /* that are summed at once, at most */
+	int step;     /* pairs that are summed are a multiple of it */
+	int row_size; /* pairs that a row takes for each of them */
 	/* Behind the pairs of a row is the float that its whole numbers are to be
 	 * multiplied by, behind those of a panel one for each column. */
 	bool has_scales;
+	/* NULL, or what is called on the thread before tiles of at most so many
+	 * rows, and behind the last of them.  Tiles may read a row more than they
+	 * have of these. */
+	void (*begin)(int rows);
+	void (*end)(void);
 	/* to[rows][to_stride] pairs */
 	void (*rows_along)(uint32_t *to, int64_t to_stride, const float *source,
 	                   int64_t stride, int rows, int depth);
@@ -104,10 +111,36 @@ extern const PairKernels *bf16_native(void);
  * range of them suits; the way forward has whole numbers, which are nearer. */
 extern const PairKernels *bf16_kernels(bool is_forward);
 
-/* Whole numbers: for any machine, and by AVX512-VNNI or NULL. */
+/* Whole numbers: for any machine; by AVX512-VNNI, or NULL. */
 extern const PairKernels int16_portable;
 extern const PairKernels *int16_avx512(void);
 
+/*
+ * Whole numbers by AMX, or NULL.  A number is 256 times its upper byte and the
+ * lower one, both with a sign, so panels have 1 more in the upper byte where
+ * the lower one is negative.  Rows have their pairs twice, in turns of
+ * BF16_PAIRS: with bytes exchanged, and with 0 for lower ones, which a panel's
+ * bytes make the two sums of.  The product of both lower bytes is left out;
+ * vectors are scaled by their largest number, and their lengths do not matter.
+ */
+extern const PairKernels *int16_amx(void);
+
+/* How its factors are packed, by AVX512-VNNI; NULL without it.  It has no
+ * tile. */
+extern const PairKernels *int16_split_avx512(void);
+
+/* What vectors of whole numbers are scaled to at most. */
+typedef struct Int16Limits
+{
+	float length;
+	float most; /* of the largest number's magnitude */
+} Int16Limits;
+
+#define INT16_LIMITS ((Int16Limits){INT16_LENGTH, INT16_MAX})
+/* Its upper byte is 127 as long as the lower one has no more. */
+#define INT16_SPLIT_LIMITS ((Int16Limits){INFINITY, 127 * 256 + 127})
+
 /* What numbers source[p * step] are multiplied by before they are rounded to
  * whole ones: 0 where all are 0, NaN where one is not finite. */
-extern float int16_factor(const float *source, int64_t step, int depth);
+extern float int16_factor(const float *source, int64_t step, int depth,
+                          Int16Limits limits);

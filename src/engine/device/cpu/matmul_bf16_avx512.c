@@ -224,6 +224,7 @@ result(Sums sums, const uint32_t *row_end, const uint32_t *panel_end)
 static const PairKernels kernels = {
 	.rows = TILE_ROWS,
 	.step = 1,
+	.row_size = 1,
 	.rows_along = rows_along,
 	.rows_across = rows_across,
 	.panel_along = panel_along,

@@ -148,6 +148,7 @@ tile(float *c, int64_t c_stride, const uint32_t *a, int64_t a_stride,
 const PairKernels bf16_portable = {
 	.rows = ROWS,
 	.step = 1,
+	.row_size = 1,
 	.rows_along = rows_along,
 	.rows_across = rows_across,
 	.panel_along = panel_along,

@@ -1,7 +1,8 @@
 /*
  * matmul_int16_avx512.c
  *		Products of whole numbers of 16 bits by AVX512-VNNI: vpdpwssd adds the
- *		products of 16 pairs to 16 sums.
+ *		products of 16 pairs to 16 sums.  And how factors are packed, for it
+ *		and for AMX (`is_split`, a constant).
  */
 #include "device/cpu/matmul_bf16.h"
 
@@ -93,26 +94,29 @@ unpack_high(__m512 a, __m512 b)
  * numbers are `step` apart. */
 VNNI_PART void
 make_factors(float factor[16], __m512 squares, __m512 most, const float *source,
-             int64_t stride, int64_t step, int count, int depth)
+             int64_t stride, int64_t step, int count, int depth, bool is_split)
 {
+	Int16Limits limits = is_split ? INT16_SPLIT_LIMITS : INT16_LIMITS;
 	__mmask16 is_usual =
 		_mm512_cmp_ps_mask(squares, _mm512_set1_ps(SQUARES_LEAST), _CMP_GE_OQ) &
 		_mm512_cmp_ps_mask(squares, _mm512_set1_ps(SQUARES_MOST), _CMP_LE_OQ);
 
 	_mm512_storeu_ps(
-		factor, _mm512_min_ps(_mm512_div_ps(_mm512_set1_ps(INT16_LENGTH),
-	                                        _mm512_sqrt_ps(squares)),
-	                          _mm512_div_ps(_mm512_set1_ps(INT16_MAX), most)));
+		factor,
+		_mm512_min_ps(_mm512_div_ps(_mm512_set1_ps(limits.length),
+	                                _mm512_sqrt_ps(squares)),
+	                  _mm512_div_ps(_mm512_set1_ps(limits.most), most)));
 	for (int i = 0; i < 16; i++)
 		if (!(is_usual >> i & 1))
-			factor[i] =
-				i < count ? int16_factor(source + i * stride, step, depth) : 0;
+			factor[i] = i < count ? int16_factor(source + i * stride, step,
+			                                     depth, limits)
+			                      : 0;
 }
 
 /* int16_factor() of 16 rows, 0 behind the first `rows`. */
-VNNI static void
+VNNI_PART void
 factors_along(float factor[16], const float *source, int64_t stride, int rows,
-              int depth)
+              int depth, bool is_split)
 {
 	__m512 squares[16], most[16];
 
@@ -123,7 +127,8 @@ factors_along(float factor[16], const float *source, int64_t stride, int rows,
 			squares[i] = most[i] = _mm512_setzero_ps();
 	FOLD(squares, _mm512_add_ps);
 	FOLD(most, _mm512_max_ps);
-	make_factors(factor, squares[0], most[0], source, stride, 1, rows, depth);
+	make_factors(factor, squares[0], most[0], source, stride, 1, rows, depth,
+	             is_split);
 }
 
 /* 32 numbers as pairs of whole ones.  What a factor of NaN makes of them does
@@ -169,6 +174,38 @@ read_column_pairs(const float *source, int64_t stride, int depth, int cols,
 		_mm512_slli_epi32(high_whole, 16));
 }
 
+/* One more in the upper byte where the lower one is negative. */
+VNNI_PART __m512i
+split(__m512i numbers)
+{
+	__m512i sign = _mm512_and_si512(numbers, _mm512_set1_epi16(0x80));
+
+	return _mm512_add_epi16(numbers, _mm512_slli_epi16(sign, 1));
+}
+
+/* 16 pairs of a row. */
+VNNI_PART void
+put_row_pairs(uint32_t *to, __m512i pairs, bool is_split)
+{
+	if (is_split)
+	{
+		pairs = split(pairs);
+		_mm512_storeu_si512(
+			to + BF16_PAIRS,
+			_mm512_andnot_si512(_mm512_set1_epi16(0xff), pairs));
+		pairs = _mm512_or_si512(_mm512_slli_epi16(pairs, 8),
+		                        _mm512_srli_epi16(pairs, 8));
+	}
+	_mm512_storeu_si512(to, pairs);
+}
+
+/* Pairs of 16 columns. */
+VNNI_PART void
+put_panel_pairs(uint32_t *to, __m512i pairs, bool is_split)
+{
+	_mm512_storeu_si512(to, is_split ? split(pairs) : pairs);
+}
+
 /* What takes 16 factors back. */
 VNNI_PART __m512
 scales_of(const float factor[16])
@@ -181,11 +218,12 @@ scales_of(const float factor[16])
 	                          factors);
 }
 
-VNNI static void
-rows_along(uint32_t *to, int64_t to_stride, const float *source, int64_t stride,
-           int rows, int depth)
+VNNI_PART void
+pack_rows_along(uint32_t *to, int64_t to_stride, const float *source,
+                int64_t stride, int rows, int depth, bool is_split)
 {
-	int pairs = (depth + 31) / 32 * 16;
+	int size = is_split ? 2 : 1;
+	int pairs = (depth + 31) / 32 * 16 * size;
 	float factor[16];
 	float scale[16];
 
@@ -195,20 +233,20 @@ rows_along(uint32_t *to, int64_t to_stride, const float *source, int64_t stride,
 
 		if (i % 16 == 0)
 		{
-			factors_along(factor, source, stride, rows - i, depth);
+			factors_along(factor, source, stride, rows - i, depth, is_split);
 			_mm512_storeu_ps(scale, scales_of(factor));
 		}
 		factors = _mm512_set1_ps(factor[i % 16]);
 		for (int p = 0; p < depth; p += 32)
-			_mm512_storeu_si512(to + p / 2,
-			                    read_pairs(source + p, depth - p, factors));
+			put_row_pairs(to + p / 2 * size,
+			              read_pairs(source + p, depth - p, factors), is_split);
 		__builtin_memcpy(to + pairs, &scale[i % 16], sizeof(float));
 	}
 }
 
-VNNI static void
-panel_along(uint32_t *to, const float *source, int64_t stride, int cols,
-            int depth)
+VNNI_PART void
+pack_panel_along(uint32_t *to, const float *source, int64_t stride, int cols,
+                 int depth, bool is_split)
 {
 	int pairs = (depth + 31) / 32 * 16;
 	float factor[16];
@@ -216,7 +254,7 @@ panel_along(uint32_t *to, const float *source, int64_t stride, int cols,
 
 	for (int half = 0; half < BF16_COLS; half += 16)
 	{
-		factors_along(factor, source, stride, cols - half, depth);
+		factors_along(factor, source, stride, cols - half, depth, is_split);
 		_mm512_storeu_ps((float *) to + pairs * BF16_COLS, scales_of(factor));
 		for (int p = 0; p < depth; p += 32)
 		{
@@ -227,7 +265,8 @@ panel_along(uint32_t *to, const float *source, int64_t stride, int cols,
 				               : _mm512_setzero_si512();
 			transpose(block);
 			for (int q = 0; q < 16; q++)
-				_mm512_storeu_si512(to + (p / 2 + q) * BF16_COLS, block[q]);
+				put_panel_pairs(to + (p / 2 + q) * BF16_COLS, block[q],
+				                is_split);
 		}
 		source += 16 * stride;
 		to += 16;
@@ -237,7 +276,7 @@ panel_along(uint32_t *to, const float *source, int64_t stride, int cols,
 /* int16_factor() of `cols` of 16 columns. */
 VNNI_PART void
 factors_across(float factor[16], const float *source, int64_t stride, int cols,
-               int depth)
+               int depth, bool is_split)
 {
 	__m512 squares = _mm512_setzero_ps();
 	__m512 most = _mm512_setzero_ps();
@@ -245,12 +284,13 @@ factors_across(float factor[16], const float *source, int64_t stride, int cols,
 	for (int p = 0; p < depth; p++)
 		look_at(_mm512_maskz_loadu_ps(lanes(cols), source + p * stride),
 		        &squares, &most);
-	make_factors(factor, squares, most, source, 1, stride, cols, depth);
+	make_factors(factor, squares, most, source, 1, stride, cols, depth,
+	             is_split);
 }
 
-VNNI static void
-panel_across(uint32_t *to, const float *source, int64_t stride, int cols,
-             int depth)
+VNNI_PART void
+pack_panel_across(uint32_t *to, const float *source, int64_t stride, int cols,
+                  int depth, bool is_split)
 {
 	int padded = (depth + 31) / 32 * 32;
 
@@ -258,17 +298,40 @@ panel_across(uint32_t *to, const float *source, int64_t stride, int cols,
 	{
 		float factor[16];
 
-		factors_across(factor, source + half, stride, cols - half, depth);
+		factors_across(factor, source + half, stride, cols - half, depth,
+		               is_split);
 		for (int p = 0; p < padded; p += 2)
-			_mm512_storeu_si512(to + p / 2 * BF16_COLS + half,
-			                    read_column_pairs(source + p * stride + half,
-			                                      stride, depth - p,
-			                                      p < depth ? cols - half : 0,
-			                                      _mm512_loadu_ps(factor)));
+			put_panel_pairs(to + p / 2 * BF16_COLS + half,
+			                read_column_pairs(source + p * stride + half,
+			                                  stride, depth - p,
+			                                  p < depth ? cols - half : 0,
+			                                  _mm512_loadu_ps(factor)),
+			                is_split);
 		_mm512_storeu_ps((float *) to + padded / 2 * BF16_COLS + half,
 		                 scales_of(factor));
 	}
 }
+
+#define PACKING(name, is_split)                                                \
+	VNNI static void rows_along_##name(uint32_t *to, int64_t to_stride,        \
+	                                   const float *source, int64_t stride,    \
+	                                   int rows, int depth)                    \
+	{                                                                          \
+		pack_rows_along(to, to_stride, source, stride, rows, depth, is_split); \
+	}                                                                          \
+	VNNI static void panel_along_##name(uint32_t *to, const float *source,     \
+	                                    int64_t stride, int cols, int depth)   \
+	{                                                                          \
+		pack_panel_along(to, source, stride, cols, depth, is_split);           \
+	}                                                                          \
+	VNNI static void panel_across_##name(uint32_t *to, const float *source,    \
+	                                     int64_t stride, int cols, int depth)  \
+	{                                                                          \
+		pack_panel_across(to, source, stride, cols, depth, is_split);          \
+	}
+
+PACKING(whole, false)
+PACKING(split, true)
 
 typedef __m512i Sums;
 
@@ -299,30 +362,56 @@ result(Sums sums, const uint32_t *row_end, const uint32_t *panel_end)
 #define TILE_TARGET VNNI
 #include "device/cpu/pairs_tile.h"
 
-static const PairKernels kernels = {
+static const PairKernels whole_kernels = {
 	.rows = TILE_ROWS,
 	.step = BF16_PAIRS,
+	.row_size = 1,
 	.has_scales = true,
-	.rows_along = rows_along,
-	.panel_along = panel_along,
-	.panel_across = panel_across,
+	.rows_along = rows_along_whole,
+	.panel_along = panel_along_whole,
+	.panel_across = panel_across_whole,
 	.tile = tile,
 };
+
+static const PairKernels split_kernels = {
+	.step = BF16_PAIRS,
+	.row_size = 2,
+	.has_scales = true,
+	.rows_along = rows_along_split,
+	.panel_along = panel_along_split,
+	.panel_across = panel_across_split,
+};
+
+static bool
+has_vnni(void)
+{
+	return __builtin_cpu_supports("avx512vnni") &&
+	       __builtin_cpu_supports("avx512bw") &&
+	       __builtin_cpu_supports("avx512dq");
+}
 
 const PairKernels *
 int16_avx512(void)
 {
-	return __builtin_cpu_supports("avx512vnni") &&
-	               __builtin_cpu_supports("avx512bw") &&
-	               __builtin_cpu_supports("avx512dq")
-	           ? &kernels
-	           : NULL;
+	return has_vnni() ? &whole_kernels : NULL;
+}
+
+const PairKernels *
+int16_split_avx512(void)
+{
+	return has_vnni() ? &split_kernels : NULL;
 }
 
 #else
 
 const PairKernels *
 int16_avx512(void)
+{
+	return 0;
+}
+
+const PairKernels *
+int16_split_avx512(void)
 {
 	return 0;
 }

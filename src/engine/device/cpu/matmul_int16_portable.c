@@ -16,7 +16,7 @@
 #define FACTOR_MOST 1e34
 
 float
-int16_factor(const float *source, int64_t step, int depth)
+int16_factor(const float *source, int64_t step, int depth, Int16Limits limits)
 {
 	double squares = 0;
 	double most = 0;
@@ -32,8 +32,8 @@ int16_factor(const float *source, int64_t step, int depth)
 		return NAN;
 	return squares == 0
 	           ? 0
-	           : (float) fmin(FACTOR_MOST, fmin(INT16_LENGTH / sqrt(squares),
-	                                            INT16_MAX / most));
+	           : (float) fmin(FACTOR_MOST, fmin(limits.length / sqrt(squares),
+	                                            limits.most / most));
 }
 
 /* What takes numbers back that were multiplied by it. */
@@ -74,7 +74,7 @@ rows_along(uint32_t *to, int64_t to_stride, const float *source, int64_t stride,
 	for (int i = 0; i < rows; i++)
 	{
 		const float *row = source + i * stride;
-		float factor = int16_factor(row, 1, depth);
+		float factor = int16_factor(row, 1, depth, INT16_LIMITS);
 		float scale = scale_of(factor);
 
 		for (int p = 0; p < pairs; p++)
@@ -94,7 +94,7 @@ pack_panel(uint32_t *to, const float *source, int64_t stride, int64_t step,
 	for (int j = 0; j < cols; j++)
 	{
 		const float *column = source + j * stride;
-		float factor = int16_factor(column, step, depth);
+		float factor = int16_factor(column, step, depth, INT16_LIMITS);
 		float scale = scale_of(factor);
 
 		for (int p = 0; p < pairs; p++)
@@ -157,6 +157,7 @@ tile(float *c, int64_t c_stride, const uint32_t *a, int64_t a_stride,
 const PairKernels int16_portable = {
 	.rows = ROWS,
 	.step = BF16_PAIRS,
+	.row_size = 1,
 	.has_scales = true,
 	.rows_along = rows_along,
 	.panel_along = panel_along,

@@ -9,30 +9,11 @@
  * of what may use the file's instructions.
  */
 
+#include "device/cpu/pairs_fetch.h"
+
 /* Rows that are summed at once: 28 registers of sums, two of a panel, one of a
  * row. */
 #define TILE_ROWS 14
-
-/* What a tile has still to fetch of what comes behind it. */
-typedef struct Fetching
-{
-	const char *line;
-	int64_t step;
-	int64_t skip; /* more, to the next BF16_PAIRS lines */
-	int64_t pairs;
-	int64_t until_line;
-	int64_t until_skip;
-} Fetching;
-
-TILE_TARGET static inline __attribute__((always_inline)) Fetching
-begin_fetching(const PairsAhead *ahead, int64_t pairs)
-{
-	if (ahead == NULL)
-		return (Fetching){.until_line = pairs + 1};
-	return (Fetching){
-		ahead->at,    ahead->step,  ahead->jump - BF16_PAIRS * ahead->step,
-		ahead->pairs, ahead->pairs, BF16_PAIRS};
-}
 
 /* One more pair of each row, and what is fetched meanwhile. */
 TILE_TARGET static inline __attribute__((always_inline)) void
@@ -41,17 +22,7 @@ add_pair(Sums sum[TILE_ROWS][2], int rows, int halves, const uint32_t *a,
 {
 	__m512i panel[2];
 
-	if (--fetching->until_line == 0)
-	{
-		_mm_prefetch(fetching->line, _MM_HINT_T1);
-		fetching->line += fetching->step;
-		fetching->until_line = fetching->pairs;
-		if (--fetching->until_skip == 0)
-		{
-			fetching->line += fetching->skip;
-			fetching->until_skip = BF16_PAIRS;
-		}
-	}
+	fetch_ahead(fetching);
 	for (int h = 0; h < halves; h++)
 		panel[h] = _mm512_loadu_si512(b + 16 * h);
 #pragma GCC unroll 14
