@@ -76,6 +76,30 @@ whole_number(int i)
 	return (float) ((i * 37 + i / 7 * 11) % 17 - 8);
 }
 
+/* How many rows of c each TILE pairs fetch, for all to be there in the end. */
+static inline int
+rows_a_step(int rows, int64_t pairs)
+{
+	int64_t steps = pairs / TILE;
+
+	return (int) ((rows + steps - 1) / steps);
+}
+
+/* What tiles fetch while TILE pairs from number p on are multiplied: their rows
+ * of c, `each` at a time, and what is ahead. */
+static inline __attribute__((always_inline)) void
+fetch(const float *c, int64_t c_stride, int rows, int each, int64_t p,
+      Fetching *ahead)
+{
+	int first = (int) (p / TILE) * each;
+
+	for (int i = first; i < first + each && i < rows; i++)
+		for (int h = 0; h < 2; h++)
+			_mm_prefetch(c + i * c_stride + TILE * h, _MM_HINT_T0);
+	for (int i = 0; i < TILE; i++)
+		fetch_ahead(ahead);
+}
+
 /* -------------------------------------------------------------- bf16 */
 
 /* Rows that are summed at once. */
@@ -140,6 +164,7 @@ tile_bf16(float *c, int64_t c_stride, const uint32_t *a, int64_t a_stride,
 	size_t bytes = (size_t) c_stride * sizeof(float);
 	size_t a_bytes = (size_t) a_stride * sizeof(uint32_t);
 	Fetching fetching = begin_fetching(ahead, pairs);
+	int each = rows_a_step(rows, pairs);
 	_Alignas(64) float sums[TILE * TILE];
 
 	_tile_zero(SUMS_00);
@@ -164,8 +189,7 @@ tile_bf16(float *c, int64_t c_stride, const uint32_t *a, int64_t a_stride,
 			_tile_dpbf16ps(SUMS_10, LEFT_1, RIGHT_0);
 			_tile_dpbf16ps(SUMS_11, LEFT_1, RIGHT_1);
 		}
-		for (int i = 0; i < TILE; i++)
-			fetch_ahead(&fetching);
+		fetch(c, c_stride, rows, each, p, &fetching);
 	}
 	STORE(0, 0);
 	STORE(0, 1);
@@ -286,6 +310,7 @@ tile_int16(float *c, int64_t c_stride, const uint32_t *a, int64_t a_stride,
 	const float *scales = (const float *) (b + pairs * BF16_COLS);
 	const uint32_t *row_scale = a + 2 * pairs;
 	Fetching fetching = begin_fetching(ahead, pairs);
+	int each = rows_a_step(rows, pairs);
 	_Alignas(64) int32_t middle[2][TILE * TILE];
 	_Alignas(64) int32_t upper[2][TILE * TILE];
 
@@ -303,8 +328,7 @@ tile_int16(float *c, int64_t c_stride, const uint32_t *a, int64_t a_stride,
 		_tile_loadd(LEFT_UPPER, a + TILE, a_bytes);
 		_tile_dpbssd(UPPER_0, LEFT_UPPER, RIGHT_0);
 		_tile_dpbssd(UPPER_1, LEFT_UPPER, RIGHT_1);
-		for (int i = 0; i < TILE; i++)
-			fetch_ahead(&fetching);
+		fetch(c, c_stride, rows, each, p, &fetching);
 	}
 	_tile_stored(MIDDLE_0, middle[0], TILE * sizeof(int32_t));
 	_tile_stored(MIDDLE_1, middle[1], TILE * sizeof(int32_t));
