@@ -3,7 +3,7 @@
 
     performance.py [--output FILE] [--rounds N] [PART...]
 
-Parts: training, growth, generation, sharing, sql; all without a name.  Programs run in
+Parts: training, mixed, growth, generation, sharing, sql; all without a name.  Programs run in
 turn, never at once, as many rounds as asked for, and a table shows medians.
 What was measured is kept beside FILE, whose ending is then .json: parts that
 are not named are shown as they were measured last, so the page is whole.
@@ -214,6 +214,45 @@ def show_training(models):
     return text
 
 
+# ----------------------------------------------------------- mixed precision
+
+
+def measure_mixed(rounds):
+    """The larger model in bf16, beside a peer whose weights are fp32, too."""
+    if not PEER or not MODELS or not multiplies_bf16():
+        return {"name": "", "runs": []}
+    model = MODELS[-1]
+    results = Results()
+    for _ in range(rounds):
+        for rank in ("0", RANK):
+            arguments = [model, *shape(model)]
+            for line in run([f"{ENGINE}/engine_bench", *arguments, rank, "bf16", forms(model)]):
+                results.add(("alol", line["work"]), line)
+            for line in run([PEER, f"{HERE}/torch_bench.py", "mixed", *arguments, "bf16", rank]):
+                results.add(("mixed", line["work"]), line)
+    return {"name": os.path.basename(model), "runs": results.runs}
+
+
+def show_mixed(measured_runs):
+    results = Results(measured_runs["runs"])
+    rows = []
+    for work in ("score", "train", "train adapter"):
+        alol, mixed = (
+            [results.median((side, work), name) for name in ("tokens_per_second", "peak_mib")]
+            for side in ("alol", "mixed")
+        )
+        if alol[0] and mixed[0]:
+            rows.append(
+                [work, number(alol[0]), number(alol[1]), number(mixed[0]), number(mixed[1])]
+                + [number(alol[0] / mixed[0], 2), number(alol[1] / mixed[1], 2)]
+            )
+    return (
+        f"\n{measured_runs['name']}, in bf16, beside PyTorch that keeps weights, gradients and moments in fp32 as alol does, and multiplies in bf16 by "
+        "autocast (*tuned* has all of them in bf16): reference once, head on response positions, the responses of a step padded together.\n\n"
+        + table(["work", "tokens/s", "MiB", "PyTorch, mixed", "MiB", "ratio", "memory ratio"], rows)
+    )
+
+
 # -------------------------------------------------------------------- growth
 
 
@@ -358,6 +397,7 @@ def show_sql(scripts):
 # what makes text of that.
 PARTS = {
     "training": ("Training and scoring", measure_training, show_training),
+    "mixed": ("Beside weights in fp32", measure_mixed, show_mixed),
     "growth": ("Growth", measure_growth, show_growth),
     "generation": ("Generation", measure_generation, show_generation),
     "sharing": ("Prompts that responses share", measure_sharing, show_sharing),

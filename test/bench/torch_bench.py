@@ -7,8 +7,9 @@
 STYLE is "naive", as the paper's released code does it: a padded batch, the
 reference policy in every step, logits at every position; or "tuned", as a
 careful user would: the reference once per row, rows grouped by length, the
-head on response positions only.  DTYPE is that of weights and products, fp32
-or bf16; with a RANK the steps train an adapter of it (PEFT) on every linear
+head on response positions only; or "mixed", as tuned, but without groups, and
+weights, gradients and moments are fp32 whatever DTYPE says.  DTYPE is that of
+weights and products, fp32 or bf16; with a RANK the steps train an adapter of it (PEFT) on every linear
 map but the head.  Lengths are those of engine_bench.c, row by
 row.  With DEVICE=cuda in the environment it computes on a GPU, without groups,
 and memory is the GPU's.  Prints one JSON line for scoring, one for training steps and, where
@@ -105,21 +106,20 @@ def tuned_logprobs(model, rows):
 
 
 def groups(style, rows):
-    if style == "naive":
+    if style != "tuned":
         return [rows]
     rows = sorted(rows, key=lambda row: len(row[0]))
     return [rows[i : i + GROUP] for i in range(0, len(rows), GROUP)]
 
 
-def score(style, model, rows):
+def score(style, model, rows, autocast):
     logprobs = naive_logprobs if style == "naive" else tuned_logprobs
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(DEVICE, torch.bfloat16, enabled=autocast):
         return [logprobs(model, group) for group in groups(style, rows)]
 
 
 def train(style, model, reference, optimizer, rows, autocast):
-    """One A-LoL step with advantages of 0.3.  Adapters stay fp32 over a base of
-    bf16: autocast multiplies them in bf16 as well."""
+    """One A-LoL step with advantages of 0.3."""
     logprobs = naive_logprobs if style == "naive" else tuned_logprobs
     optimizer.zero_grad(set_to_none=True)
     for group in groups(style, rows):
@@ -243,7 +243,10 @@ def main():
     prompt, response, batch, steps = map(int, sys.argv[3:7])
     dtype = sys.argv[7] if len(sys.argv) > 7 else "fp32"
     rank = int(sys.argv[8]) if len(sys.argv) > 8 else 0
-    torch_dtype = torch.bfloat16 if dtype == "bf16" else torch.float32
+    keeps_bf16 = dtype == "bf16" and style != "mixed"
+    torch_dtype = torch.bfloat16 if keeps_bf16 else torch.float32
+    # Adapters stay fp32 over a base of bf16, and are multiplied in bf16, too.
+    autocast = dtype == "bf16" and (rank > 0 or style == "mixed")
 
     def load():
         model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch_dtype)
@@ -257,7 +260,12 @@ def main():
 
     if rank == 0:
         measure(
-            "score", style, dtype, steps, make, lambda rows: score(style, model, rows)
+            "score",
+            style,
+            dtype,
+            steps,
+            make,
+            lambda rows: score(style, model, rows, autocast),
         )
         if style == "tuned":
             generate(dtype, model, prompt)
@@ -272,9 +280,7 @@ def main():
         dtype,
         steps,
         make,
-        lambda rows: train(
-            style, model, reference, optimizer, rows, bool(rank) and dtype == "bf16"
-        ),
+        lambda rows: train(style, model, reference, optimizer, rows, autocast),
     )
 
 
