@@ -246,6 +246,8 @@ def show_mixed(measured_runs):
                 [work, number(alol[0]), number(alol[1]), number(mixed[0]), number(mixed[1])]
                 + [number(alol[0] / mixed[0], 2), number(alol[1] / mixed[1], 2)]
             )
+    if not rows:
+        return ""
     return (
         f"\n{measured_runs['name']}, in bf16, beside PyTorch that keeps weights, gradients and moments in fp32 as alol does, and multiplies in bf16 by "
         "autocast (*tuned* has all of them in bf16): reference once, head on response positions, the responses of a step padded together.\n\n"

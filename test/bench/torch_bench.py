@@ -9,11 +9,11 @@ reference policy in every step, logits at every position; or "tuned", as a
 careful user would: the reference once per row, rows grouped by length, the
 head on response positions only; or "mixed", as tuned, but without groups, and
 weights, gradients and moments are fp32 whatever DTYPE says.  DTYPE is that of
-weights and products, fp32 or bf16; with a RANK the steps train an adapter of it (PEFT) on every linear
-map but the head.  Lengths are those of engine_bench.c, row by
-row.  With DEVICE=cuda in the environment it computes on a GPU, without groups,
-and memory is the GPU's.  Prints one JSON line for scoring, one for training steps and, where
-tuned, one for generation.
+weights and products, fp32 or bf16; with a RANK the steps train an adapter of
+it (PEFT) on every linear map but the head.  Lengths are those of
+engine_bench.c, row by row.  With DEVICE=cuda in the environment it computes on
+a GPU, without groups, and memory is the GPU's.  Prints one JSON line for
+scoring, one for training steps and, where tuned, one for generation.
 """
 
 import json

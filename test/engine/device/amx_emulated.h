@@ -5,9 +5,8 @@
  *		has a CPU backend that takes them for its own.
  *
  * By the Intel 64 and IA-32 Architectures Software Developer's Manual, volume
- * 2: LDTILECFG, TILELOADD, TILESTORED, TILEZERO, TDPBF16PS,
- * TDPBSSD, TILERELEASE.  What
- * would raise an exception there fails the test here.
+ * 2: LDTILECFG, TILELOADD, TILESTORED, TILEZERO, TDPBF16PS, TDPBSSD,
+ * TILERELEASE.  What would raise an exception there fails the test here.
  */
 #pragma once
 

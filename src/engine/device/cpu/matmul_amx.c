@@ -200,16 +200,6 @@ tile_bf16(float *c, int64_t c_stride, const uint32_t *a, int64_t a_stride,
 	}
 }
 
-/* Pairs of a panel of int16_amx()'s as they were before the upper bytes got one
- * more where lower ones are negative. */
-AMX_PART __m512i
-whole_pairs(__m512i pairs)
-{
-	__m512i sign = _mm512_and_si512(pairs, _mm512_set1_epi16(0x80));
-
-	return _mm512_sub_epi16(pairs, _mm512_slli_epi16(sign, 1));
-}
-
 /* Whole numbers are packed for AMX, too, where it multiplies them. */
 AMX static void
 turn(uint32_t *to, const uint32_t *lines, const float *scale)

@@ -74,13 +74,19 @@ bf16_native(void)
 	return amx != NULL ? amx : bf16_avx512();
 }
 
+static const PairKernels *
+int16_native(void)
+{
+	const PairKernels *amx = int16_amx();
+
+	return amx != NULL ? amx : int16_avx512();
+}
+
 const PairKernels *
 bf16_kernels(bool is_forward)
 {
-	const PairKernels *native = is_forward ? int16_amx() : bf16_native();
+	const PairKernels *native = is_forward ? int16_native() : bf16_native();
 
-	if (is_forward && native == NULL)
-		native = int16_avx512();
 	if (native != NULL)
 		return native;
 	return is_forward ? &int16_portable : &bf16_portable;

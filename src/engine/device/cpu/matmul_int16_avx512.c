@@ -174,22 +174,13 @@ read_column_pairs(const float *source, int64_t stride, int depth, int cols,
 		_mm512_slli_epi32(high_whole, 16));
 }
 
-/* One more in the upper byte where the lower one is negative. */
-VNNI_PART __m512i
-split(__m512i numbers)
-{
-	__m512i sign = _mm512_and_si512(numbers, _mm512_set1_epi16(0x80));
-
-	return _mm512_add_epi16(numbers, _mm512_slli_epi16(sign, 1));
-}
-
 /* 16 pairs of a row. */
 VNNI_PART void
 put_row_pairs(uint32_t *to, __m512i pairs, bool is_split)
 {
 	if (is_split)
 	{
-		pairs = split(pairs);
+		pairs = split_pairs(pairs);
 		_mm512_storeu_si512(
 			to + BF16_PAIRS,
 			_mm512_andnot_si512(_mm512_set1_epi16(0xff), pairs));
@@ -203,7 +194,7 @@ put_row_pairs(uint32_t *to, __m512i pairs, bool is_split)
 VNNI_PART void
 put_panel_pairs(uint32_t *to, __m512i pairs, bool is_split)
 {
-	_mm512_storeu_si512(to, is_split ? split(pairs) : pairs);
+	_mm512_storeu_si512(to, is_split ? split_pairs(pairs) : pairs);
 }
 
 /* What takes 16 factors back. */

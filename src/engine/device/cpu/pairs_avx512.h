@@ -29,6 +29,24 @@ put_sums(float *at, __m512 sums, int count, float beta)
 	                      _mm512_fmadd_ps(before, _mm512_set1_ps(beta), sums));
 }
 
+/* One more in the upper byte of whole numbers whose lower one is negative, as
+ * int16_amx() has them; and back. */
+AVX512_PART __m512i
+split_pairs(__m512i pairs)
+{
+	__m512i sign = _mm512_and_si512(pairs, _mm512_set1_epi16(0x80));
+
+	return _mm512_add_epi16(pairs, _mm512_slli_epi16(sign, 1));
+}
+
+AVX512_PART __m512i
+whole_pairs(__m512i pairs)
+{
+	__m512i sign = _mm512_and_si512(pairs, _mm512_set1_epi16(0x80));
+
+	return _mm512_sub_epi16(pairs, _mm512_slli_epi16(sign, 1));
+}
+
 /* Turns 16 rows of 16 pairs into columns: pairs of 32 bits in four steps,
  * by 1, 2, 4 and 8 places. */
 AVX512_PART void
